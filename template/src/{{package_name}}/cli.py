@@ -1,0 +1,317 @@
+"""The command line: train, export, bench, report, data."""
+
+from __future__ import annotations
+
+import sys
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, TextIO
+
+from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
+from rich.console import Console
+
+from .config import TrainingConfig, nearest
+from .errors import ConfigError, ProjectError
+
+CONFIG_FILE = "config.yaml"
+
+PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; errors a user can mend are one line each, without a traceback.
+
+    Returns:
+        0 on success, 2 for wrong options or settings, 1 for everything else.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    console = Console(stderr=True)
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = _one_line_warning
+            for category in (DeprecationWarning, FutureWarning):  # a user cannot mend libraries
+                warnings.simplefilter("ignore", category)
+            warnings.filterwarnings("default", category=DeprecationWarning, module=__package__)
+            return _run(arguments, console)
+    except ProjectError as error:
+        for line in str(error).splitlines():
+            console.print(f"error: {line}", style="red", **PLAIN)
+        return error.exit_code
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+
+
+def _run(arguments: list[str], console: Console) -> int:
+    parser = _parser()
+    options = _parse(parser, arguments)
+    command = options.command
+    if command is None:
+        parser.print_help()
+        return 0
+    given = options[command]
+    run = {
+        "train": _train,
+        "export": _export,
+        "bench": _bench,
+        "report": _report,
+        "data": _data,
+    }[command]
+    return run(given, console)
+
+
+# --- commands ------------------------------------------------------------------------------------
+
+
+def _train(given: Namespace, console: Console) -> int:
+    config = _of_resumed_run(given, _config(given))
+    from .report import write_report
+    from .training.distributed import process_rank
+    from .training.loop import train
+
+    first_process = process_rank() == 0
+    if first_process:
+        _sample_when_missing(config, console)
+    while not first_process and not Path(config.data).exists() and ":" not in config.data:
+        time.sleep(0.1)
+    result = train(config, console)
+    if not first_process:
+        return 0
+    console.print(f"[green]trained[/] {result.optimizer_steps} steps; {result.run_dir}")
+    for name, value in result.metrics.items():
+        console.print(f"  {name} {value:.4f}")
+    console.print(f"  report {write_report(result.run_dir)}")
+    if config.export_bundle:
+        _write_bundle(config, result.best, console)
+    return 0
+
+
+def _export(given: Namespace, console: Console) -> int:
+    from .export.bundle import refresh_bundle
+
+    if given.refresh is not None:
+        refresh_bundle(Path(given.refresh), console=console)
+        return 0
+    from .training.checkpoints import find_checkpoint
+
+    which = given.pop("checkpoint")
+    given.pop("refresh")
+    attest = {"sign_key": given.pop("sign"), "sbom": given.pop("sbom")}
+    config = _config(given)
+    named = which in ("best", "last")
+    checkpoint = find_checkpoint(config.output_dir, "last", which) if named else Path(which)
+    _write_bundle(config, checkpoint, console, **attest)
+    return 0
+
+
+def _write_bundle(
+    config: TrainingConfig,
+    checkpoint: Path,
+    console: Console,
+    *,
+    sign_key: Path | None = None,
+    sbom: bool = False,
+) -> None:
+    from .export.bundle import create_export_bundle
+    from .training.checkpoints import load_trained
+
+    trained = load_trained(checkpoint)
+    bundle = create_export_bundle(
+        trained.model,
+        None,
+        trained.task_spec,
+        _with_export_settings(trained.config, config),
+        config.export_dir,
+        architecture=trained.architecture,
+        tokenizer=trained.tokenizer,
+        metrics=trained.metrics,
+        example=trained.example,
+        console=console,
+        sign_key=sign_key,
+        sbom=sbom,
+    )
+    console.print(f"  python {bundle}/inference.py --input FILE", markup=False)
+
+
+def _with_export_settings(trained: TrainingConfig, asked: TrainingConfig) -> TrainingConfig:
+    from dataclasses import replace
+
+    return replace(trained, export_formats=asked.export_formats, export_dir=asked.export_dir)
+
+
+def _bench(given: Namespace, console: Console) -> int:
+    from .bench import BENCHMARKS
+
+    subject = given.pop("subject")
+    config = _config(given)
+    _sample_when_missing(config, console)
+    BENCHMARKS[subject](config, console)
+    return 0
+
+
+def _report(given: Namespace, console: Console) -> int:
+    from .report import write_report
+    from .training.checkpoints import latest_run
+
+    run = given.pop("run")
+    config = _config(given)
+    run_dir = Path(run) if run else latest_run(config.output_dir)
+    console.print(f"[green]wrote[/] {write_report(run_dir)}")
+    return 0
+
+
+def _data(given: Namespace, console: Console) -> int:
+    action = given.pop("action")
+    config = _config(given)
+    if action == "sample":
+        from .data.sample import write_sample
+
+        count = write_sample(Path(config.data), config.task)
+        console.print(f"[green]wrote[/] {count} samples to {config.data}")
+        return 0
+    from .data.module import load_modality
+    from .errors import DataError
+    from .task import TaskSpec
+
+    modality = load_modality(TaskSpec.modality)
+    splits = modality.read_splits(config)
+    problems = [p for rows in (splits.train, splits.val) for p in modality.find_problems(rows)]
+    for problem in problems:
+        print(problem)
+    if problems:
+        raise DataError(f"{len(problems)} samples in {config.data} cannot be read")
+    console.print(
+        f"[green]fine[/] {len(splits.train)} samples to train on, {len(splits.val)} to validate on"
+    )
+    return 0
+
+
+def _of_resumed_run(given: Namespace, config: TrainingConfig) -> TrainingConfig:
+    """A run goes on with its own settings; only those on the command line win over them."""
+    if config.resume is None:
+        return config
+    from .training.checkpoints import find_checkpoint
+
+    run_dir = find_checkpoint(config.output_dir, config.resume).parent.parent
+    if not (run_dir / CONFIG_FILE).is_file():
+        return config
+    options = {name: value for name, value in given.as_dict().items() if name != "config"}
+    return TrainingConfig.load(run_dir / CONFIG_FILE, **(options | {"resume": config.resume}))
+
+
+def _sample_when_missing(config: TrainingConfig, console: Console) -> None:
+    """First use: without data of the user's own, the sample set shows how everything works."""
+    data = Path(config.data)
+    if data.exists() or config.data != TrainingConfig.defaults()["data"]:
+        return
+    from .data.sample import write_sample
+
+    count = write_sample(data, config.task)
+    console.print(f"no {data}/ here: wrote the built-in sample set to it, {count} samples")
+
+
+# --- options -------------------------------------------------------------------------------------
+
+
+def _parser() -> ArgumentParser:
+    package = __package__ or ""
+    parser = ArgumentParser(
+        prog=Path(sys.argv[0]).name if not sys.argv[0].endswith("__main__.py") else package,
+        description="Train, export and serve.",
+        exit_on_error=False,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subcommands(required=False, dest="command")
+    train = _command("train a network; writes runs/<run>/")
+    export = _command("write a bundle from a checkpoint; writes exports/model_<time>/")
+    export.add_argument(
+        "--checkpoint", type=str, default="best", help="best, last or a file (default: best)"
+    )
+    export.add_argument(
+        "--refresh", type=str, default=None, help="renew a bundle's files, but not its artifacts"
+    )
+    export.add_argument(
+        "--sign", type=Path | None, default=None, help="private key to sign the bundle with (PEM)"
+    )
+    export.add_argument(
+        "--sbom", action="store_true", help="add a CycloneDX list of what the bundle installs"
+    )
+    bench = _command("measure; prints a table and writes a picture")
+    bench.add_argument("subject", type=str, choices=["data", "train", "inference"])
+    report = _command("write a run's report.html anew")
+    report.add_argument("run", type=str, nargs="?", default=None, help="folder (default: newest)")
+    data = _command("write the sample set, or check your data")
+    data.add_argument("action", type=str, choices=["sample", "check"])
+    for name, command in (
+        ("train", train),
+        ("export", export),
+        ("bench", bench),
+        ("report", report),
+        ("data", data),
+    ):
+        _add_fields(command)
+        commands.add_subcommand(name, command, help=command.description)
+    return parser
+
+
+def _command(description: str) -> ArgumentParser:
+    parser = ArgumentParser(description=description, exit_on_error=False, allow_abbrev=False)
+    parser.add_argument(
+        "--config", type=str, default=None, help=f"settings to read (default: {CONFIG_FILE})"
+    )
+    return parser
+
+
+def _add_fields(parser: ArgumentParser) -> None:
+    """One option a field. Values are YAML; TrainingConfig checks them, all at once."""
+    settings = parser.add_argument_group("settings, by default those of the configuration file")
+    for name, meaning in TrainingConfig.descriptions().items():
+        shown = meaning.replace("%", "%%")
+        settings.add_argument(f"--{name}", type=Any, default=SUPPRESS, metavar="VALUE", help=shown)
+
+
+def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
+    try:
+        return parser.parse_args(arguments)
+    except ArgumentError as error:
+        known = [
+            *TrainingConfig.descriptions(),
+            "config",
+            "checkpoint",
+            "refresh",
+            "sign",
+            "sbom",
+            "help",
+        ]
+        unknown = [
+            name
+            for argument in arguments
+            if argument.startswith("--") and (name := argument[2:].split("=")[0]) not in known
+        ]
+        problems = [f"--{name}: no such option{nearest(name, known, '--')}" for name in unknown]
+        raise ConfigError(problems or [" ".join(str(error).split())]) from error
+
+
+def _config(given: Namespace) -> TrainingConfig:
+    options = given.as_dict()
+    path = options.pop("config", None) or CONFIG_FILE
+    if not Path(path).exists():
+        raise ConfigError(
+            [f"{path} does not exist; run in the project's folder or give --config PATH"]
+        )
+    return TrainingConfig.load(path, **options)
+
+
+def _one_line_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Warnings without the source line that raised them, which tells a user nothing."""
+    text = " ".join(str(message).split())
+    Console(stderr=True).print(f"warning: {text}", style="yellow", **PLAIN)

@@ -1,0 +1,280 @@
+"""TrainingConfig: every setting of a run, checked as a whole.
+
+`config.yaml` lists the same fields; `--field value` on the command line wins over it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import warnings
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, field, fields
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import Field, TypeAdapter, ValidationError, field_validator
+from pydantic.dataclasses import dataclass
+
+from .errors import ConfigError
+from .inputs import SETTINGS, InputConfig, Task
+
+CompileMode = Literal["auto", "default", "reduce-overhead", "max-autotune"]
+ExportFormat = Literal["onnx", "torchscript", "pytorch", "pt2"]
+Tracker = Literal["wandb", "tensorboard", "mlflow"]
+
+# Fields of 3.4 that go by another name now.
+RENAMED = {
+    "accumulate_grad_batches": "gradient_accumulation_steps",
+    "n_epochs": "epochs",
+    "num_epochs": "epochs",
+    "lr": "learning_rate",
+    "random_seed": "seed",
+    "max_grad_clip": "max_grad_norm",
+    "gradient_clip_val": "max_grad_norm",
+}
+
+
+@dataclass(config=SETTINGS, kw_only=True)
+class TrainingConfig(InputConfig):
+    """Settings of one run.
+
+    Raises:
+        pydantic.ValidationError: bad values, all of them together (a ValueError). `from_dict` and
+            `load` raise ConfigError instead, with one line for each.
+    """
+
+    # --- what is learned, from what --------------------------------------------------------------
+
+    task: Task = Task.__args__[0]  # type: ignore[attr-defined]
+    """What is learned; decides labels, loss and metrics."""
+
+    data: str = "data"
+    """Where the data lie: a folder, a manifest, or hub:NAME; the README shows the layouts."""
+
+    validation_split: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Share of the training samples set aside to validate on, where there are no others."""
+
+    model: str = "builtin"
+    """The network: builtin (model.py), LIBRARY:NAME, or PATH.py:NAME of a function or class."""
+
+    # --- optimisation ----------------------------------------------------------------------------
+
+    batch_size: Annotated[int, Field(ge=1)] = 32
+    """Samples in one micro-batch on one process."""
+
+    gradient_accumulation_steps: Annotated[int, Field(ge=1)] = 1
+    """Micro-batches in one optimizer step; the effective batch is batch_size times this."""
+
+    epochs: Annotated[int, Field(ge=1)] = 12
+    """Passes over the training samples."""
+
+    max_steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimizer steps after which training ends, even inside an epoch; null for no limit."""
+
+    learning_rate: Annotated[float, Field(gt=0)] = 2e-3
+    """Peak learning rate of AdamW, reached after the warm-up."""
+
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Decoupled weight decay of AdamW, on matrices and kernels only."""
+
+    warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of all optimizer steps in which the learning rate rises; then it falls as a cosine."""
+
+    max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
+    """Gradients are scaled down to this norm, over a whole accumulation window; 0 for never."""
+
+    early_stopping_patience: Annotated[int, Field(ge=0)] = 0
+    """Epochs without a better validation result before training ends; 0 for never."""
+
+    on_nonfinite: Literal["stop", "skip"] = "stop"
+    """What a NaN or infinite loss does: stop the run, or skip that accumulation window."""
+
+    # --- speed and hardware ----------------------------------------------------------------------
+
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
+    """Number format of the arithmetic: 32-true, bf16-mixed or 16-mixed (GPU only)."""
+
+    compile_mode: CompileMode | None = None
+    """torch.compile mode, auto (measure, then choose), or none for eager."""
+
+    compile_fullgraph: bool = False
+    """Compile to one graph only; a graph break then means eager training with a warning."""
+
+    compile_dynamic: bool = True
+    """Compile for changing shapes, so that the last, smaller batch compiles nothing anew."""
+
+    accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
+    """Kind of device; auto takes the best there is."""
+
+    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
+    """How several processes share the work: auto, ddp (copies) or fsdp (shards; GPU only)."""
+
+    devices: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Processes on one machine; auto for one per GPU, or one on a CPU."""
+
+    num_nodes: Annotated[int, Field(ge=1)] = 1
+    """Machines."""
+
+    num_workers: Annotated[int, Field(ge=0)] = 0
+    """Processes that load data, for each training process; 0 loads in that process itself."""
+
+    # --- reproducibility and records -------------------------------------------------------------
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    """Seed of weights, order, augmentation and split."""
+
+    deterministic: bool = False
+    """Use only deterministic kernels; slower on a GPU."""
+
+    trackers: list[Tracker] = field(default_factory=list)
+    """Where metrics go besides metrics.csv: wandb, tensorboard, mlflow."""
+
+    output_dir: str = "runs"
+    """Folder in which every run gets a folder of its own."""
+
+    checkpoint_every_n_steps: Annotated[int, Field(ge=1)] | None = None
+    """Optimizer steps between checkpoints inside an epoch; null for one at each epoch's end."""
+
+    resume: str | None = None
+    """Go on with a run: last, a run's folder, or a checkpoint file; null starts anew."""
+
+    # --- export ----------------------------------------------------------------------------------
+
+    export_bundle: bool = False
+    """Write a bundle once training has ended."""
+
+    export_formats: Annotated[list[ExportFormat], Field(min_length=1)] = field(
+        default_factory=lambda: ["onnx", "torchscript"]
+    )
+    """Formats of a bundle: onnx, torchscript, pytorch, pt2; the first is what serves."""
+
+    export_dir: str = "exports"
+    """Folder in which every bundle gets a folder of its own."""
+
+    @field_validator("compile_mode", mode="before")
+    @classmethod
+    def _none_is_eager(cls, value: object) -> object:
+        return None if value == "none" else value
+
+    @field_validator("export_formats", "trackers", mode="before")
+    @classmethod
+    def _names_with_commas(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+    def __post_init__(self) -> None:
+        problems = self.input_problems()
+        if self.strategy == "fsdp" and self.accelerator == "cpu":
+            problems.append("strategy: fsdp needs GPUs; give ddp or auto on a CPU")
+        if self.precision == "16-mixed" and self.accelerator == "cpu":
+            problems.append("precision: 16-mixed needs a GPU; give bf16-mixed or 32-true on a CPU")
+        if problems:
+            raise ValueError("\n".join(problems))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON and YAML."""
+        data: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return data
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`; fields left out keep their defaults.
+
+        Raises:
+            ConfigError: with one line for every unknown field and bad value.
+        """
+        try:
+            return cls(**data)
+        except ValidationError as error:
+            raise ConfigError(_describe(error, data)) from error
+
+    @classmethod
+    def load(cls, path: str | Path, **overrides: Any) -> Self:
+        """Read a YAML or JSON file; `overrides` win over what it holds.
+
+        Fields that had another name in 3.4 are read under their new one, with a warning.
+
+        Raises:
+            ConfigError: no such file, not a mapping, unknown fields or bad values.
+        """
+        return cls.from_dict(_rename(read_mapping(path), path) | overrides)
+
+    def save(self, path: str | Path) -> None:
+        """Write YAML, or JSON where the name ends in .json."""
+        path, data = Path(path), self.to_dict()
+        is_json = path.suffix == ".json"
+        text = json.dumps(data, indent=2) if is_json else yaml.safe_dump(data, sort_keys=False)
+        path.write_text(text, encoding="utf-8")
+
+    @classmethod
+    def descriptions(cls) -> dict[str, str]:
+        """What each field means, in its order."""
+        found: dict[str, str] = {}
+        for owner in (InputConfig, cls):  # pydantic reads the docstrings of one class at a time
+            for name, schema in TypeAdapter(owner).json_schema()["properties"].items():
+                found.setdefault(name, "")
+                found[name] = schema.get("description", found[name])
+        return {f.name: found[f.name] for f in fields(cls)}
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """The default of every field."""
+        return {
+            f.name: f.default if f.default_factory is MISSING else f.default_factory()
+            for f in fields(cls)
+        }
+
+
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """The mapping that a YAML or JSON file holds.
+
+    Raises:
+        ConfigError: no such file, or something else in it.
+    """
+    path = Path(path)
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path} cannot be read: {error.strerror}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path} is not UTF-8 at byte {error.start}"]) from error
+    except yaml.YAMLError as error:
+        raise ConfigError([f"{path} is not YAML: {' '.join(str(error).split())}"]) from error
+    if not isinstance(data, dict):
+        raise ConfigError([f"{path} holds no fields; write lines such as `epochs: 12`"])
+    return data
+
+
+def nearest(name: str, known: list[str], prefix: str = "") -> str:
+    """A hint at the closest known name, or nothing."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {prefix}{close[0]}?" if close else ""
+
+
+def _rename(data: dict[str, Any], path: str | Path) -> dict[str, Any]:
+    renamed = dict(data)
+    for old, new in RENAMED.items():
+        if old in renamed and new not in renamed:
+            renamed[new] = renamed.pop(old)
+            warnings.warn(f"{path}: {old} is called {new} now", DeprecationWarning, stacklevel=3)
+    return renamed
+
+
+def _describe(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
+    """One line for each problem: the field, the value, what would do."""
+    names = [f.name for f in fields(TrainingConfig)]
+    problems: dict[str, str] = {}
+    for detail in error.errors(include_url=False):
+        name = str(detail["loc"][0]) if detail["loc"] else ""
+        if detail["type"] == "unexpected_keyword_argument":
+            problems[name] = f"{name}: no such field{nearest(name, names)}"
+        elif not name:
+            problems[""] = str(detail["ctx"]["error"])
+        elif name not in problems:
+            message = detail["msg"].removeprefix("Input ")
+            choices = detail.get("ctx", {}).get("expected", "")
+            hint = nearest(str(detail["input"]), re.findall(r"'([^']+)'", choices))
+            problems[name] = f"{name}: {data.get(name)!r} {message}{hint}"
+    return list(problems.values())

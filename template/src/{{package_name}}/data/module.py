@@ -1,0 +1,334 @@
+"""UniversalDataModule: datasets, collator and loaders for any modality, and an exact position.
+
+The order of an epoch and every random choice within it are pure functions of (seed, epoch, index).
+A position in training is therefore two integers, whatever the number of workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import math
+import signal
+from collections.abc import Callable, Iterator, Sized
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
+
+import torch
+from lightning.pytorch import LightningDataModule
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..config import TrainingConfig
+from ..task import TaskSpec
+
+if TYPE_CHECKING:
+    import datasets
+
+Key: TypeAlias = tuple[int, int]
+"""(epoch, index): names one sample and seeds its augmentation."""
+
+Batch: TypeAlias = dict[str, torch.Tensor]
+Collator: TypeAlias = Callable[[list[dict[str, Any]]], Batch]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Rows to train and to validate on.
+
+    Attributes:
+        train, val: tables whose columns are the modality's own.
+        output_names: classes, labels or values, in the order of the network's outputs; empty where
+            these are the tokenizer's tokens.
+        tokenizer: what turned text into numbers; None where nothing needed it.
+    """
+
+    train: datasets.Dataset
+    val: datasets.Dataset
+    output_names: list[str]
+    tokenizer: Any = None
+
+
+class Modality(Protocol):
+    """What a module `data/<modality>.py` provides."""
+
+    def read_splits(self, config: TrainingConfig) -> Splits:
+        """Read `config.data`; DataError names what is wrong with it."""
+
+    def find_problems(self, rows: datasets.Dataset) -> list[str]:
+        """Open every sample; one line for each that cannot be read, with its path."""
+
+    def make_dataset(
+        self, rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
+    ) -> Dataset[dict[str, Any]]:
+        """Samples addressed by `Key`."""
+
+    def make_collator(
+        self, task_spec: TaskSpec, config: TrainingConfig, tokenizer: Any
+    ) -> Collator:
+        """The function that makes one batch of several samples."""
+
+    def make_input_transform(self, task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
+        """What is left to do to a batch once it is on the device; maps a batch to a batch."""
+
+    def write_keepsakes(self, splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
+        """Keep with the run what an export needs later: `example.*`, the tokenizer."""
+
+    def load_tokenizer(self, run_dir: Path) -> Any:
+        """The tokenizer kept with a run; None in modalities that have none."""
+
+    def benchmarks(
+        self, data: UniversalDataModule, config: TrainingConfig
+    ) -> dict[str, Callable[[], int]]:
+        """Ways to make a micro-batch, each returning its number of samples; the first compares."""
+
+
+def load_modality(name: str) -> Modality:
+    """The module `data/<name>.py`.
+
+    Raises:
+        ValueError: this project has no such modality.
+    """
+    try:
+        return cast(Modality, importlib.import_module(f".{name}", __package__))
+    except ModuleNotFoundError as error:
+        if error.name != f"{__package__}.{name}":
+            raise
+        raise ValueError(
+            f"Unsupported modality: {name!r}; this project was made for {TaskSpec.modality!r}"
+        ) from error
+
+
+def sample_seed(seed: int, key: Key) -> int:
+    """Seed of one sample's random choices in one epoch, the same in every worker and process."""
+    return _digest(seed, *key)
+
+
+def micro_batch_seed(seed: int, epoch: int, micro_batch: int, rank: int) -> int:
+    """Seed of dropout and the like in one micro-batch on one process."""
+    return _digest(seed, epoch, micro_batch, rank)
+
+
+def _digest(*numbers: int) -> int:
+    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1  # torch wants a signed 64-bit seed
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where training stands, whatever the number of processes and workers.
+
+    The processes take every `world_size`-th key of one common order, so that after equally many
+    micro-batches they have used a prefix of it: one number says which samples are still to come.
+
+    Attributes:
+        epoch: the one in progress, from 0.
+        samples: samples used in it, over all processes.
+    """
+
+    epoch: int
+    samples: int
+
+    def to_micro_batches(self, per_round: int, accumulation: int) -> int:
+        """Micro-batches of a process, at the last window boundary not behind the position.
+
+        Args:
+            per_round: samples that all processes take together in one micro-batch.
+            accumulation: micro-batches in one window.
+        """
+        return self.samples // (per_round * accumulation) * accumulation
+
+
+class EpochSampler(Sampler[Key]):
+    """Keys of this process's samples for one epoch; the first may begin at a later micro-batch.
+
+    Every process gets the same number of micro-batches: in training, up to `world_size - 1`
+    samples an epoch (others each time) are left out where they would make one more on some.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        *,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.size, self.batch_size = size, batch_size
+        self.seed, self.shuffle = seed, shuffle
+        self.rank, self.world_size = rank, world_size
+        self.epoch = self.start_epoch = 0
+        self.start_batch = 0
+
+    def start_at(self, epoch: int, micro_batch: int) -> None:
+        """Leave out the micro-batches of that epoch that were already trained on."""
+        self.epoch = self.start_epoch = epoch
+        self.start_batch = micro_batch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        mine = len(range(self.rank, self.size, self.world_size))
+        if self.shuffle and (self.size // self.world_size) % self.batch_size == 0:
+            return min(mine, self.size // self.world_size)
+        return mine
+
+    def __iter__(self) -> Iterator[Key]:
+        order = torch.arange(self.size)
+        if self.shuffle:
+            generator = torch.Generator().manual_seed(sample_seed(self.seed, (self.epoch, -1)))
+            order = torch.randperm(self.size, generator=generator)
+        mine = order[self.rank :: self.world_size][: len(self)].tolist()
+        start = self.start_batch * self.batch_size if self.epoch == self.start_epoch else 0
+        for index in mine[start:]:
+            yield self.epoch, index
+
+
+class UniversalDataModule(LightningDataModule):
+    """Data for training and validation, with the collator that the task's modality asks for.
+
+    Args:
+        task_spec: decides the modality, hence dataset class and collator.
+        batch_size: samples in one micro-batch on one process.
+        config: where the data lie and how they are loaded; defaults apply without it.
+        splits: rows already read; otherwise `setup` reads `config.data`.
+
+    Raises:
+        ValueError: the project has no such modality.
+    """
+
+    def __init__(
+        self,
+        task_spec: TaskSpec,
+        batch_size: int = 32,
+        *,
+        config: TrainingConfig | None = None,
+        splits: Splits | None = None,
+        tokenizer: Any = None,
+    ) -> None:
+        super().__init__()
+        self.task_spec = task_spec
+        self.batch_size = batch_size
+        self.config = config or TrainingConfig.from_dict({"task": task_spec.task_type})
+        self.modality = load_modality(task_spec.modality)
+        self.splits = splits
+        self.tokenizer = splits.tokenizer if splits and tokenizer is None else tokenizer
+        self.collator = self._get_collator(task_spec)
+        self._start_epoch = 0
+        self._start_batch = 0
+
+    @classmethod
+    def from_config(cls, config: TrainingConfig) -> UniversalDataModule:
+        """Read the data a configuration names and derive the task from it.
+
+        Raises:
+            DataError: nothing there, or not in a layout this project reads.
+        """
+        splits = load_modality(TaskSpec.modality).read_splits(config)
+        task_spec = TaskSpec.from_config(config, splits.output_names, splits.tokenizer)
+        return cls(task_spec, config.batch_size, config=config, splits=splits)
+
+    def _get_collator(self, task_spec: TaskSpec) -> Collator:
+        return self.modality.make_collator(task_spec, self.config, self.tokenizer)
+
+    def setup(self, stage: str = "fit") -> None:
+        """Read the data unless they were given."""
+        if self.splits is None:
+            self.splits = self.modality.read_splits(self.config)
+        if self.tokenizer is None and self.splits.tokenizer is not None:
+            self.tokenizer = self.splits.tokenizer
+            self.collator = self._get_collator(self.task_spec)
+
+    def train_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Micro-batches in a new order each epoch, from the stored position on."""
+        loader, sampler = self._loader(training=True)
+        # before the loader's workers begin to fetch, which is before Lightning sets the epoch
+        sampler.start_at(self._start_epoch, self._start_batch)
+        return loader
+
+    def micro_batches_per_epoch(self, world_size: int) -> int:
+        """Micro-batches of one epoch, the same on every process.
+
+        Args:
+            world_size: processes over all machines.
+        """
+        self.setup()
+        assert self.splits is not None
+        sampler = self._sampler(len(self.splits.train), world_size=world_size, training=True)
+        return math.ceil(len(sampler) / self.batch_size)
+
+    def val_dataloader(self) -> DataLoader[dict[str, Any]]:
+        """Every validation sample once, in order, unaugmented."""
+        return self._loader(training=False)[0]
+
+    def _loader(self, *, training: bool) -> tuple[DataLoader[dict[str, Any]], EpochSampler]:
+        self.setup()
+        assert self.splits is not None
+        rows = self.splits.train if training else self.splits.val
+        dataset = self.modality.make_dataset(rows, self.task_spec, self.config, training=training)
+        sampler = self._sampler(
+            len(cast(Sized, dataset)),
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+            training=training,
+        )
+        loader = DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            collate_fn=self.collator,
+            num_workers=self.config.num_workers,
+            persistent_workers=self.config.num_workers > 0,
+            worker_init_fn=_ignore_first_signal,
+            pin_memory=torch.cuda.is_available(),
+        )
+        return loader, sampler
+
+    def _sampler(
+        self, size: int, *, rank: int = 0, world_size: int, training: bool
+    ) -> EpochSampler:
+        return EpochSampler(
+            size,
+            self.batch_size,
+            seed=self.config.seed,
+            shuffle=training,
+            rank=rank,
+            world_size=world_size,
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Position after the last finished micro-batch: saved inside every checkpoint."""
+        assert self.trainer is not None
+        loop = self.trainer.fit_loop
+        done = loop.epoch_loop.batch_progress.current.ready
+        if done >= self.trainer.num_training_batches:
+            return asdict(Position(self.trainer.current_epoch + 1, 0))
+        samples = done * self.batch_size * self.trainer.world_size
+        return asdict(Position(self.trainer.current_epoch, samples))
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on behind the saved position."""
+        position = Position(**state_dict)
+        assert self.trainer is not None
+        self._start_epoch = position.epoch
+        self._start_batch = position.to_micro_batches(
+            self.batch_size * self.trainer.world_size, self.trainer.accumulate_grad_batches
+        )
+
+
+def _ignore_first_signal(worker_id: int) -> None:
+    """Ctrl-C reaches a whole process group: the training process still needs its workers then.
+
+    A second SIGTERM ends a worker, as it must when the interpreter exits.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda number, frame: _restore(number))
+
+
+def _restore(number: int) -> None:
+    signal.signal(number, signal.SIG_DFL)

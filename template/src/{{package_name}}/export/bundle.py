@@ -1,0 +1,361 @@
+"""The bundle: a folder that serves the model on a machine that has never seen this project."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from torch import nn
+
+from ..architecture import Architecture
+from ..config import TrainingConfig
+from ..errors import ExportError
+from ..task import TaskSpec
+from . import files
+from . import inputs as modality
+from .files import (
+    generate_dockerfile,
+    generate_inference_script,
+    generate_readme,
+    generate_torchserve_config,
+    runtime_requirements,
+    write_json,
+)
+from .formats import EXPORTERS, ExportJob, export_format
+from .metadata import describe, store_hashes
+from .parity import TOLERANCE, ParityResult, check_parity, load_runtime
+from .signature import LOGITS, ExportedNetwork, TensorSpec
+from .source import imported_distributions
+from .supply_chain import SBOM, sign, write_sbom
+
+__all__ = [
+    "create_export_bundle",
+    "generate_dockerfile",
+    "generate_inference_script",
+    "generate_readme",
+    "generate_torchserve_config",
+    "refresh_bundle",
+]
+
+
+def create_export_bundle(
+    model: nn.Module,
+    config: Any,
+    task_spec: TaskSpec,
+    training_config: TrainingConfig,
+    export_base_dir: str | Path = "exports",
+    *,
+    architecture: Architecture | None = None,
+    tokenizer: Any = None,
+    metrics: dict[str, float] | None = None,
+    example: Path | None = None,
+    sign_key: Path | None = None,
+    sbom: bool = False,
+    console: Console | None = None,
+) -> Path:
+    """Export a network in every format asked for, prove each, and write the bundle around them.
+
+    Args:
+        model: the network, compiled in place or not; it is left as it was.
+        config: the network's own configuration, JSON-ready or with attributes that are; only
+            recorded.
+        task_spec: what goes in and comes out.
+        training_config: `export_formats` are its formats, the first being what serves by default.
+        export_base_dir: where `model_<timestamp>/` is written.
+        architecture: how the `pytorch` format rebuilds the network; what `training_config.model`
+            names by default.
+        tokenizer: goes along where the input is text.
+        metrics: of the checkpoint, for the record.
+        example: an input file to store with its output; a made-up one by default.
+        sign_key: sign the bundle with this private key (OpenSSF model signing).
+        sbom: list what requirements.txt installs (CycloneDX).
+        console: where progress goes.
+
+    Returns:
+        the bundle's folder, complete and verified.
+
+    Raises:
+        ExportError: a format failed or differs from the network; nothing is left behind.
+        ModelError: `training_config.model` cannot be found.
+    """
+    console = console or Console(stderr=True)
+    formats: list[str] = list(dict.fromkeys(training_config.export_formats))
+    if unknown := [name for name in formats if name not in EXPORTERS]:
+        raise ExportError(f"{unknown[0]} is no export format; there are {', '.join(EXPORTERS)}")
+    signature = modality.input_signature(task_spec)
+    network = ExportedNetwork(_plain_copy(model), signature.names).eval()
+
+    with staged(Path(export_base_dir)) as stage:
+        metadata = describe(task_spec, signature, config, metrics)
+        metadata["formats"] = formats
+        metadata["outputs"] = [_output_spec(network, task_spec).to_dict()]
+        if "pytorch" in formats:
+            architecture = architecture or Architecture.resolve(training_config.model, task_spec)
+            metadata["architecture"] = _ship_architecture(architecture, network, task_spec, stage)
+        job = ExportJob(
+            network,
+            modality.random_inputs(task_spec, modality.trace_sizes(task_spec), _generator()),
+            signature,
+            {key: metadata[key] for key in ESSENTIALS if metadata[key]},
+            stage / "artifacts",
+        )
+        metadata["artifacts"] = _export_all(formats, job, console)
+        for name, text in modality.extra_files(tokenizer).items():
+            (stage / name).write_text(text, encoding="utf-8")
+        generate_inference_script(task_spec, stage, formats[0])
+        store_hashes(stage, metadata)
+
+        results = check_parity(stage, list(metadata["artifacts"]), network, task_spec)
+        metadata["parity"] = [result.to_dict() for result in results]
+        _print_parity(results, console)
+        metadata["example"] = _store_example(task_spec, network, example, tokenizer, stage)
+        write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
+        write_json(stage / "configs" / "training_config.json", training_config.to_dict())
+        _finish(task_spec, metadata, stage, sbom=sbom)
+        if sign_key is not None:
+            sign(stage, sign_key)
+        bundle = _publish(stage, Path(export_base_dir))
+    console.print(f"bundle: {bundle}", highlight=False, markup=False, soft_wrap=True)
+    return bundle
+
+
+def refresh_bundle(path: Path, console: Console | None = None) -> None:
+    """Renew a bundle's scripts and documents from this project; its artifacts stay as they are.
+
+    A signature goes, since it was made for the old files; sign the bundle again.
+
+    Args:
+        path: a bundle that this project, or an older state of it, wrote.
+        console: where progress goes.
+
+    Raises:
+        ExportError: no bundle, changed artifacts, or the renewed bundle fails its own check; it
+            is then as it was.
+    """
+    console = console or Console(stderr=True)
+    path = Path(path).resolve()
+    metadata = _read_metadata(path)
+    spec_file = path / "configs" / "task_spec.json"
+    task_spec = TaskSpec.from_dict(json.loads(spec_file.read_text(encoding="utf-8")))
+    with staged(path.parent) as stage:
+        for name in ("artifacts", "configs", *modality.EXTRA_FILES):
+            if (path / name).is_dir():
+                shutil.copytree(path / name, stage / name, dirs_exist_ok=True)
+            else:
+                shutil.copy2(path / name, stage / name)
+        generate_inference_script(task_spec, stage)
+        _finish(task_spec, metadata, stage, sbom=(path / SBOM).exists())
+        _replace(path, stage)
+    console.print(f"refreshed: {path}", highlight=False, markup=False, soft_wrap=True)
+
+
+# --- The steps of an export ----------------------------------------------------------------------
+
+# what every artifact says about itself
+ESSENTIALS = (
+    "name",
+    "task_type",
+    "class_names",
+    "inputs",
+    "outputs",
+    "input_schema",
+    "preprocessing",
+    "created",
+    "git_commit",
+)
+
+
+def _plain_copy(model: nn.Module) -> nn.Module:
+    """An uncompiled copy on the CPU; copying also leaves mode and device of the original alone."""
+    if isinstance(model, torch._dynamo.OptimizedModule):
+        model = model._orig_mod
+    return copy.deepcopy(model).cpu().float().requires_grad_(False).eval()
+
+
+def _generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _output_spec(network: ExportedNetwork, task_spec: TaskSpec) -> TensorSpec:
+    """The output's shape; a size that grows with an input's named axis has its name."""
+    small, large = modality.parity_sizes(task_spec)[1:3]
+    shapes = []
+    for sizes in (small, large):
+        batch = modality.random_inputs(task_spec, sizes, _generator())
+        with torch.no_grad():
+            shapes.append(network(*batch.values()).shape)
+    growth = {(small[axis], large[axis]): axis for axis in small}
+    return TensorSpec(
+        LOGITS,
+        "float32",
+        tuple(growth.get(pair, pair[0]) for pair in zip(*shapes, strict=True)),
+    )
+
+
+def _ship_architecture(
+    architecture: Architecture, network: ExportedNetwork, task_spec: TaskSpec, stage: Path
+) -> dict[str, Any]:
+    batch = modality.random_inputs(task_spec, modality.trace_sizes(task_spec), _generator())
+    with torch.no_grad():
+        call = network.calling_convention(batch)
+    source = None
+    if architecture.file:
+        source = "artifacts/model.py"
+        shutil.copyfile(architecture.file, stage / source)
+    return {
+        "module": architecture.module,
+        "name": architecture.name,
+        "kwargs": architecture.kwargs,
+        "source": source,
+        "call": call,
+        "requirements": imported_distributions(architecture, __name__.partition(".")[0]),
+    }
+
+
+def _export_all(formats: list[str], job: ExportJob, console: Console) -> dict[str, str]:
+    artifacts: dict[str, str] = {}
+    for number, name in enumerate(formats, start=1):
+        started = time.perf_counter()
+        with console.status(f"exporting {name} ({number} of {len(formats)})"):
+            written = export_format(name, job)
+        artifacts |= {key: f"{job.folder.name}/{path.name}" for key, path in written.items()}
+        console.print(f"{name}: exported in {time.perf_counter() - started:.1f} s", highlight=False)
+    return artifacts
+
+
+def _print_parity(results: list[ParityResult], console: Console) -> None:
+    for name in dict.fromkeys(result.format for result in results):
+        own = [result for result in results if result.format == name]
+        console.print(
+            f"{name}: {max(result.max_error for result in own):.1e} off the network at worst, over "
+            f"{len(own)} shapes (tolerance {TOLERANCE:.0e})",
+            highlight=False,
+        )
+
+
+def _store_example(
+    task_spec: TaskSpec, network: ExportedNetwork, source: Path | None, tokenizer: Any, stage: Path
+) -> dict[str, Any]:
+    path = modality.write_example(task_spec, source, stage / "configs")
+    with torch.no_grad():
+        logits = network(*modality.read_example(task_spec, path, tokenizer).values())[0]
+    return {
+        "input": path.relative_to(stage).as_posix(),
+        LOGITS: logits.float().tolist(),
+        # wider than parity's: another processor, another version of Pillow's resize
+        "tolerance": 10 * TOLERANCE,
+    }
+
+
+def _finish(task_spec: TaskSpec, metadata: dict[str, Any], stage: Path, *, sbom: bool) -> None:
+    """Write what surrounds the artifacts, record every file, and let the bundle check itself."""
+    generate_torchserve_config(task_spec, stage)
+    generate_dockerfile(task_spec, stage)
+    architecture = metadata["architecture"]
+    lines = runtime_requirements(
+        metadata["formats"],
+        architecture["requirements"] if architecture else [],
+    )
+    (stage / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if sbom:
+        write_sbom(stage)
+    store_hashes(stage, metadata)
+    generate_readme(task_spec, stage, metadata["formats"])
+    store_hashes(stage, metadata)
+    _verify(stage)
+
+
+def _verify(stage: Path) -> None:
+    """Run `inference.py --verify` as a stranger would: another process, another folder."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    # -B: no __pycache__ in what is about to be published
+    command = [sys.executable, "-B", str((stage / "inference.py").resolve()), "--verify"]
+    done = subprocess.run(
+        command, cwd=stage.anchor or "/", env=environment, capture_output=True, text=True
+    )
+    if done.returncode:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise ExportError(f"the bundle fails its own check: {reason.removeprefix('error: ')}")
+
+
+# --- Whole or not at all -------------------------------------------------------------------------
+
+
+@contextmanager
+def staged(parent: Path) -> Iterator[Path]:
+    """A folder beside the bundles, removed unless it has been moved to its final name.
+
+    Raises:
+        ExportError: it cannot be written.
+    """
+    stage = parent / f".partial-{os.getpid()}-{time.time_ns()}"
+    try:
+        try:
+            (stage / "artifacts").mkdir(parents=True)
+            (stage / "configs").mkdir()
+            yield stage
+        except OSError as error:
+            where = error.filename or parent
+            raise ExportError(f"{where} cannot be written: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(stage, ignore_errors=True)
+
+
+def _publish(stage: Path, parent: Path) -> Path:
+    """Give the bundle its name; a second one within a second gets a number."""
+    name = f"model_{_timestamp()}"
+    number = 1
+    while True:
+        bundle = parent / (name if number == 1 else f"{name}_{number}")
+        try:
+            bundle.mkdir()
+        except FileExistsError:
+            number += 1
+            continue
+        # an empty folder that is ours: POSIX replaces it in one step
+        if os.name == "nt":
+            bundle.rmdir()
+        return stage.rename(bundle)
+
+
+def _timestamp() -> str:
+    return datetime.now().strftime("%Y%m%d_%H%M%S")
+
+
+def _replace(path: Path, stage: Path) -> None:
+    retired = path.with_name(f".{path.name}.old-{os.getpid()}")
+    path.rename(retired)
+    try:
+        stage.rename(path)
+    except OSError:
+        retired.rename(path)
+        raise
+    shutil.rmtree(retired)
+
+
+def _read_metadata(path: Path) -> dict[str, Any]:
+    """Metadata of a bundle whose artifacts are as recorded."""
+    runtime = load_runtime(files.SERVING)
+    try:
+        metadata: dict[str, Any] = runtime.read_metadata(path)
+        for name, record in metadata["files"].items():
+            kept = name.startswith("artifacts/") or name in ("configs/task_spec.json",)
+            if kept and runtime.file_hash(path / name) != record["sha256"]:
+                raise ExportError(f"{path}: {name} has changed; export again instead")
+    except runtime.BundleError as error:
+        raise ExportError(f"{path} is no bundle: {error}") from error
+    except OSError as error:
+        raise ExportError(f"{error.filename} cannot be read: {error.strerror}") from error
+    return metadata

@@ -1,0 +1,88 @@
+"""metadata.json: what a bundle says about itself."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from ..task import TaskSpec
+from .files import write_json
+from .parity import load_runtime
+from .signature import InputSignature
+
+RECORDED = (
+    "torch",
+    "torchvision",
+    "tokenizers",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "numpy",
+    "pillow",
+)
+
+
+def describe(
+    task_spec: TaskSpec, signature: InputSignature, config: Any, metrics: dict[str, float] | None
+) -> dict[str, Any]:
+    """All that is known before anything is exported."""
+    return {
+        "bundle_version": 1,
+        "name": task_spec.name,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "modality": task_spec.modality,
+        "task_type": task_spec.task_type,
+        "class_names": task_spec.class_names,
+        "inputs": [tensor.to_dict() for tensor in signature.tensors],
+        "limits": dict(signature.limits),
+        "input_schema": task_spec.input_schema,
+        "preprocessing": task_spec.preprocessing_config,
+        "model_config": config if config is None or isinstance(config, dict) else vars(config),
+        "metrics": metrics or {},
+        "git_commit": git_commit(),
+        "versions": versions(),
+        "architecture": None,
+    }
+
+
+def store_hashes(bundle: Path, metadata: dict[str, Any]) -> None:
+    """Write metadata.json with hash and size of every other file there is now."""
+    file_hash = load_runtime(bundle).file_hash
+    paths = [path for path in sorted(bundle.rglob("*")) if path.is_file()]
+    metadata["files"] = {
+        path.relative_to(bundle).as_posix(): {
+            "sha256": file_hash(path),
+            "bytes": path.stat().st_size,
+        }
+        for path in paths
+        if path != bundle / "metadata.json"
+    }
+    write_json(bundle / "metadata.json", metadata)
+
+
+def versions() -> dict[str, str]:
+    """Versions of what made the artifacts."""
+    found = {"python": platform.python_version()}
+    for name in RECORDED:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def git_commit() -> str | None:
+    """The commit of the project in the working directory, marked where files differ from it."""
+    try:
+        done = subprocess.run(
+            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+            capture_output=True,
+            text=True,
+        )
+    except FileNotFoundError:
+        return None
+    return done.stdout.strip() or None if done.returncode == 0 else None

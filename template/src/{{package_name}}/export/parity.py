@@ -1,0 +1,121 @@
+"""Does an artifact compute what the network computes? Asked of the files that are shipped.
+
+Each artifact is opened through the staged bundle's own runtime.py, as a stranger's machine will.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..errors import ExportError
+from ..task import TaskSpec
+from . import inputs as modality
+from .signature import ExportedNetwork
+
+# float32 sums in another order differ by about 1e-6 of the largest logit; a wrong graph by far more
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class ParityResult:
+    """One artifact at one shape.
+
+    Attributes:
+        format: name under which runtime.py opens the artifact.
+        sizes: sizes of the named axes.
+        max_error: largest difference, as a share of the largest logit (of 1 where that is less).
+        tolerance: what it may be.
+    """
+
+    format: str
+    sizes: dict[str, int]
+    max_error: float
+    tolerance: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return asdict(self)
+
+
+def check_parity(
+    bundle: Path, formats: Sequence[str], network: ExportedNetwork, task_spec: TaskSpec
+) -> list[ParityResult]:
+    """Compare artifacts with the network at every size the modality asks for.
+
+    Raises:
+        ExportError: an artifact cannot be opened or run, or differs by more than the tolerance.
+    """
+    runtime = load_runtime(bundle)
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (sizes, modality.random_inputs(task_spec, sizes, generator))
+        for sizes in modality.parity_sizes(task_spec)
+    ]
+    with torch.no_grad():
+        expected = [network(*batch.values()).float().numpy() for _, batch in batches]
+    for (sizes, _), logits in zip(batches, expected, strict=True):
+        if not np.isfinite(logits).all():
+            raise ExportError(
+                f"the network returns NaN or infinity for random input at {_sizes(sizes)}; "
+                "train it again before exporting"
+            )
+    results = []
+    for name in formats:
+        session = _open(runtime, bundle, name)
+        for (sizes, batch), logits in zip(batches, expected, strict=True):
+            arrays = {key: value.numpy() for key, value in batch.items()}
+            try:
+                actual = session.run(arrays)
+            except runtime.RUN_ERRORS as error:
+                raise ExportError(
+                    f"{name}: fails at {_sizes(sizes)}: {str(error).splitlines()[0]}; the network "
+                    f"may fix a size that must stay open; or leave {name} out of export_formats"
+                ) from error
+            results.append(ParityResult(name, sizes, _difference(actual, logits), TOLERANCE))
+    for result in results:
+        if not result.max_error <= result.tolerance:
+            raise ExportError(
+                f"{result.format}: differs from the network by {result.max_error:.1e} at "
+                f"{_sizes(result.sizes)} (tolerance {TOLERANCE:.0e}); its forward probably depends "
+                f"on something the format does not keep; or leave {result.format} out of "
+                "export_formats"
+            )
+    return results
+
+
+def load_runtime(bundle: Path) -> ModuleType:
+    """The bundle's runtime.py as a module of no package."""
+    spec = importlib.util.spec_from_file_location("bundle_runtime", bundle / "runtime.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _open(runtime: ModuleType, bundle: Path, name: str) -> Any:
+    try:
+        return runtime.open_session(bundle, name)
+    except runtime.BundleError as error:
+        raise ExportError(f"{name}: {error}") from error
+
+
+def _difference(actual: Any, expected: Any) -> float:
+    if actual.shape != expected.shape:
+        return float("inf")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # inf - inf is NaN, which is never within
+        difference = np.abs(actual.astype(np.float64) - expected).max(initial=0.0)
+    return float(difference / max(1.0, np.abs(expected).max(initial=0.0)))
+
+
+def _sizes(sizes: dict[str, int]) -> str:
+    return ", ".join(f"{axis} {size}" for axis, size in sizes.items())

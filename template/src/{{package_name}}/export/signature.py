@@ -1,0 +1,104 @@
+"""What goes into an exported network and what comes out, as data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..training.adapter import ModelSignatureInspector, logits_of
+
+LOGITS = "logits"
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One tensor of a signature.
+
+    Attributes:
+        name: what clients call it.
+        dtype: numpy's name of its element type.
+        shape: sizes; a name stands for an axis that may have any size.
+    """
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+
+
+@dataclass(frozen=True)
+class InputSignature:
+    """All inputs of a network.
+
+    Attributes:
+        tensors: in the order of the batch's fields.
+        limits: the largest size of those named axes that have one.
+    """
+
+    tensors: tuple[TensorSpec, ...]
+    limits: Mapping[str, int]
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the inputs, in order."""
+        return [tensor.name for tensor in self.tensors]
+
+
+class ExportedNetwork(nn.Module):
+    """A network as it is exported: the batch's fields go in by position, logits come out.
+
+    Args:
+        network: the plain network.
+        input_names: fields of a batch, in the order in which `forward` gets them.
+    """
+
+    def __init__(self, network: nn.Module, input_names: list[str]) -> None:
+        super().__init__()
+        self.network = network
+        self.input_names = input_names
+        self.inspector = ModelSignatureInspector(network)
+
+    def forward(self, *inputs: Tensor) -> Tensor:
+        """Logits for one batch."""
+        batch = dict(zip(self.input_names, inputs, strict=True))
+        positional, keyword = self.inspector.arguments(batch)
+        return logits_of(self.network(*positional, **keyword))
+
+    def calling_convention(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
+        """How to call the bare network, for code that does not have this class.
+
+        Returns:
+            `args` and `kwargs` name the batch's fields; `logits` is the path to the logits in
+            whatever the network returns.
+        """
+        positional, keyword = self.inspector.arguments(batch)
+        name_of = {id(tensor): name for name, tensor in batch.items()}
+        output = self.network(*positional, **keyword)
+        path = _path_to(logits_of(output), output)
+        assert path is not None
+        return {
+            "args": [name_of[id(tensor)] for tensor in positional],
+            "kwargs": {key: name_of[id(tensor)] for key, tensor in keyword.items()},
+            LOGITS: path,
+        }
+
+
+def _path_to(tensor: Tensor, output: Any) -> list[str | int] | None:
+    if output is tensor:
+        return []
+    if isinstance(output, Mapping):
+        items = list(output.items())
+    elif isinstance(output, (list, tuple)):
+        items = list(enumerate(output))
+    else:
+        items = list(vars(output).items()) if hasattr(output, "__dict__") else []
+    for key, value in items:
+        if (rest := _path_to(tensor, value)) is not None:
+            return [key, *rest]
+    return None

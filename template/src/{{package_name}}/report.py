@@ -1,0 +1,105 @@
+"""A run as one self-contained HTML page: metrics, curves, pictures, settings."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from pathlib import Path
+from string import Template
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from .errors import TrainingError
+from .figures import evaluation_figures
+from .training.checkpoints import FOLDER, load_trained
+from .training.metrics import read_metrics
+
+PAGE = Template("""<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>$title</title>
+<style>
+  body { font: 16px/1.5 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem;
+         color: #1c1c1c; background: #fff; }
+  h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2.5rem }
+  table { border-collapse: collapse } td, th { padding: .2rem 1rem .2rem 0; text-align: left }
+  td + td { font-variant-numeric: tabular-nums }
+  img { max-width: 100%; height: auto }
+</style>
+<h1>$title</h1>
+$body
+</html>
+""")
+
+
+def write_report(run_dir: Path) -> Path:
+    """Write `report.html` into a run's folder, from its metrics and its best checkpoint.
+
+    Returns:
+        the page's path.
+
+    Raises:
+        TrainingError: the folder holds no finished epoch.
+    """
+    if not (run_dir / "metrics.csv").is_file():
+        raise TrainingError(f"{run_dir} holds no metrics.csv; give the folder of a run")
+    metrics = read_metrics(run_dir)
+    trained = load_trained(run_dir / FOLDER / "best.ckpt")
+    body = [
+        _section("Best checkpoint", _table(trained.metrics)),
+        _section("Training", _image(curves(metrics))),
+        *(_section(title, _image(figure)) for title, figure in evaluation_figures(trained)),
+        _section("Settings", _table(trained.config.to_dict())),
+    ]
+    title = html.escape(f"{trained.task_spec.task_type}: {run_dir.name}")
+    page = run_dir / "report.html"
+    partial = page.with_suffix(".partial")
+    partial.write_text(PAGE.substitute(title=title, body="\n".join(body)), encoding="utf-8")
+    partial.replace(page)
+    return page
+
+
+def curves(metrics: pd.DataFrame) -> Figure:
+    """Loss, validation metrics and learning rate by optimizer step."""
+    scores = [c for c in metrics.columns if c.startswith("val/") and c != "val/loss"]
+    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    loss, score, rate = figure.subplots(1, 3)
+    _draw(loss, metrics, {"train/loss": "training", "val/loss": "validation"}, "loss")
+    _draw(score, metrics, {name: name.removeprefix("val/") for name in scores}, "validation")
+    _draw(rate, metrics, {"learning_rate": "learning rate"}, "learning rate")
+    return figure
+
+
+def _draw(axes: Axes, metrics: pd.DataFrame, names: dict[str, str], title: str) -> None:
+    for name, label in names.items():
+        if name in metrics:
+            points = metrics[["optimizer_step", name]].dropna()
+            line = "-" if len(points) > 60 else "o-"
+            axes.plot(points["optimizer_step"], points[name], line, markersize=3, label=label)
+    axes.set(title=title, xlabel="optimizer step")
+    axes.grid(alpha=0.3)
+    if len(names) > 1:
+        axes.legend()
+
+
+def _section(title: str, content: str) -> str:
+    return f"<h2>{html.escape(title)}</h2>\n{content}"
+
+
+def _table(rows: dict[str, object] | dict[str, float]) -> str:
+    lines = []
+    for name, value in rows.items():
+        shown = f"{value:.4f}" if isinstance(value, float) and abs(value) >= 1e-2 else str(value)
+        lines.append(f"<tr><td>{html.escape(name)}</td><td>{html.escape(shown)}</td></tr>")
+    return "<table>\n" + "\n".join(lines) + "\n</table>"
+
+
+def _image(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    encoded = base64.b64encode(buffer.getvalue()).decode()
+    return f'<img alt="" src="data:image/png;base64,{encoded}">'

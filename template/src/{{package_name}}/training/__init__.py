@@ -1,0 +1,1 @@
+"""Training: the LightningModule, exact accumulation, compilation, metrics, the loop."""

@@ -1,0 +1,119 @@
+"""Exact gradient accumulation: a window of micro-batches gives the gradient of one big batch.
+
+Averaging the means of micro-batches weighs a target by how many share its micro-batch, and a window
+cut short by the end of an epoch comes out too small. Here every micro-batch contributes its loss
+sum, and the gradient is divided once by the number of targets in the whole window, over all
+processes. With C a constant, W processes and n targets:
+
+    gradient = (C * W / n) * mean over processes of sum over micro-batches of d(loss_sum / C)
+
+C keeps the numbers as small as a mean would, which 16-bit gradients need.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class WindowTotal:
+    """A closed window, over all processes.
+
+    Attributes:
+        total: loss sum, number of targets and signals, a tensor [3] on the loss's device.
+        is_empty: no process had a target, so there is nothing to learn and no gradient.
+    """
+
+    total: Tensor
+    is_empty: bool
+
+
+class AccumulationWindow:
+    """Counts the targets of the window in progress and normalises its gradient.
+
+    Args:
+        micro_batches: how many make a full window. Lightning divides every loss by this number,
+            so `scale_loss` multiplies by it.
+        expected_targets: about how many targets a micro-batch has; must be equal on all processes.
+    """
+
+    def __init__(self, micro_batches: int, expected_targets: int) -> None:
+        self.micro_batches = micro_batches
+        # a power of two, so that dividing by it and multiplying again loses no bit
+        self.constant = float(2 ** round(math.log2(max(1, expected_targets))))
+        self._targets = 0
+        self._loss_sums: list[Tensor] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether micro-batches have come in since the last optimizer step."""
+        return bool(self._loss_sums)
+
+    def scale_loss(self, loss_sum: Tensor, targets: int) -> Tensor:
+        """Add a micro-batch to the window.
+
+        Args:
+            loss_sum: loss summed over its targets.
+            targets: how many there are. Counted on the host, so that nothing waits for the device.
+
+        Returns:
+            the scalar to backpropagate.
+        """
+        self._targets += int(targets)
+        self._loss_sums.append(loss_sum.detach())
+        return loss_sum * (self.micro_batches / self.constant)
+
+    def normalize_gradients(
+        self, parameters: Iterable[nn.Parameter], signals: int = 0
+    ) -> WindowTotal:
+        """Close the window: turn the accumulated sums into the gradient of the mean.
+
+        Args:
+            parameters: those whose gradients were accumulated.
+            signals: a number that is added up over all processes on the way.
+
+        Runs on every process, after gradients are unscaled and before they are clipped. A window
+        without targets leaves no gradients at all, so that the optimizer changes nothing: with
+        gradients of zero, momentum and weight decay would still move the weights.
+
+        Raises:
+            RuntimeError: no micro-batch came in since the last step.
+        """
+        if not self._loss_sums:
+            raise RuntimeError("no micro-batch since the last optimizer step")
+        targets, loss_sums = self._targets, self._loss_sums
+        self._targets, self._loss_sums = 0, []
+        loss_sum = torch.stack(loss_sums).sum(dtype=_wide(loss_sums[0]))
+        counts = (torch.full_like(loss_sum, number) for number in (targets, signals))
+        total = torch.stack([loss_sum, *counts])
+        parameters = list(parameters)
+        gradients = [p.grad for p in parameters if p.grad is not None]
+        factor: Tensor | float = self.constant / max(1, targets)
+        is_empty = targets == 0
+        if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+            dist.all_reduce(total)
+            factor = self.constant * dist.get_world_size() / total[1].clamp(min=1)
+            # who has targets knows that the window has; only who has none must wait and look
+            is_empty = is_empty and total[1].item() == 0
+        if is_empty:
+            drop_gradients(parameters)
+        elif gradients:
+            torch._foreach_mul_(gradients, factor)
+        return WindowTotal(total, is_empty)
+
+
+def drop_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Make the next optimizer step change nothing."""
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def _wide(loss: Tensor) -> torch.dtype:
+    """float64 counts targets exactly and adds losses in any order; Apple's GPUs have float32."""
+    return torch.float32 if loss.device.type == "mps" else torch.float64

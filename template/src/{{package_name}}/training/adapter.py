@@ -1,0 +1,426 @@
+"""UniversalModelAdapter: any network as a LightningModule, and how a batch reaches its forward."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import is_dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torch.distributed.fsdp import FullyShardedDataParallel
+from torchmetrics import MeanMetric
+
+from ..config import TrainingConfig
+from ..data.module import Batch, load_modality, micro_batch_seed
+from ..errors import ModelError, TrainingError
+from ..inputs import MAIN_INPUT_NAMES
+from ..task import TaskSpec
+from .accumulation import AccumulationWindow, WindowTotal, drop_gradients
+from .compilation import CompileHook
+from .metrics import MetricsTracker, WindowRow
+from .schedule import warmup_cosine
+from .tasks import OBJECTIVES
+
+LABELS = "labels"
+
+# What processes tell each other at the end of a window; their sums stay apart below 1024 processes.
+STOP_SIGNAL = 1
+FALLBACK_SIGNAL = 1024
+
+
+class ModelSignatureInspector:
+    """Maps the fields of a batch to the parameters of a network's forward.
+
+    A parameter gets the field of its own name. The first parameter that has none, or that goes by
+    a usual name for the main input, gets the batch's first field. Labels are never passed: the loss
+    is computed outside.
+
+    Args:
+        model: the plain network, before compilation hides its signature.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model_name = type(model).__name__
+        parameters = list(inspect.signature(model.forward).parameters.values())
+        self.parameters = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+        self.takes_any_positional = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+        self.takes_any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+    def arguments(self, batch: Mapping[str, Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
+        """Positional and keyword arguments for forward.
+
+        Raises:
+            ModelError: a required parameter has no counterpart in the batch.
+        """
+        fields = {name: value for name, value in batch.items() if name != LABELS}
+        main = next(iter(fields))
+        positional: list[Tensor] = []
+        keyword: dict[str, Tensor] = {}
+        main_used = main in {p.name for p in self.parameters}
+        for parameter in self.parameters:
+            required = parameter.default is parameter.empty
+            if parameter.name in fields:
+                value = fields[parameter.name]
+            elif not main_used and (required or parameter.name in MAIN_INPUT_NAMES):
+                value, main_used = fields[main], True
+            elif required:
+                raise ModelError(
+                    f"{self.model_name}.forward asks for {parameter.name!r}; "
+                    f"a batch offers {', '.join(fields)}"
+                )
+            else:
+                continue
+            if parameter.kind is parameter.POSITIONAL_ONLY:
+                positional.append(value)
+            else:
+                keyword[parameter.name] = value
+        if not main_used:
+            if not self.takes_any_positional:
+                raise ModelError(f"{self.model_name}.forward takes no input; a batch has {main!r}")
+            positional.append(fields[main])
+        return positional, keyword
+
+
+def logits_of(output: Any) -> Tensor:
+    """The logits in whatever a network returns: a tensor, a tuple, a mapping or an object.
+
+    Raises:
+        ModelError: there are none.
+    """
+    if isinstance(output, Tensor):
+        return output
+    if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
+        logits: Tensor = output["logits"]
+        return logits
+    if is_dataclass(output) or hasattr(output, "logits"):
+        return logits_of(output.logits)
+    if isinstance(output, (tuple, list)) and output:
+        return logits_of(output[0])
+    raise ModelError(
+        f"the network returned {type(output).__name__}; it must return logits as a tensor, "
+        "first in a tuple, or under the name 'logits'"
+    )
+
+
+class UniversalModelAdapter(LightningModule):
+    """Trains a network as its configuration says.
+
+    Args:
+        generated_model: the network; `forward` takes the inputs of a batch and returns logits.
+        config: settings of the run.
+        tokenizer: what made the input ids, where there are any.
+        learning_rate: peak learning rate; the configuration's by default.
+        task_spec: the task; the preset of `config.task` by default.
+        tracker: where training metrics go; a fresh local one by default.
+        log: takes single lines about what was decided on the way, such as compiling.
+
+    Attributes:
+        total_steps: optimizer steps in the whole run, for the learning rate.
+        total_micro_batches: micro-batches in the whole run; None where nobody knows.
+        stop_requested: set it to end training after the window in progress.
+        stop_agreed: every process has reached the end of that window.
+    """
+
+    def __init__(
+        self,
+        generated_model: nn.Module,
+        config: TrainingConfig,
+        tokenizer: Any = None,
+        learning_rate: float | None = None,
+        *,
+        task_spec: TaskSpec | None = None,
+        tracker: MetricsTracker | None = None,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        super().__init__()
+        self.model = generated_model
+        self.config = config
+        self.tokenizer = tokenizer
+        self.learning_rate = config.learning_rate if learning_rate is None else learning_rate
+        self.task_spec = task_spec or TaskSpec.preset(config.task)
+        self.signature_inspector = ModelSignatureInspector(generated_model)
+        self.objective = OBJECTIVES[self.task_spec.task_type]
+        self.input_transform = load_modality(self.task_spec.modality).make_input_transform(
+            self.task_spec, config
+        )
+        self.window = AccumulationWindow(
+            config.gradient_accumulation_steps,
+            config.batch_size * self.objective.targets_per_sample(self.task_spec),
+        )
+        self.tracker = tracker or MetricsTracker(
+            gradient_accumulation_steps=config.gradient_accumulation_steps
+        )
+        self.val_loss = MeanMetric()
+        self.val_metrics = self.objective.metrics(self.task_spec, tokenizer)
+        self.total_steps = 1
+        self.total_micro_batches: int | None = None
+        self.stop_requested = False
+        self.stop_agreed = False
+        self.log_line = log
+        self.compile_hook = CompileHook(
+            generated_model,
+            config.compile_mode,
+            fullgraph=config.compile_fullgraph,
+            dynamic=config.compile_dynamic,
+            log=log,
+        )
+        if config.compile_mode not in (None, "auto"):
+            self.compile_hook.compile(config.compile_mode)
+        self._host_targets: int | None = None
+        self._closed: WindowTotal | None = None
+        self._measured: dict[str, Tensor] = {}
+        self._buffers_before: list[Tensor] = []
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Logits for a batch.
+
+        Raises:
+            ModelError: raw uint8 input that nobody normalised, or a forward that the batch does
+                not fit.
+        """
+        positional, keyword = self._arguments(batch)
+        return logits_of(self.compile_hook.call(*positional, **keyword))
+
+    def _arguments(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
+        batch = self.input_transform(batch)
+        for name, value in batch.items():
+            if value.dtype == torch.uint8:
+                raise ModelError(
+                    f"{name} reached the network as raw uint8; normalise it in the collator "
+                    "(normalize_on: collator) or on the device (normalize_on: device)"
+                )
+        return self.signature_inspector.arguments(batch)
+
+    # --- one micro-batch -------------------------------------------------------------------------
+
+    def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Count targets while the labels are on the host: nothing has to wait for a GPU later."""
+        self._host_targets = int(self.objective.count(batch[LABELS]))
+        return batch
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Fix the random numbers of this micro-batch; before the first one, compile.
+
+        They depend on seed, epoch, micro-batch and process alone, so that a resumed run draws what
+        an uninterrupted one would.
+        """
+        seed = micro_batch_seed(
+            self.config.seed, self.trainer.current_epoch, batch_idx, self.trainer.global_rank
+        )
+        torch.default_generator.manual_seed(seed)
+        if self.device.type == "cuda":  # torch.manual_seed would cost more than a small step
+            torch.cuda.manual_seed(seed)
+        if self.compile_hook.compilation is None:
+            self._warm_up(batch)
+        if self.config.on_nonfinite == "skip" and not self.window.is_open:
+            self._buffers_before = [buffer.clone() for buffer in self.model.buffers()]
+
+    def _warm_up(self, batch: Batch) -> None:
+        if isinstance(self.trainer.strategy.model, FullyShardedDataParallel):
+            return  # its shards cannot be called one step early; CompileHook.call guards them still
+
+        def step() -> Tensor:
+            with self.trainer.precision_plugin.train_step_context():
+                positional, keyword = self._arguments(batch)
+                logits = logits_of(self.model(*positional, **keyword))
+                return self.objective.loss_sum(logits, batch[LABELS]) / self.window.constant
+
+        remaining = self.total_micro_batches
+        if remaining is not None:
+            remaining -= self.trainer.fit_loop.epoch_loop.total_batch_idx
+        compilation = self.compile_hook.warm_up(step, remaining_steps=remaining)
+        if self.config.compile_mode is not None:
+            self.log_line(str(compilation))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """The share of one micro-batch in its window's loss."""
+        labels = batch[LABELS]
+        targets = self._count(labels)
+        self.tracker.begin_micro_batch(targets)
+        loss_sum = self.objective.loss_sum(self(batch), labels)
+        self.tracker.log_micro_batch(loss_sum.detach())
+        return self.window.scale_loss(loss_sum, targets)
+
+    def _count(self, labels: Tensor) -> int:
+        counted, self._host_targets = self._host_targets, None
+        return int(self.objective.count(labels)) if counted is None else counted
+
+    # --- one optimizer step ----------------------------------------------------------------------
+
+    def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        """The accumulated sums become the gradient of the mean; it is clipped next."""
+        signals = STOP_SIGNAL * self.stop_requested
+        signals += FALLBACK_SIGNAL * self.compile_hook.wants_fallback
+        self._closed = self.window.normalize_gradients(self.parameters(), signals)
+        if self._closed.is_empty:
+            warnings.warn(
+                f"optimizer step {self.tracker.optimizer_step + 1}: no sample of the window has a "
+                "target, so nothing was learned from it",
+                stacklevel=2,
+            )
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip to a norm, which is measured anyway; drop the window if it must be skipped."""
+        limit = float(gradient_clip_val or math.inf)
+        network = self.trainer.strategy.model
+        if isinstance(network, FullyShardedDataParallel):
+            norm = network.clip_grad_norm_(limit)
+        else:
+            norm = nn.utils.clip_grad_norm_(list(self._trainable()), limit)
+        self._measured = {"grad_norm": norm.detach()}
+        if self.config.on_nonfinite == "skip":
+            self._skip_if_nonfinite(norm)
+
+    def _skip_if_nonfinite(self, norm: Tensor) -> None:
+        """Every process sees the same sums and gradients, hence decides the same."""
+        assert self._closed is not None
+        scaled = self.config.precision == "16-mixed"  # its gradients overflow by design
+        watched = [self._closed.total[0], *([] if scaled else [norm])]
+        if all(math.isfinite(value.item()) for value in watched):
+            return
+        drop_gradients(self.parameters())
+        for buffer, before in zip(self.model.buffers(), self._buffers_before, strict=True):
+            buffer.copy_(before)  # running statistics have seen what was skipped
+        self.tracker.skipped_windows += 1
+        warnings.warn(
+            f"optimizer step {self.tracker.optimizer_step + 1}: loss or gradient are not finite; "
+            f"this window was skipped, {self.tracker.skipped_windows} so far",
+            stacklevel=2,
+        )
+
+    def optimizer_step(
+        self,
+        epoch: int,
+        batch_idx: int,
+        optimizer: Any,
+        optimizer_closure: Callable[[], Any] | None = None,
+    ) -> None:
+        """Step, then hand the window's numbers to the tracker."""
+        learning_rate = optimizer.param_groups[0]["lr"]
+        super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        assert self._closed is not None
+        self.tracker.end_window(
+            epoch, self._closed.total, {"learning_rate": learning_rate}, self._measured
+        )
+        self._closed = None
+        # on a GPU one window is left under way, so that nobody waits for it
+        self.settle(keep=int(self.device.type == "cuda"))
+        self.compile_hook.watch()
+
+    def settle(self, *, keep: int = 0) -> None:
+        """Take in the numbers of closed windows.
+
+        Args:
+            keep: how many of the newest may be left for later.
+
+        Raises:
+            TrainingError: one was not finite, and the configuration says to stop then.
+        """
+        for row in self.tracker.settle(keep=keep):
+            self.stop_agreed |= row.signals % FALLBACK_SIGNAL > 0
+            self.compile_hook.follow(row.signals >= FALLBACK_SIGNAL)
+            if self.config.on_nonfinite == "stop":
+                self._check_finite(row)
+
+    def _check_finite(self, done: WindowRow) -> None:
+        norm = done.row["grad_norm"]
+        scaled = self.config.precision == "16-mixed"
+        if math.isfinite(done.loss_sum) and (scaled or math.isfinite(norm)):
+            return
+        bad = [n for n, loss in enumerate(done.losses, 1) if not math.isfinite(loss)]
+        where = f"micro-batch {bad[0]} of {len(done.losses)}" if bad else "no micro-batch here"
+        raise TrainingError(
+            f"the loss is {done.row.get('train/loss', math.nan)} at optimizer step "
+            f"{done.row['optimizer_step']} of epoch {done.row['epoch']}, first in {where}; "
+            f"learning rate {done.row['learning_rate']:.3g}, gradient norm {norm:.3g}. The last "
+            "checkpoint is from before; try a lower learning_rate, or on_nonfinite: skip"
+        )
+
+    # --- validation ------------------------------------------------------------------------------
+
+    def on_validation_start(self) -> None:
+        """Every process validates with the buffers that a checkpoint holds: those of the first."""
+        self.settle()
+        if self.trainer.world_size > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, src=0)
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Add a batch to the epoch's metrics."""
+        labels, logits = batch[LABELS], self(batch)
+        targets = self._count(labels)
+        mean = self.objective.loss_sum(logits, labels) / max(1, targets)
+        self.val_loss.update(mean, weight=targets)
+        self.val_metrics.update(self.objective.predictions(logits), labels)
+
+    def on_validation_epoch_end(self) -> None:
+        """Metrics over all samples and processes, for the tracker and the checkpoints."""
+        metrics = {"loss": self.val_loss.compute(), **self.val_metrics.compute()}
+        self.val_loss.reset()
+        self.val_metrics.reset()
+        named = {f"val/{name}": value for name, value in metrics.items()}
+        self.log_dict(named, logger=False, sync_dist=self.trainer.world_size > 1)
+        values = {name: float(value) for name, value in named.items()}
+        self.tracker.log_epoch(self.trainer.current_epoch, values)
+
+    @property
+    def monitor(self) -> str:
+        """The metric that decides which checkpoint is best."""
+        return f"val/{self.objective.monitor}"
+
+    # --- optimiser -------------------------------------------------------------------------------
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """AdamW, warmed up and annealed over `total_steps` optimizer steps."""
+        matrices = [p for p in self._trainable() if p.ndim >= 2]
+        others = [p for p in self._trainable() if p.ndim < 2]  # biases and norms do not decay
+        # a fused optimizer unscales fp16 gradients itself, after they should have been clipped
+        fused = self.config.precision != "16-mixed"
+        groups: list[dict[str, Any]] = [
+            {"params": matrices},
+            {"params": others, "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(
+            groups,
+            lr=self.learning_rate,
+            weight_decay=self.config.weight_decay,
+            fused=fused,
+        )
+        schedule = warmup_cosine(optimizer, self.config.warmup_ratio, self.total_steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _trainable(self) -> Iterator[nn.Parameter]:
+        return (p for p in self.model.parameters() if p.requires_grad)
+
+    # --- checkpoints -----------------------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A checkpoint says by itself what it is a checkpoint of.
+
+        Raises:
+            TrainingError: the run has gone wrong since the last one, which is kept instead.
+        """
+        self.settle()
+        checkpoint["config"] = self.config.to_dict()
+        checkpoint["task_spec"] = self.task_spec.to_dict()
+        checkpoint["metrics"] = {
+            name: float(value)
+            for name, value in self.trainer.callback_metrics.items()
+            if name.startswith("val/")
+        }
+        checkpoint["tracker"] = self.tracker.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Step counts go on where they were."""
+        self.tracker.load_state_dict(checkpoint["tracker"])

@@ -1,0 +1,307 @@
+"""Runs on disk: finding them, and getting a trained network back out of a checkpoint."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import shutil
+import warnings
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from torch import nn
+
+from ..architecture import Architecture
+from ..config import TrainingConfig
+from ..data.module import Position, UniversalDataModule, load_modality
+from ..errors import TrainingError
+from ..task import TaskSpec
+from .adapter import UniversalModelAdapter
+from .interruption import Interruption
+
+FOLDER = "checkpoints"
+LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+MODEL_PREFIX = "model."  # the adapter's name for the network
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and everything an export needs to know about it.
+
+    Attributes:
+        model: the network with the checkpoint's weights, on the CPU, in eval mode.
+        task_spec: its task, class names included.
+        config: settings of its run.
+        architecture: how to build it again.
+        tokenizer: what makes its input ids, where it has any.
+        metrics: validation metrics at the checkpoint.
+        example: a real input file that was kept with the run; None where it was removed.
+    """
+
+    model: nn.Module
+    task_spec: TaskSpec
+    config: TrainingConfig
+    architecture: Architecture
+    tokenizer: Any
+    metrics: dict[str, float]
+    example: Path | None
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file and renames, so that a name never stands for half a checkpoint.
+
+    The `last` before it stays as `previous`, in case a machine dies before its disk has both.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            TrainingError: the disk is full or may not be written; earlier checkpoints are intact.
+        """
+        path = Path(path)
+        partial = path.with_suffix(".partial")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == LAST and path.exists():
+                path.replace(path.with_name(PREVIOUS))
+            partial.replace(path)
+        # torch.save raises RuntimeError where the file under it could not take everything
+        except (OSError, RuntimeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else _free_space(path.parent)
+            partial.unlink(missing_ok=True)
+            raise TrainingError(
+                f"cannot write {path}: {reason}; earlier checkpoints are intact"
+            ) from error
+
+
+def _free_space(folder: Path) -> str:
+    free = shutil.disk_usage(folder).free
+    return f"{os.strerror(errno.ENOSPC)} ({free / 2**20:.0f} MiB are free)"
+
+
+class RunCheckpoints(Checkpoint):
+    """Writes `last` and `best`, at the ends of accumulation windows and of epochs only.
+
+    Inside a window a checkpoint could not be exact, because it holds no accumulated gradients.
+    ModelCheckpoint does save there after a resume, hence this callback.
+
+    Args:
+        every_n_steps: optimizer steps between two `last`; None for one an epoch.
+        interruption: knows whether the run was asked to stop.
+    """
+
+    def __init__(self, every_n_steps: int | None, interruption: Interruption) -> None:
+        self.every_n_steps = every_n_steps
+        self.interruption = interruption
+        self.folder = Path(FOLDER)
+        self.best_score: float | None = None
+        self.best_step = -1
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return self.folder / LAST
+
+    @property
+    def best(self) -> Path:
+        """The one with the best validation result."""
+        return self.folder / BEST
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A run killed between `last` and `best` gets its `best` now."""
+        if self.best_step == trainer.global_step and trainer.is_global_zero and self.last.exists():
+            self._link_best()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save inside an epoch, when it is time or the run has to stop."""
+        assert isinstance(pl_module, UniversalModelAdapter)
+        if pl_module.window.is_open or batch_idx + 1 >= trainer.num_training_batches:
+            return  # the end of an epoch has its own hook, after validation
+        step = trainer.global_step
+        due = self.every_n_steps is not None and step % self.every_n_steps == 0
+        if pl_module.stop_agreed or (due and not trainer.should_stop):
+            trainer.save_checkpoint(self.last)
+        if pl_module.stop_agreed:
+            self.interruption.stop(step, self.folder.parent)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Save `last`, and `best` where it is."""
+        assert isinstance(pl_module, UniversalModelAdapter)
+        score = trainer.callback_metrics.get(pl_module.monitor)
+        is_best = score is not None and self._improves(float(score), pl_module.objective.mode)
+        if score is not None and is_best:
+            self.best_score, self.best_step = float(score), trainer.global_step
+        trainer.save_checkpoint(self.last)
+        if is_best and trainer.is_global_zero:
+            self._link_best()
+        trainer.strategy.barrier("best checkpoint")
+        if pl_module.stop_agreed:
+            self.interruption.stop(trainer.global_step, self.folder.parent)
+
+    def _improves(self, score: float, mode: str) -> bool:
+        if score != score:
+            return False
+        if self.best_score is None:
+            return True
+        return score > self.best_score if mode == "max" else score < self.best_score
+
+    def _link_best(self) -> None:
+        """A second name costs no time and no space; checkpoints are replaced, never changed."""
+        partial = self.best.with_suffix(".partial")
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(self.last, partial)
+        except OSError:  # not every file system has hard links
+            shutil.copyfile(self.last, partial)
+        partial.replace(self.best)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What was best so far."""
+        return {"best_score": self.best_score, "best_step": self.best_step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Translate the position where batch size or number of processes has changed.
+
+        Lightning counts micro-batches, of which there are more or fewer then. The position moves
+        back to a window's start; the few samples between are trained on twice, and it says so.
+        """
+        assert isinstance(pl_module, UniversalModelAdapter)
+        key = UniversalDataModule.__qualname__
+        if key not in checkpoint:
+            return
+        position = Position(**checkpoint[key])
+        per_round = pl_module.config.batch_size * trainer.world_size
+        done = position.to_micro_batches(per_round, trainer.accumulate_grad_batches)
+        if repeated := position.samples - done * per_round:
+            warnings.warn(
+                f"{repeated} samples of this epoch are trained on twice: batch size, accumulation "
+                "or processes have changed, and a window has to start anew",
+                stacklevel=2,
+            )
+        if position.samples:
+            current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+            # saved in on_train_batch_end, when all but the last counter had been raised
+            current.update(ready=done, started=done, processed=done, completed=done - 1)
+        checkpoint[key] = asdict(Position(position.epoch, done * per_round))
+
+
+def latest_run(output_dir: str | Path) -> Path:
+    """The newest run's folder.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    runs = [path.parent for path in Path(output_dir).glob("*/config.yaml")]
+    if not runs:
+        raise TrainingError(f"{output_dir} holds no run; start one with `train`")
+    return max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
+
+
+def find_checkpoint(output_dir: str | Path, place: str = "last", which: str = "last") -> Path:
+    """A checkpoint file.
+
+    Args:
+        output_dir: folder of all runs.
+        place: `last` for the newest run, a run's folder, or the file itself.
+        which: `best` or `last` of that run. A `last` that is damaged gives way to the one before.
+
+    Raises:
+        TrainingError: no such run or file.
+    """
+    run_dir = latest_run(output_dir) if place == "last" else Path(place)
+    if not run_dir.is_dir():
+        if not run_dir.is_file():
+            raise TrainingError(f"{run_dir} does not exist; give last, a run's folder or a file")
+        return run_dir
+    path = run_dir / FOLDER / f"{which}.ckpt"
+    previous = run_dir / FOLDER / PREVIOUS
+    if which == "last" and previous.exists():
+        problem = "it is missing"
+        if path.is_file():
+            try:
+                read_checkpoint(path)
+            except TrainingError as error:
+                problem = str(error)
+            else:
+                return path
+        warnings.warn(
+            f"going back to {previous}, the checkpoint before {path}: {problem}", stacklevel=2
+        )
+        return previous
+    if not path.is_file():
+        raise TrainingError(f"{path} does not exist; a run writes it at the end of its first epoch")
+    return path
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Weights and plain data of a checkpoint; nothing in it is executed.
+
+    Raises:
+        TrainingError: missing, cut off, or no checkpoint of this project.
+    """
+    try:
+        checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise TrainingError(f"{path} does not exist") from error
+    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise TrainingError(f"{path} is damaged: {reason}") from error
+    if "task_spec" not in checkpoint:
+        raise TrainingError(f"{path} is not a checkpoint of this project")
+    return checkpoint
+
+
+def load_trained(path: Path) -> Trained:
+    """Rebuild the network of a checkpoint.
+
+    Raises:
+        TrainingError: the checkpoint cannot be read, or the network's code has changed since.
+        ModelError: the network's code is gone.
+    """
+    checkpoint = read_checkpoint(path)
+    config = TrainingConfig.from_dict(checkpoint["config"])
+    task_spec = TaskSpec.from_dict(checkpoint["task_spec"])
+    architecture = Architecture.resolve(config.model, task_spec)
+    model = architecture.build()
+    weights = {
+        name.removeprefix(MODEL_PREFIX): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(MODEL_PREFIX)
+    }
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{path} does not fit the network {config.model}: its code has changed since training"
+        ) from error
+    run_dir = path.parent.parent
+    return Trained(
+        model.eval(),
+        task_spec,
+        config,
+        architecture,
+        load_modality(task_spec.modality).load_tokenizer(run_dir),
+        checkpoint["metrics"],
+        next(iter(sorted(run_dir.glob("example.*"))), None),
+    )

@@ -1,0 +1,334 @@
+"""The compile hook: a compiled network where that works and pays, the plain one where it does not.
+
+`torch.compile` is lazy: nothing is compiled, and nothing can fail, before the first forward, and
+the backward is compiled later still. So one real step is tried first, forward and backward, on a
+real batch; gradients, buffers, weights and random state are afterwards as if it had not been. Where
+the step fails, the same step is run without the compiler. If that fails too, the network is at
+fault and its error is raised; if not, training goes on uncompiled, with one warning.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch._dynamo
+import torch._functorch.config
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
+from torch._dynamo.utils import get_compilation_metrics
+
+Step = Callable[[], Tensor]
+"""Forward on one real batch; returns the loss."""
+
+# What compiling raises. Backends' own errors arrive wrapped in a TorchDynamoException.
+COMPILE_ERRORS = (TorchDynamoException, FailOnRecompileLimitHit)
+
+# A compiled step that was built but cannot run fails with a RuntimeError: a kernel too big for the
+# device, an output of a CUDA graph overwritten. Only a second run without the compiler can tell
+# it from an error of the network itself.
+STEP_ERRORS = (*COMPILE_ERRORS, RuntimeError)
+
+# `auto` tries to compile only where a gain of this share of a step ...
+LIKELY_GAIN = 0.2
+# ... would win back this many seconds. Both as measured on 2 CPU cores, without a warm cache.
+LIKELY_COMPILE_SECONDS = 30.0
+TIMED_STEPS = 5
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What came of trying to compile.
+
+    Attributes:
+        mode: mode of torch.compile in use; None where the network runs uncompiled.
+        reason: why it does; empty where it is compiled.
+        seconds: time the first step took more than the second.
+        graphs: how many were compiled.
+        eager_ms, compiled_ms: time of one forward and backward, where `auto` has measured it.
+    """
+
+    mode: str | None
+    reason: str = ""
+    seconds: float = 0.0
+    graphs: int = 0
+    eager_ms: float | None = None
+    compiled_ms: float | None = None
+
+    @property
+    def break_even_steps(self) -> float | None:
+        """Micro-batches after which compiling has paid; None where it never does."""
+        if self.eager_ms is None or self.compiled_ms is None:
+            return None
+        return break_even(self.seconds, self.eager_ms, self.compiled_ms)
+
+    def __str__(self) -> str:
+        if self.mode is None:
+            return f"not compiled: {self.reason}"
+        text = f"compiled ({self.mode}) in {self.seconds:.1f} s, {self.graphs} graphs"
+        if self.break_even_steps is not None:
+            text += (
+                f"; {self.eager_ms:.1f} -> {self.compiled_ms:.1f} ms a micro-batch, "
+                f"paid back after {self.break_even_steps:,.0f}"
+            )
+        return text
+
+
+def break_even(compile_seconds: float, eager_ms: float, compiled_ms: float) -> float | None:
+    """Steps after which compiling has won back its own time; None where it never does."""
+    gain = (eager_ms - compiled_ms) / 1000
+    return compile_seconds / gain if gain > 0 else None
+
+
+class CompileHook:
+    """Compiles a network in place and guards it.
+
+    In place means `module.compile`: the network keeps its type, its state_dict keys and its
+    signature, so checkpoints and exports do not know whether it was compiled.
+
+    Args:
+        model: the inner network, before any strategy wraps it.
+        mode: of torch.compile, `auto` to measure first, or None for no compiling at all.
+        fullgraph: refuse graph breaks.
+        dynamic: compile for changing shapes.
+        log: takes one line of text about what was done.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        mode: str | None,
+        *,
+        fullgraph: bool = False,
+        dynamic: bool = True,
+        log: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        self.model = model
+        self.mode = mode
+        self.fullgraph = fullgraph
+        self.dynamic = dynamic
+        self.log = log
+        self.compilation: Compilation | None = None
+        self.wants_fallback = False
+        self._compiled_frames = 0
+        self._warned_recompiles = False
+
+    @property
+    def is_active(self) -> bool:
+        """Whether calls of the network go through compiled code."""
+        return self.model._compiled_call_impl is not None
+
+    def compile(self, mode: str) -> None:
+        """Mark the network for compiling at its next call."""
+        # Backward is compiled along with forward then, so that a failure shows in forward, before
+        # anything has run that could not be undone.
+        torch._functorch.config.force_non_lazy_backward_lowering = True
+        self.model.compile(mode=mode, fullgraph=self.fullgraph, dynamic=self.dynamic)
+
+    def revert(self) -> None:
+        """Back to the plain network."""
+        self.model._compiled_call_impl = None
+        torch._dynamo.reset()
+
+    def warm_up(self, step: Step, *, remaining_steps: int | None = None) -> Compilation:
+        """Try one step compiled and decide. Every process must call this.
+
+        Args:
+            step: runs forward on a real batch, on the device and in the precision of the training.
+            remaining_steps: micro-batches still to come, for `auto`; None for very many.
+
+        Raises:
+            whatever the network itself raises.
+        """
+        if self.mode is None:
+            self.compilation = Compilation(None, "compile_mode is none")
+            return self.compilation
+        with unchanged(self.model):
+            if self.mode == "auto":
+                self.compilation = self._measure(step, remaining_steps)
+            else:
+                self.compilation = self._try(step, self.mode)
+        self._compiled_frames = len(self._own_frames())
+        if self.compilation.mode is None:
+            self.revert()
+        return self.compilation
+
+    def _try(self, step: Step, mode: str) -> Compilation:
+        frames_before = len(get_compilation_metrics())
+        error: BaseException | None = None
+        self.compile(mode)
+        try:
+            first = self._timed(step)
+            second = self._timed(step)
+        except STEP_ERRORS as caught:
+            error = caught
+        if error is not None:
+            self.revert()
+            self._timed(step)  # raises where the network is at fault
+        if not agreed(error is None):
+            reason = describe(error) if error else "compiling failed on another process"
+            warnings.warn(
+                f"torch.compile failed, training goes on without it: {reason}", stacklevel=2
+            )
+            return Compilation(None, reason)
+        graphs = len(get_compilation_metrics()) - frames_before
+        return Compilation(mode, "", max(0.0, first - second), graphs)
+
+    def _measure(self, step: Step, remaining_steps: int | None) -> Compilation:
+        self._timed(step)
+        eager = mean_over_processes(self._median(step))
+        likely_saving = LIKELY_GAIN * eager * (remaining_steps or float("inf"))
+        if likely_saving < LIKELY_COMPILE_SECONDS:
+            reason = (
+                f"auto: {remaining_steps} micro-batches of {1000 * eager:.1f} ms are too few "
+                "to win back the time that compiling takes"
+            )
+            return Compilation(None, reason)
+        tried = self._try(step, "default")
+        if tried.mode is None:
+            return tried
+        compiled = mean_over_processes(self._median(step))
+        measured = Compilation(
+            tried.mode, "", tried.seconds, tried.graphs, 1000 * eager, 1000 * compiled
+        )
+        if compiled < eager:
+            return measured
+        reason = f"auto: {1000 * compiled:.1f} ms compiled, {1000 * eager:.1f} ms without"
+        return Compilation(None, reason, tried.seconds, tried.graphs, 1000 * eager, 1000 * compiled)
+
+    def _median(self, step: Step) -> float:
+        return sorted(self._timed(step) for _ in range(TIMED_STEPS))[TIMED_STEPS // 2]
+
+    def _timed(self, step: Step) -> float:
+        """Seconds of one forward and backward; gradients go nowhere."""
+        start = time.perf_counter()
+        loss = step()
+        trainable = [p for p in self.model.parameters() if p.requires_grad]
+        # unlike loss.backward() this leaves .grad and the hooks of DDP alone
+        torch.autograd.grad(loss, trainable, allow_unused=True)
+        if loss.is_cuda:
+            torch.cuda.synchronize(loss.device)
+        return time.perf_counter() - start
+
+    # --- after the warm-up -----------------------------------------------------------------------
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """The network's output. A shape that cannot be compiled ends compiling, not the run."""
+        if not self.is_active:
+            return self.model(*args, **kwargs)
+        if not self.model.training:
+            # validation would cost a compilation of its own, and could fail on its own
+            with torch.compiler.set_stance("force_eager"):
+                return self.model(*args, **kwargs)
+        try:
+            return self.model(*args, **kwargs)
+        except COMPILE_ERRORS as error:
+            with torch.compiler.set_stance("force_eager"):
+                output = self.model(*args, **kwargs)  # raises where the network is at fault
+            self._fall_back(describe(error))
+            return output
+
+    def watch(self) -> None:
+        """Look for recompilations since the last call; says why when there are too many."""
+        if not self.is_active:
+            return
+        metrics = get_compilation_metrics()
+        if len(metrics) == self._compiled_frames:
+            return
+        self._compiled_frames = len(metrics)
+        frames = self._own_frames()
+        if not frames:
+            return
+        limit = torch._dynamo.config.recompile_limit
+        count, reason = max(frames, key=lambda frame: frame[0])
+        if count >= limit:
+            self._fall_back(f"recompiled {count} times, the limit; the last cause: {reason}")
+        elif count >= limit - 2 and not self._warned_recompiles:
+            self._warned_recompiles = True
+            self.log(f"compiled {count} times, of {limit} at most, because of {reason}")
+
+    def _own_frames(self) -> list[tuple[int, str]]:
+        """For every function compiled again: how many times in all, and the last cause."""
+        counts: dict[str, tuple[int, str]] = {}
+        for entry in get_compilation_metrics():
+            if entry.compile_id and entry.recompile_reason:
+                frame, _, number = entry.compile_id.rpartition("/")
+                cause = entry.recompile_reason.splitlines()[0]
+                counts[frame] = (int(number.split("_")[0]) + 1, cause)
+        return list(counts.values())
+
+    def _fall_back(self, reason: str) -> None:
+        self.revert()
+        self.wants_fallback = True
+        self.compilation = Compilation(None, reason)
+        warnings.warn(f"torch.compile failed, training goes on without it: {reason}", stacklevel=3)
+
+    def follow(self, other_fell_back: bool) -> None:
+        """Fall back because another process did."""
+        if other_fell_back and self.is_active:
+            self.revert()
+            self.compilation = Compilation(None, "compiling failed on another process")
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Put weights, buffers, gradients and random state back as they were."""
+    tensors = [*model.parameters(), *model.buffers()]
+    copies = [tensor.detach().clone() for tensor in tensors]
+    gradients = [p.grad for p in model.parameters()]
+    training = model.training
+    python_state, numpy_state = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)
+            model.train(training)
+            with torch.no_grad():
+                for tensor, copy in zip(tensors, copies, strict=True):
+                    tensor.copy_(copy)
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.grad = gradient
+
+
+def describe(error: BaseException) -> str:
+    """The cause of a compile error in one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    # BackendCompilerFailed begins with a line that only names the backend
+    first = lines[1] if lines[0].startswith("backend=") and len(lines) > 1 else lines[0]
+    return first if len(first) <= 200 else f"{first[:200]}..."
+
+
+def agreed(mine: bool) -> bool:
+    """Whether it is so on every process."""
+    return _reduced(float(mine), dist.ReduceOp.MIN if dist.is_available() else None) == 1
+
+
+def mean_over_processes(mine: float) -> float:
+    """The mean of a number, equal on every process."""
+    return _reduced(mine, dist.ReduceOp.SUM if dist.is_available() else None) / _world_size()
+
+
+def _world_size() -> int:
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _reduced(mine: float, operation: Any) -> float:
+    if _world_size() == 1:
+        return mine
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    value = torch.tensor(mine, dtype=torch.float32, device=device)
+    dist.all_reduce(value, operation)
+    return float(value)

@@ -1,0 +1,422 @@
+"""MetricsTracker: micro-batches in a local table, one row per optimizer step everywhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import tempfile
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from .trackers import STEP, Outlet, Row, RunInfo
+
+ROWS = "metrics.csv"
+TABLE = "micro_batches.csv"
+TABLE_COLUMNS = ["step", "effective_step", "name", "value", "timestamp"]
+EPOCH = "epoch"
+LOSS = "train/loss"
+DEFAULT_PROJECT = "training"
+
+
+@dataclass
+class _Window:
+    """What is known of one accumulation window before its row is written."""
+
+    first_step: int
+    targets: list[int] = field(default_factory=list)
+    loss_sums: list[Tensor] = field(default_factory=list)
+    # by name: (place of the micro-batch in the window, value)
+    scalars: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WindowRow:
+    """A finished optimizer step.
+
+    Attributes:
+        row: what the trackers got.
+        losses: mean loss of each of this process's micro-batches.
+        loss_sum: over all of them and all processes.
+        signals: what the processes told each other, added up.
+    """
+
+    row: Row
+    losses: list[float]
+    loss_sum: float
+    signals: int
+
+
+@dataclass(frozen=True)
+class _Pending:
+    """A closed window whose numbers are still on their way from the device."""
+
+    window: _Window
+    numbers: Tensor
+    arrived: torch.cuda.Event | None
+    optimizer_step: int
+    epoch: int
+    names: list[str]
+    scalars: dict[str, float]
+
+
+class MetricsTracker:
+    """Collects scalars and writes one row per optimizer step, plus one per epoch.
+
+    A row holds the window's mean of every scalar, weighted by the targets of each micro-batch. The
+    same rows go to `metrics.csv` and to every tracker. Single micro-batches go to the local table
+    `micro_batches.csv` only. Both files are appended to as training goes, nothing piles up.
+
+    Args:
+        use_wandb: send rows to Weights & Biases.
+        project_name: project there, or experiment in MLflow.
+        gradient_accumulation_steps: micro-batches in one optimizer step.
+        steps_per_epoch: micro-batches in one epoch, whose end closes a window that is not full;
+            None for windows that know no epochs.
+        trackers: more places that get the rows: wandb, tensorboard, mlflow.
+        directory: folder for the two files; without it the table lies in a temporary file.
+    """
+
+    def __init__(
+        self,
+        use_wandb: bool = False,
+        project_name: str | None = None,
+        gradient_accumulation_steps: int = 1,
+        *,
+        steps_per_epoch: int | None = None,
+        trackers: Sequence[str] = (),
+        directory: Path | None = None,
+    ) -> None:
+        self.use_wandb = use_wandb
+        self.project_name = project_name
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        self.steps_per_epoch = steps_per_epoch
+        self.optimizer_step = 0
+        self.skipped_windows = 0
+        self.last_values: Row = {}
+        self._names = list(dict.fromkeys([*trackers, *(["wandb"] if use_wandb else [])]))
+        self._micro_step = 0
+        self._driven = False
+        self._row_count = 0
+        self._rows_sent = 0
+        self._window = _Window(0)
+        self._pending: deque[_Pending] = deque()
+        self._outlets: list[Outlet] | None = None
+        self._writes = True
+        self._info = RunInfo(project_name or DEFAULT_PROJECT)
+        self._rows = _RowFile(None)
+        self._table: IO[str] | None = None
+        self._table_bytes = 0
+        if directory is not None:
+            self.attach(directory)
+
+    # --- where things go ------------------------------------------------------------------------
+
+    def attach(
+        self,
+        directory: Path,
+        *,
+        settings: Mapping[str, Any] | None = None,
+        writes: bool = True,
+    ) -> None:
+        """Name the run's folder. Call it before the first value.
+
+        Args:
+            directory: folder for the files; its name is the run's name for trackers.
+            settings: the configuration, for trackers that show it.
+            writes: False on every process but the first, which then keeps quiet.
+        """
+        self._writes = writes
+        self._info = RunInfo(
+            self.project_name or DEFAULT_PROJECT, directory.name, directory, settings or {}
+        )
+        self._rows = _RowFile(directory / ROWS if writes else None)
+
+    def close(self) -> None:
+        """Write what is left, the last window's row included, and wait for the trackers."""
+        self.settle()
+        if self._window.scalars and not self._driven:
+            self._close_direct_window()
+        for outlet in self._outlets or ():
+            outlet.close()
+        self._outlets = []
+        if self._table is not None:
+            with contextlib.suppress(OSError):  # a full disk has been reported by then
+                self._table.flush()
+
+    # --- one value -------------------------------------------------------------------------------
+
+    def effective_step(self, step: int) -> int:
+        """Optimizer steps finished before micro-batch `step` of the run; both count from 0.
+
+        Inside an epoch this is `step // gradient_accumulation_steps`; the end of an epoch closes
+        its last window, so that the next epoch begins with a new one.
+        """
+        n = self.gradient_accumulation_steps
+        if self.steps_per_epoch is None:
+            return step // n
+        epoch, within = divmod(step, self.steps_per_epoch)
+        return epoch * -(-self.steps_per_epoch // n) + within // n
+
+    def log_scalar(
+        self, name: str, value: float, step: int | None = None, commit: bool = True
+    ) -> None:
+        """Record one value of a micro-batch.
+
+        Args:
+            name: what was measured.
+            value: the measurement.
+            step: micro-batch of the run, from 0. By default the one in training; outside of
+                training, a new one with each call.
+            commit: let the value count in its optimizer step's row; False keeps it in the table.
+        """
+        if step is None:
+            step = self._micro_step
+            self._micro_step += not self._driven
+        effective_step = self.optimizer_step if self._driven else self.effective_step(step)
+        if not self._driven and effective_step != self.optimizer_step:
+            self._close_direct_window()
+            self.optimizer_step = effective_step
+        self._tabulate(step, effective_step, name, value)
+        if commit:
+            place = max(0, len(self._window.targets) - 1)
+            self._window.scalars.setdefault(name, []).append((place, value))
+
+    def get_step_metrics(self) -> pd.DataFrame:
+        """Every recorded value: columns step, effective_step, name, value, timestamp."""
+        if self._table is None:
+            return pd.DataFrame(columns=TABLE_COLUMNS)
+        self._table.flush()
+        self._table.seek(0)
+        table = pd.read_csv(self._table, names=TABLE_COLUMNS, parse_dates=["timestamp"], skiprows=1)
+        self._table.seek(0, io.SEEK_END)
+        return table
+
+    # --- training --------------------------------------------------------------------------------
+
+    def begin_micro_batch(self, targets: int) -> None:
+        """The next micro-batch starts; scalars logged from here on belong to it."""
+        self._micro_step += self._driven  # the first one is number 0
+        self._driven = True
+        if not self._window.targets:
+            self._window.first_step = self._micro_step
+        self._window.targets.append(targets)
+
+    def log_micro_batch(self, loss_sum: Tensor) -> None:
+        """Add the micro-batch's loss, summed over its targets; nothing waits for the device."""
+        self._window.loss_sums.append(loss_sum)
+
+    def end_window(
+        self,
+        epoch: int,
+        total: Tensor,
+        scalars: Mapping[str, float],
+        measured: Mapping[str, Tensor],
+    ) -> None:
+        """Close the window at its optimizer step; `settle` writes its row.
+
+        Args:
+            epoch: the one in progress, from 0.
+            total: loss sum, number of targets and signals, over all processes; a tensor [3].
+            scalars: more values of this optimizer step.
+            measured: the same, scalar tensors that may still be on the device.
+        """
+        window = self._window
+        self._window = _Window(0)
+        self.optimizer_step += 1
+        parts = [total, *(value.reshape(1) for value in measured.values())]
+        if window.loss_sums:
+            parts.append(torch.stack(window.loss_sums))
+        numbers = torch.cat([part.to(total.dtype) for part in parts])
+        arrived = None
+        if numbers.is_cuda:
+            on_host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            numbers = on_host.copy_(numbers, non_blocking=True)
+            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            arrived.record()
+        self._pending.append(
+            _Pending(
+                window, numbers, arrived, self.optimizer_step, epoch, list(measured), dict(scalars)
+            )
+        )
+
+    def settle(self, *, keep: int = 0) -> list[WindowRow]:
+        """Write the rows of closed windows.
+
+        Args:
+            keep: how many of the newest to leave for later; 1 means never to wait for a GPU.
+
+        Returns:
+            what was written, in order.
+        """
+        settled = []
+        while len(self._pending) > keep:
+            settled.append(self._settle(self._pending.popleft()))
+        return settled
+
+    def _settle(self, pending: _Pending) -> WindowRow:
+        if pending.arrived is not None:
+            pending.arrived.synchronize()
+        loss_sum, targets, signals, *rest = pending.numbers.tolist()
+        measured, loss_sums = rest[: len(pending.names)], rest[len(pending.names) :]
+        window = pending.window
+        losses = [s / n if n else 0.0 for s, n in zip(loss_sums, window.targets, strict=True)]
+        before = pending.optimizer_step - 1
+        for offset, (loss, n) in enumerate(zip(losses, window.targets, strict=True)):
+            if n:
+                self._tabulate(window.first_step + offset, before, LOSS, loss)
+        row: Row = {STEP: pending.optimizer_step, EPOCH: pending.epoch}
+        if targets:
+            row[LOSS] = loss_sum / targets
+        row.update(pending.scalars)
+        row.update(zip(pending.names, measured, strict=True))
+        row.update(_weighted_means(window))
+        self._write(row)
+        return WindowRow(row, losses, loss_sum, int(signals))
+
+    def log_epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
+        """Write a row of what was measured at the end of an epoch, counted from 0."""
+        self.settle()
+        self._write({STEP: self.optimizer_step, EPOCH: epoch, **scalars})
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def _close_direct_window(self) -> None:
+        """Without a training loop, the first value of the next window closes the one before."""
+        window, self._window = self._window, _Window(0)
+        if window.scalars:
+            self._write({STEP: self.optimizer_step, **_weighted_means(window)})
+
+    def _write(self, row: Row) -> None:
+        self.last_values.update(row)
+        self._row_count += 1
+        if not self._writes:
+            return
+        self._rows.append(row)
+        if self._row_count <= self._rows_sent:
+            return  # a resumed run takes steps again whose rows the trackers have
+        if self._outlets is None:
+            self._outlets = [Outlet(name, self._info) for name in self._names]
+        for outlet in self._outlets:
+            outlet.write(row, at_once=not self._driven)
+
+    def _tabulate(self, step: int, effective_step: int, name: str, value: float) -> None:
+        if not self._writes:
+            return
+        if self._table is None:
+            self._table = self._open_table()
+            self._table_writer = csv.writer(self._table)
+        self._table_writer.writerow((step, effective_step, name, value, datetime.now().isoformat()))
+
+    def _open_table(self) -> IO[str]:
+        if self._info.directory is None:
+            table: IO[str] = tempfile.TemporaryFile("w+", newline="", encoding="utf-8")  # noqa: SIM115
+        else:
+            path = self._info.directory / TABLE
+            path.touch()
+            table = path.open("r+", newline="", encoding="utf-8")
+            table.truncate(self._table_bytes)
+            table.seek(0, io.SEEK_END)
+        if table.tell() == 0:
+            csv.writer(table).writerow(TABLE_COLUMNS)
+        return table
+
+    # --- checkpoints -----------------------------------------------------------------------------
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts, for a checkpoint: everything behind them is taken again after a resume."""
+        if self._table is not None:
+            self._table.flush()
+            self._table_bytes = self._table.tell()
+        return {
+            "optimizer_step": self.optimizer_step,
+            "micro_step": self._micro_step,
+            "skipped_windows": self.skipped_windows,
+            "rows": self._row_count,
+            "table_bytes": self._table_bytes,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on behind a checkpoint; rows written after it are dropped, as they will come again."""
+        self.optimizer_step = state["optimizer_step"]
+        self._micro_step = state["micro_step"]
+        self.skipped_windows = state["skipped_windows"]
+        self._row_count = state["rows"]
+        self._table_bytes = state["table_bytes"]
+        self._driven = True
+        self._rows_sent = self._rows.truncate(self._row_count)
+
+
+class _RowFile:
+    """`metrics.csv`: a header and a line per row; a new column rewrites the file once."""
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        self._columns: list[str] = []
+        self._file: IO[str] | None = None
+
+    def append(self, row: Row) -> None:
+        if self.path is None:
+            return
+        if self._file is None or not row.keys() <= set(self._columns):
+            self._rewrite(self._read(), [name for name in row if name not in self._columns])
+        assert self._file is not None
+        csv.writer(self._file).writerow([row.get(name, "") for name in self._columns])
+        self._file.flush()  # a killed process loses nothing that the system has
+
+    def truncate(self, count: int) -> int:
+        """Keep the first `count` rows; returns how many there were."""
+        if self.path is None or not self.path.exists():
+            return 0
+        rows = self._read()
+        self._columns = []
+        kept = rows[:count]
+        self._rewrite(kept, list(dict.fromkeys(n for row in kept for n, v in row.items() if v)))
+        return len(rows)
+
+    def _read(self) -> list[dict[str, str]]:
+        if self.path is None or not self.path.exists():
+            return []
+        with self.path.open(newline="", encoding="utf-8") as file:
+            return [row for row in csv.DictReader(file) if None not in row.values()]
+
+    def _rewrite(self, rows: list[dict[str, str]], new_columns: list[str]) -> None:
+        assert self.path is not None
+        self._columns += new_columns
+        partial = self.path.with_suffix(".partial")
+        if self._file is not None:
+            self._file.close()
+        with partial.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
+            writer.writeheader()
+            writer.writerows(rows)
+        partial.replace(self.path)
+        self._file = self.path.open("a", newline="", encoding="utf-8")
+
+
+def _weighted_means(window: _Window) -> Row:
+    """Mean of every logged scalar over the window; a micro-batch weighs what it has in targets."""
+    means = {}
+    for name, values in window.scalars.items():
+        weights = [window.targets[place] if window.targets else 1 for place, _ in values]
+        if not any(weights):
+            weights = [1] * len(values)
+        means[name] = sum(w * v for w, (_, v) in zip(weights, values, strict=True)) / sum(weights)
+    return means
+
+
+def read_metrics(run_dir: Path) -> pd.DataFrame:
+    """Rows of a run's `metrics.csv`: `optimizer_step`, `epoch`, and a column for each scalar.
+
+    Raises:
+        FileNotFoundError: the folder is no run's.
+    """
+    return pd.read_csv(run_dir / ROWS)

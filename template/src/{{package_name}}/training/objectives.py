@@ -1,0 +1,87 @@
+"""What a task minimises and measures. A loss here is a sum and a count, never a mean.
+
+Means of micro-batches do not add up to the mean of their union; sums and counts do.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from ..task import TaskSpec
+
+# label of a target that does not count
+IGNORED = -100
+
+
+class Objective(Protocol):
+    """Loss and metrics of one kind of task.
+
+    Attributes:
+        monitor: the validation metric that makes a checkpoint the best.
+        mode: whether `max` or `min` of it is best.
+    """
+
+    monitor: str
+    mode: str
+
+    def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Loss summed over all targets: a scalar that backpropagates."""
+
+    def count(self, labels: Tensor) -> Tensor:
+        """How many targets there are: an int64 scalar on the labels' device."""
+
+    def targets_per_sample(self, task_spec: TaskSpec) -> int:
+        """How many targets a full sample has; only the order of magnitude matters."""
+
+    def metrics(self, task_spec: TaskSpec, tokenizer: Any) -> MetricCollection:
+        """Fresh metrics, updated with (predictions, labels) of every batch.
+
+        Args:
+            task_spec: the task.
+            tokenizer: what made the input ids, where there are any.
+        """
+
+    def predictions(self, logits: Tensor) -> Tensor:
+        """What the metrics compare with the labels."""
+
+
+class Classification:
+    """One class a sample: logits [B, K], labels int64 [B]."""
+
+    monitor = "accuracy"
+    mode = "max"
+
+    def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy, summed."""
+        return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+
+    def count(self, labels: Tensor) -> Tensor:
+        """Labels that are not ignored."""
+        return (labels != IGNORED).sum()
+
+    def targets_per_sample(self, task_spec: TaskSpec) -> int:
+        """One label."""
+        return 1
+
+    def metrics(self, task_spec: TaskSpec, tokenizer: Any) -> MetricCollection:
+        """Accuracy over all samples, F1 averaged over classes."""
+        num_outputs = task_spec.num_outputs
+        return MetricCollection(
+            {
+                "accuracy": MulticlassAccuracy(
+                    num_outputs, average="micro", ignore_index=IGNORED, validate_args=False
+                ),
+                "f1": MulticlassF1Score(
+                    num_outputs, average="macro", ignore_index=IGNORED, validate_args=False
+                ),
+            }
+        )
+
+    def predictions(self, logits: Tensor) -> Tensor:
+        """Logits as they are."""
+        return logits

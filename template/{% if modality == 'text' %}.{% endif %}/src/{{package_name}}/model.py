@@ -1,0 +1,142 @@
+"""The networks: a small GPT for `lm`, an encoder for the other tasks. They are yours to replace.
+
+A. Radford et al., "Language Models are Unsupervised Multitask Learners", 2019 (pre-norm blocks);
+J. Su et al., "RoFormer", 2021 (rotary positions); O. Press, L. Wolf, "Using the Output Embedding to
+Improve Language Models", 2017 (tied weights).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Rotary(nn.Module):
+    """Turns queries and keys by angles that grow with their position.
+
+    Args:
+        width: of one head; even.
+        max_seq_len: positions there are.
+    """
+
+    def __init__(self, width: int, max_seq_len: int) -> None:
+        super().__init__()
+        speeds = 10_000.0 ** (-torch.arange(0, width, 2) / width)
+        angles = torch.outer(torch.arange(max_seq_len), speeds)
+        self.cos: Tensor
+        self.sin: Tensor
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., T, width] to the same shape."""
+        cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+class Block(nn.Module):
+    """Attention and a feed-forward layer, each added to what came in."""
+
+    def __init__(self, width: int, heads: int, max_seq_len: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.rotary = Rotary(width // heads, max_seq_len)
+        self.norm1 = nn.LayerNorm(width)
+        self.qkv = nn.Linear(width, 3 * width, bias=False)
+        self.out = nn.Linear(width, width, bias=False)
+        self.norm2 = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(
+            nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
+        """[B, T, width] to the same; mask is bool [B, 1, 1, T], or None for causal attention."""
+        qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
+        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, T, width / heads]
+        q, k = self.rotary(q), self.rotary(k)
+        h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        x = x + self.out(h.transpose(1, 2).flatten(2))
+        return torch.add(x, self.mlp(self.norm2(x)))
+
+
+class Decoder(nn.Module):
+    """A GPT: each position sees those before it. Padding, being on the right, is seen by none.
+
+    Args:
+        vocab_size: tokens.
+        max_seq_len: positions.
+        width, depth, heads: of the blocks.
+    """
+
+    def __init__(
+        self, vocab_size: int, max_seq_len: int, width: int = 128, depth: int = 3, heads: int = 4
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.blocks = nn.ModuleList(Block(width, heads, max_seq_len) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        _initialize(self, depth)
+
+    def forward(self, input_ids: Tensor) -> Tensor:
+        """Logits [B, T, vocab_size] for the token behind each of input_ids, int64 [B, T]."""
+        x = self.embedding(input_ids)
+        for block in self.blocks:
+            x = block(x, None)
+        return F.linear(self.norm(x), self.embedding.weight)  # the same weights in and out
+
+
+class Encoder(nn.Module):
+    """Each position sees all others that are no padding.
+
+    Args:
+        vocab_size, max_seq_len, width, depth, heads: as in `Decoder`.
+        num_classes: classes of a text; None to guess the token at each position instead.
+    """
+
+    def __init__(
+        self,
+        vocab_size: int,
+        max_seq_len: int,
+        num_classes: int | None = None,
+        width: int = 128,
+        depth: int = 3,
+        heads: int = 4,
+    ) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocab_size, width)
+        self.blocks = nn.ModuleList(Block(width, heads, max_seq_len) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+        self.head = None if num_classes is None else nn.Linear(width, num_classes)
+        _initialize(self, depth)
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits [B, num_classes] or [B, T, vocab_size] of two int64 [B, T]; mask 0 is padding."""
+        x = self.embedding(input_ids)
+        seen = attention_mask.bool()
+        for block in self.blocks:
+            x = block(x, seen[:, None, None, :])
+        x = self.norm(x)
+        if self.head is None:
+            return F.linear(x, self.embedding.weight)
+        weights = attention_mask.to(x.dtype)[:, :, None]
+        logits: Tensor = self.head((x * weights).sum(1) / weights.sum(1))  # mean over the text
+        return logits
+
+
+def _initialize(network: nn.Module, depth: int) -> None:
+    """Small weights, smaller still where a block adds to what came in (as in GPT-2)."""
+    for name, parameter in network.named_parameters():
+        if parameter.ndim == 2:
+            adds = name.endswith(("out.weight", "mlp.2.weight"))
+            nn.init.normal_(parameter, std=0.02 / (2 * depth) ** 0.5 if adds else 0.02)
+
+
+def build_model(task_type: str, vocab_size: int, max_seq_len: int, num_outputs: int) -> nn.Module:
+    """The network of a task."""
+    if task_type == "lm":
+        return Decoder(vocab_size, max_seq_len)
+    if task_type == "masked_lm":
+        return Encoder(vocab_size, max_seq_len)
+    return Encoder(vocab_size, max_seq_len, num_classes=num_outputs, depth=2)

@@ -1,0 +1,341 @@
+"""Continue, complete or classify texts with this bundle: `python inference.py --input FILE`.
+
+In Python:
+
+    from inference import TextInferenceEngine
+    engine = TextInferenceEngine("path/of/the/bundle")
+    engine.predict(b"def main():")
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from runtime import Array, InferenceEngine, InvalidInput, Item
+
+if TYPE_CHECKING:
+    from preprocessing import TextTokenizer
+
+BUNDLE = Path(__file__).resolve().parent
+TOP = 5
+
+
+@dataclass(frozen=True)
+class Generation:
+    """How a text is continued.
+
+    Attributes:
+        max_new_tokens: where to stop if the text does not end before.
+        temperature: 0 always takes the likeliest token; 1 draws them as likely as they are.
+        top_k: draw among so many of the likeliest only; 0 for all.
+        seed: of the draws, for each text anew.
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_k: int = 0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Continuation:
+    """How a text goes on.
+
+    Attributes:
+        text: what the network was given, and what it added.
+        continuation: what it added.
+        tokens: how many tokens that was.
+        ended: whether the network thinks the text ends there.
+    """
+
+    text: str
+    continuation: str
+    tokens: int
+    ended: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return vars(self)
+
+
+@dataclass(frozen=True)
+class Filling:
+    """A text with its gaps filled.
+
+    Attributes:
+        text: with the likeliest token in each gap.
+        candidates: for each gap the likeliest tokens, best first, with their probabilities.
+    """
+
+    text: str
+    candidates: list[dict[str, float]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return vars(self)
+
+
+@dataclass(frozen=True)
+class ClassPrediction:
+    """One class of several.
+
+    Attributes:
+        name, index: the likeliest class.
+        probability: how likely it is.
+        probabilities: the likeliest classes, best first, at most five.
+    """
+
+    name: str
+    index: int
+    probability: float
+    probabilities: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "class": self.name,
+            "index": self.index,
+            "probability": self.probability,
+            "probabilities": self.probabilities,
+        }
+
+
+Prediction = Continuation | Filling | ClassPrediction
+
+
+class TextInferenceEngine(InferenceEngine):
+    """Texts in, predictions out; `max_item_size` counts the bytes of a text."""
+
+    media_types = ("text/*", "application/octet-stream")
+    suffixes = (".txt",)
+    default_max_item_size = 1_000_000
+
+    generation = Generation()
+
+    @cached_property
+    def tokenizer(self) -> TextTokenizer:
+        """What made the network's input ids."""
+        # imported late: --verify compares this file with its hash before it runs
+        from preprocessing import TextTokenizer
+
+        return TextTokenizer.load(self.bundle / "tokenizer.json")
+
+    @property
+    def max_seq_len(self) -> int:
+        """Longest input of the network, in tokens."""
+        return int(self.metadata["input_schema"]["max_seq_len"])
+
+    @classmethod
+    def add_options(cls, parser: ArgumentParser) -> None:
+        """Options of continuing a text; the other tasks ignore them."""
+        default = Generation()
+        options = parser.add_argument_group("continuing a text")
+        for name, kind, meaning in (
+            ("max_new_tokens", _at_least_zero(int), "tokens to add at most"),
+            ("temperature", _at_least_zero(float), "0: the likeliest token; 1: as likely as it is"),
+            ("top_k", _at_least_zero(int), "draw among so many likeliest tokens; 0: all"),
+            ("seed", _at_least_zero(int), "of the draws"),
+        ):
+            value = getattr(default, name)
+            options.add_argument(f"--{name}", type=kind, default=value, help=f"{meaning} ({value})")
+
+    def use_options(self, options: Namespace) -> None:
+        """Continue texts as the command line says."""
+        self.generation = Generation(
+            options.max_new_tokens, options.temperature, options.top_k, options.seed
+        )
+
+    def predict(self, source: str | Path | bytes) -> Prediction:
+        """Predict one text.
+
+        Args:
+            source: path of a text file, or its bytes.
+
+        Raises:
+            InvalidInput: it is too large.
+            OSError: the file cannot be opened.
+        """
+        return next(iter(self.batch_predict([source])))
+
+    def batch_predict(
+        self, sources: Iterable[str | Path | bytes], batch_size: int = 32
+    ) -> Iterator[Prediction]:
+        """Predict texts in order, `batch_size` at a time.
+
+        Raises:
+            InvalidInput, OSError: as `predict`.
+        """
+        remaining = iter(sources)
+        while batch := list(islice(remaining, batch_size)):
+            payloads = (s if isinstance(s, bytes) else Path(s).read_bytes() for s in batch)
+            items = [self.decode(payload) for payload in payloads]
+            yield from map(self.interpret, items, self.logits(items))
+
+    def decode(self, payload: bytes) -> Item:
+        """One text as `input_ids` and `attention_mask`, int64 [T]; a warning if it had to be cut.
+
+        Raises:
+            InvalidInput: it is too large.
+        """
+        from preprocessing import model_input
+
+        if len(payload) > self.max_item_size:
+            raise InvalidInput(f"{len(payload):,} bytes; at most {self.max_item_size:,}")
+        task_type = self.metadata["task_type"]
+        ids, cut = model_input(self.tokenizer, payload, task_type, self.max_seq_len)
+        if cut:
+            place = "beginning" if task_type == "lm" else "end"
+            warnings.warn(
+                f"{cut} tokens at the {place} were cut off: the network takes {self.max_seq_len}",
+                stacklevel=2,
+            )
+        if task_type == "masked_lm" and self.tokenizer.mask_token_id not in ids:
+            warnings.warn(
+                f"no gap to fill; write {self.tokenizer.mask_token} where one is", stacklevel=2
+            )
+        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+
+    def check(self, item: Item) -> None:
+        """Refuse ids the network does not have, and masks that hide everything.
+
+        Raises:
+            InvalidInput: saying which.
+        """
+        ids, mask = item["input_ids"], item["attention_mask"]
+        vocab_size = self.metadata["input_schema"]["vocab_size"]
+        if ids.size and (ids.min() < 0 or ids.max() >= vocab_size):
+            raise InvalidInput(f"input_ids hold something else than 0 to {vocab_size - 1}")
+        if not np.isin(mask, (0, 1)).all() or not mask.any():
+            raise InvalidInput("attention_mask holds 1 for tokens, at least one, else 0")
+
+    def from_json(self, instance: object) -> bytes:
+        """The text in `{"text": "..."}`.
+
+        Raises:
+            InvalidInput: another form.
+        """
+        text = instance.get("text") if isinstance(instance, dict) else None
+        if not isinstance(text, str):
+            raise InvalidInput('an instance is {"text": "..."}')
+        return text.encode("utf-8", "surrogatepass")
+
+    def collate(self, items: Sequence[Item]) -> dict[str, Array]:
+        """Items of any lengths as one batch, padded on the right to the longest."""
+        from preprocessing import pad
+
+        ids, _ = pad([item["input_ids"] for item in items], self.tokenizer.pad_token_id)
+        mask, _ = pad([item["attention_mask"] for item in items], 0)
+        return {"input_ids": ids, "attention_mask": mask}
+
+    def logits(self, items: Sequence[Item]) -> list[Array]:
+        """Logits of each item, computed as one batch: [K] for classes, else [T, vocab_size]."""
+        rows = super().logits(items)
+        if self.metadata["task_type"] == "text_classification":
+            return rows
+        return [row[: len(item["input_ids"])] for item, row in zip(items, rows, strict=True)]
+
+    def interpret(self, item: Item, logits: Array) -> Prediction:
+        """What the network says of one item; a text to continue makes it run again."""
+        match self.metadata["task_type"]:
+            case "lm":
+                return self._continue(item["input_ids"], logits)
+            case "masked_lm":
+                return self._fill(item["input_ids"], logits)
+            case "text_classification":
+                names = self.metadata["class_names"]
+                top = _likeliest(logits)
+                best, probability = next(iter(top.items()))
+                named = {names[index]: share for index, share in top.items()}
+                return ClassPrediction(names[best], best, probability, named)
+            case other:
+                raise ValueError(f"{other} is no text task")
+
+    def answer(self, item: Item, logits: Array) -> dict[str, Any]:
+        """`interpret` as plain data."""
+        return self.interpret(item, logits).to_json()
+
+    def _continue(self, prompt: Array, logits: Array) -> Continuation:
+        random = np.random.default_rng(self.generation.seed)
+        window, added, ended = prompt, list[int](), False
+        while len(added) < self.generation.max_new_tokens and not ended:
+            token = self._choose(logits[-1], random)
+            ended = token == self.tokenizer.eos_token_id
+            if not ended:
+                added.append(token)
+                window = np.append(window, token)[-self.max_seq_len :]
+                item = {"input_ids": window, "attention_mask": np.ones_like(window)}
+                logits = self.logits([item])[0]
+        text = self.tokenizer.decode([*prompt.tolist(), *added])
+        return Continuation(text, self.tokenizer.decode(added), len(added), ended)
+
+    def _choose(self, logits: Array, random: np.random.Generator) -> int:
+        scores = logits.astype(np.float64)
+        never = set(self.tokenizer.all_special_ids) - {self.tokenizer.eos_token_id}
+        scores[list(never)] = -np.inf
+        if self.generation.temperature == 0:
+            return int(scores.argmax())
+        top_k = self.generation.top_k
+        if 0 < top_k < len(scores):
+            scores[scores < np.sort(scores)[-top_k]] = -np.inf
+        probabilities = _softmax(scores / self.generation.temperature)
+        return int(random.choice(len(scores), p=probabilities))
+
+    def _fill(self, ids: Array, logits: Array) -> Filling:
+        gaps = np.flatnonzero(ids == self.tokenizer.mask_token_id)
+        scores = logits[gaps].astype(np.float64)
+        scores[:, self.tokenizer.all_special_ids] = -np.inf
+        filled = ids.copy()
+        filled[gaps] = scores.argmax(axis=1)
+        candidates = [
+            {self.tokenizer.decode([index]): share for index, share in _likeliest(row).items()}
+            for row in scores
+        ]
+        return Filling(self.tokenizer.decode(filled.tolist()), candidates)
+
+
+Engine = TextInferenceEngine
+
+
+def _softmax(scores: Array) -> Array:
+    exponentials = np.exp(scores - scores.max())  # shifted: a large logit would overflow
+    return exponentials / exponentials.sum()
+
+
+def _likeliest(logits: Array) -> dict[int, float]:
+    """The likeliest outputs and their probabilities, best first."""
+    probabilities = _softmax(logits.astype(np.float64))
+    order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
+    return {index: float(probabilities[index]) for index in order}
+
+
+def _at_least_zero(kind: type[int] | type[float]) -> Callable[[str], int | float]:
+    def parse(text: str) -> int | float:
+        try:
+            value = kind(text)
+        except ValueError:
+            value = -1
+        if not 0 <= value < float("inf"):
+            raise ArgumentTypeError(f"{text!r} is not a number of 0 or more")
+        return value
+
+    return parse
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; see `--help`."""
+    from commandline import run
+
+    return run(TextInferenceEngine, BUNDLE, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

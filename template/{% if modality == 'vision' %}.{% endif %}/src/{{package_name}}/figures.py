@@ -1,0 +1,155 @@
+"""Pictures of how a trained network does on its validation images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.figure import Figure
+
+from .data.module import UniversalDataModule
+from .errors import DataError
+from .training.adapter import UniversalModelAdapter
+from .training.checkpoints import Trained
+
+# enough to see how the network does; a large validation set would make the report slow
+MAX_IMAGES = 2000
+GALLERY = 24
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Validation images with what the network says of them.
+
+    Attributes:
+        pixels: uint8 [N, C, H, W].
+        labels: int64 [N], or float32 [N, K].
+        outputs: float32 [N, K]: logits or values.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[Any]
+    outputs: npt.NDArray[np.float32]
+
+
+def evaluation_figures(trained: Trained) -> list[tuple[str, Figure]]:
+    """Titles and figures that fit the task; none where the data are gone."""
+    try:
+        evaluation = evaluate(trained)
+    except DataError:
+        return []
+    names = trained.task_spec.class_names
+    if trained.task_spec.task_type == "vision_classification":
+        return [
+            ("Confusion on validation images", confusion(evaluation, names)),
+            (
+                "Hardest validation images: true class and its probability",
+                gallery(evaluation, names),
+            ),
+        ]
+    if trained.task_spec.task_type == "vision_multilabel":
+        return [("Labels found and missed", label_bars(evaluation, names))]
+    return [("Predicted against true values", scatter(evaluation, names))]
+
+
+@torch.inference_mode()
+def evaluate(trained: Trained) -> Evaluation:
+    """Run the network over the first validation images.
+
+    Raises:
+        DataError: the data cannot be read any more.
+    """
+    data = UniversalDataModule.from_config(trained.config)
+    adapter = UniversalModelAdapter(trained.model, trained.config, task_spec=trained.task_spec)
+    data.collator.defer = True  # type: ignore[attr-defined]
+    adapter.eval()
+    pixels, labels, outputs, seen = [], [], [], 0
+    for batch in data.val_dataloader():
+        pixels.append(batch["pixel_values"].numpy())
+        labels.append(batch["labels"].numpy())
+        outputs.append(adapter(batch).float().numpy())
+        seen += len(pixels[-1])
+        if seen >= MAX_IMAGES:
+            break
+    return Evaluation(np.concatenate(pixels), np.concatenate(labels), np.concatenate(outputs))
+
+
+def confusion(evaluation: Evaluation, names: list[str]) -> Figure:
+    """How often each class (row) is taken for each other (column)."""
+    counts = np.zeros((len(names), len(names)), dtype=int)
+    np.add.at(counts, (evaluation.labels, evaluation.outputs.argmax(1)), 1)
+    size = min(12.0, 3 + 0.4 * len(names))
+    figure = Figure(figsize=(size, size), layout="constrained")
+    axes = figure.subplots()
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set(xlabel="predicted", ylabel="true")
+    if len(names) <= 40:
+        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+        axes.set_yticks(range(len(names)), names)
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[row, column] > 0.5 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
+    return figure
+
+
+def gallery(evaluation: Evaluation, names: list[str]) -> Figure:
+    """The images whose true class got the lowest probability, worst first."""
+    logits = torch.from_numpy(evaluation.outputs)
+    probabilities = logits.softmax(1).numpy()
+    true = probabilities[np.arange(len(probabilities)), evaluation.labels]
+    worst = np.argsort(true)[:GALLERY]
+    figure = Figure(figsize=(10, 1.9 * -(-len(worst) // 8)), layout="constrained")
+    cells = figure.subplots(-(-len(worst) // 8), 8, squeeze=False).ravel()
+    for axes in cells:
+        axes.axis("off")
+    for axes, index in zip(cells, worst, strict=False):
+        predicted = int(probabilities[index].argmax())
+        label = int(evaluation.labels[index])
+        axes.imshow(_displayable(evaluation.pixels[index]), cmap="gray", vmin=0, vmax=255)
+        title, colour = f"{names[label]} {true[index]:.0%}", "black"
+        if predicted != label:
+            title = f"{title}, not {names[predicted]} {probabilities[index, predicted]:.0%}"
+            colour = "firebrick"
+        axes.set_title(title, fontsize=8, color=colour)
+    return figure
+
+
+def label_bars(evaluation: Evaluation, names: list[str]) -> Figure:
+    """For each label: how often it applies, and how often it is rightly and wrongly found."""
+    found, true = evaluation.outputs > 0, evaluation.labels > 0.5
+    figure = Figure(figsize=(10, 3.5), layout="constrained")
+    axes = figure.subplots()
+    places = np.arange(len(names))
+    for offset, (title, counts) in enumerate(
+        (
+            ("applies", true.sum(0)),
+            ("found rightly", (found & true).sum(0)),
+            ("found wrongly", (found & ~true).sum(0)),
+        )
+    ):
+        axes.bar(places + 0.27 * (offset - 1), counts, width=0.27, label=title)
+    axes.set_xticks(places, names, rotation=90 if max(map(len, names)) > 5 else 0)
+    axes.set_ylabel("images")
+    axes.legend()
+    return figure
+
+
+def scatter(evaluation: Evaluation, names: list[str]) -> Figure:
+    """Predicted over true values; on the line they agree."""
+    figure = Figure(figsize=(4 * min(3, len(names)), 4), layout="constrained")
+    for index, (axes, name) in enumerate(
+        zip(figure.subplots(1, min(3, len(names)), squeeze=False)[0], names, strict=False)
+    ):
+        true, predicted = evaluation.labels[:, index], evaluation.outputs[:, index]
+        axes.plot(true, predicted, ".", alpha=0.5)
+        axes.axline((float(true.mean()), float(true.mean())), slope=1, color="grey", lw=1)
+        axes.set(title=name, xlabel="true", ylabel="predicted")
+    return figure
+
+
+def _displayable(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    return pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)
