@@ -1,0 +1,1 @@
+"""The command `tp35`: makes PyTorch training projects and keeps them current."""

@@ -1,0 +1,208 @@
+"""The command line.
+
+Copier and Rich are imported inside the commands that use them: `tp35 --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+import click
+
+from tp35.problems import Problem, nearest
+
+INTERRUPTED = 130
+FOLDER = click.Path(path_type=Path)
+
+data_option = click.option(
+    "--data", "-d", metavar="KEY=VALUE", multiple=True, help="Answer a question; repeatable."
+)
+template_option = click.option(
+    "--template", metavar="PATH|URL", help="Take the template from here (default: this tp35's own)."
+)
+ref_option = click.option("--ref", metavar="TAG|COMMIT", help="Take this version of the template.")
+skip_hooks_option = click.option(
+    "--skip-hooks", is_flag=True, help="Leave out the checks and migrations of hooks/."
+)
+
+
+class Commands(click.Group):
+    """A group that names the nearest command when it does not know one."""
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; asked for an unknown one, say what was meant."""
+        command = super().get_command(ctx, cmd_name)
+        if command is None and not ctx.resilient_parsing:
+            raise click.UsageError(f"no command {cmd_name!r}; {nearest(cmd_name, self.commands)}")
+        return command
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="tp35")
+def cli() -> None:
+    """Make PyTorch training projects that train, export, verify and serve; keep them current."""
+
+
+@cli.command()
+@click.argument("destination", metavar="DEST", type=FOLDER)
+@click.option("--preset", metavar="NAME", help="Start from a row of `tp35 presets`.")
+@data_option
+@click.option("--defaults", is_flag=True, help="Ask nothing; take defaults for the rest.")
+@template_option
+@ref_option
+@skip_hooks_option
+def new(
+    destination: Path,
+    preset: str | None,
+    data: tuple[str, ...],
+    defaults: bool,
+    template: str | None,
+    ref: str | None,
+    skip_hooks: bool,
+) -> None:
+    """Make a project in the new folder DEST."""
+    from tp35 import answers_file, hooks, presets, questions
+    from tp35 import new as creation
+    from tp35.template import Source, own_source, root
+
+    chosen = presets.preset(preset).answers if preset else {}
+    answers = {**chosen, **questions.parse(data)}
+    questions.check(answers)
+    source = own_source()
+    if template or ref:
+        source = Source(template or str(root()), ref)
+    creation.create(
+        destination,
+        answers,
+        defaults=defaults,
+        source=source,
+        hooks_folder=None if skip_hooks else hooks.folder(),
+    )
+    made = answers_file.read(destination)
+    click.echo(
+        f"{made['project_name']} is ready in {destination}\n\n"
+        f"  cd {shlex.quote(str(destination))}\n"
+        "  git init && git add -A && git commit -m 'Start from tp35'   # lets `tp35 update` merge\n"
+        f"  uv run {made['project_slug']} train     # writes the sample data set first\n"
+        f"  uv run {made['project_slug']} export    # writes and verifies a bundle under exports/"
+    )
+
+
+@cli.command()
+def presets() -> None:
+    """List the presets of `tp35 new`."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tp35.presets import PRESETS
+
+    table = Table("preset", "what it makes", "answers", box=None, pad_edge=False)
+    for name, preset in PRESETS.items():
+        answers = " ".join(
+            f"{key}={','.join(value) if isinstance(value, list) else value}"
+            for key, value in preset.answers.items()
+        )
+        table.add_row(name, preset.summary, answers)
+    Console().print(table)
+
+
+@cli.command()
+@click.argument("project", metavar="[DEST]", type=FOLDER, default=".")
+def doctor(project: Path) -> None:
+    """Look over the project DEST (default: here) and name a remedy for each problem."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from tp35.doctor import diagnose
+    from tp35.findings import Level
+
+    colours = {Level.GOOD: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+    console = Console(soft_wrap=True, highlight=False)
+    failed = False
+    for finding in diagnose(project):
+        failed |= finding.level is Level.PROBLEM
+        colour = colours[finding.level]
+        console.print(
+            f"[{colour}]{finding.level:8}[/] {escape(f'{finding.subject}: {finding.state}')}"
+        )
+        if finding.remedy:
+            console.print(f"         remedy: {escape(finding.remedy)}")
+    if failed:
+        sys.exit(1)
+
+
+@cli.command()
+@click.argument("destination", metavar="[DEST]", type=FOLDER, default="demo")
+@click.option("--modality", default="vision", metavar="NAME", help="vision (default) or text.")
+def demo(destination: Path, modality: str) -> None:
+    """Make a project in DEST (default ./demo), train, export, verify and predict.
+
+    Trains on a small real data set that needs no download.
+    """
+    from tp35.demo import run_demo
+
+    run_demo(destination, modality)
+
+
+@cli.command()
+@click.argument("project", metavar="[DEST]", type=FOLDER, default=".")
+@data_option
+@click.option("--dry-run", is_flag=True, help="Show what would happen to each file; write nothing.")
+@click.option("--diff", is_flag=True, help="Show the changes as well.")
+@template_option
+@ref_option
+@skip_hooks_option
+def update(
+    project: Path,
+    data: tuple[str, ...],
+    dry_run: bool,
+    diff: bool,
+    template: str | None,
+    ref: str | None,
+    skip_hooks: bool,
+) -> None:
+    """Bring the project DEST (default: here) to the newest version of its template.
+
+    Your edits are merged and never lost. Exits with 1 when conflicts are left for you.
+    """
+    from tp35 import hooks, questions
+    from tp35 import update as updating
+    from tp35.template import Source
+    from tp35.update_report import print_plan
+
+    plan = updating.prepare(
+        project,
+        questions.parse(data),
+        Source(template or "", ref),
+        allow_dirty=dry_run,
+        hooks_folder=hooks.folder(),
+        skip_hooks=skip_hooks,
+    )
+    if not dry_run:
+        plan.apply()
+    print_plan(plan, dry_run=dry_run, diff=diff)
+    if plan.conflicts():
+        sys.exit(1)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    click.echo(f"tp35: {message}", err=True)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Run the command; whatever the user can put right is one line, never a traceback."""
+    try:
+        code = cli.main(prog_name="tp35", standalone_mode=False)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("interrupted; nothing was changed", INTERRUPTED)
+    except Problem as problem:
+        _fail(problem.format_message(), problem.exit_code)
+    except click.UsageError as error:
+        _fail(f"{error.format_message()} (see `tp35 --help`)", error.exit_code)
+    except click.ClickException as error:
+        _fail(error.format_message(), error.exit_code)
+    sys.exit(code)

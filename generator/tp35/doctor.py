@@ -1,0 +1,153 @@
+"""`tp35 doctor`: what is wrong with a project, or will be at its next update."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from tp35 import answers_file, conflicts, git, new, template
+from tp35.answers_history import edited_by_hand
+from tp35.deprecations import deprecated_uses
+from tp35.environment import check_environment
+from tp35.findings import Finding, good, problem, warning
+from tp35.problems import Misuse, Problem, nearest
+from tp35.questions import check, questions
+from tp35.template import Source
+
+SECONDS_TO_ANSWER = 30
+
+
+def diagnose(project: Path) -> Iterator[Finding]:
+    """Everything worth saying about a project, in the order in which to put it right."""
+    if not project.is_dir():
+        raise Misuse(f"{project} is no folder")
+    project = project.resolve()
+    for path, line in conflicts.in_project(project):
+        yield problem("conflict", f"{path}:{line}", "resolve it and remove the markers")
+    for use in deprecated_uses(project):
+        yield warning("deprecated", f"{use.path}:{use.line}: {use.what}", f"use {use.instead}")
+    try:
+        recorded = answers_file.read(project)
+    except Problem as missing:
+        remedy = "git checkout -- .copier-answers.yml, or `tp35 new` for a project of its own"
+        yield problem("answers", missing.message, remedy)
+    else:
+        yield from _check_answers(answers_file.answers(recorded))
+        yield from _check_origin(project, recorded)
+    yield from check_environment(project)
+
+
+def _check_answers(answers: dict[str, Any]) -> Iterator[Finding]:
+    """Answers to questions that are no longer asked, or that are no longer accepted."""
+    sound = {}
+    for key, value in answers.items():
+        if key not in questions():
+            hint = nearest(key, questions())
+            yield warning("answers", f"{key} is asked no longer; {hint}", "tp35 update drops it")
+            continue
+        if message := _refusal({key: value, "modality": answers.get("modality", "vision")}):
+            yield problem("answers", message, f"tp35 update --data {key}=...")
+            continue
+        sound[key] = value
+    with tempfile.TemporaryDirectory(prefix="tp35-doctor-") as scratch:
+        # Validators are Jinja; Copier runs them, one refusal at a time.
+        for attempt in range(len(sound)):
+            try:
+                new.render(
+                    template.own_source(), Path(scratch) / str(attempt), sound, defaults=True
+                )
+            except Misuse as refusal:
+                key = refusal.message.partition(":")[0]
+                yield problem("answers", refusal.message, f"tp35 update --data {key}=...")
+                del sound[key]
+            else:
+                break
+    if sound == answers:
+        yield good("answers", "are valid")
+
+
+def _refusal(answers: dict[str, Any]) -> str | None:
+    try:
+        check(answers)
+    except Misuse as refusal:
+        return refusal.message
+    return None
+
+
+def _check_origin(project: Path, recorded: dict[str, Any]) -> Iterator[Finding]:
+    """Whether the template can be found again, its version, and what was edited by hand."""
+    location, ref = str(recorded.get("_src_path", "")), recorded.get("_commit")
+    if not ref:
+        yield problem(
+            "template",
+            f"{answers_file.NAME} names no version",
+            "add `_commit: <tag>` with the version the project was made from",
+        )
+        return
+    tags = _tags(location)
+    if tags is None:
+        yield problem(
+            "template",
+            f"{location or 'nowhere'} cannot be reached or has moved",
+            "tp35 update --template URL",
+        )
+        return
+    yield good("template", location)
+    yield _version_finding(str(ref), tags)
+    try:
+        edits = edited_by_hand(project, Source(location, str(ref)))
+    except Problem as gone:
+        yield problem("template", f"cannot render {ref}: {gone.message}", "check `_commit`")
+        return
+    for key, (before, now) in edits.items():
+        yield problem(
+            "answers",
+            f"{key} was edited by hand: {before} -> {now}; the next update would revert it",
+            f"git checkout the answers file, then tp35 update --data {key}={now}",
+        )
+
+
+def _tags(location: str) -> list[str] | None:
+    """The template's tags; None when it cannot be read."""
+    if not location or not git.available():
+        return None
+    # `gh:` and `gl:` are Copier's short names.
+    url = location.replace("gh:", "https://github.com/").replace("gl:", "https://gitlab.com/")
+    try:
+        done = subprocess.run(
+            ["git", "ls-remote", "--tags", "--refs", "--", url.removeprefix("git+")],
+            capture_output=True,
+            text=True,
+            timeout=SECONDS_TO_ANSWER,
+            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},
+        )
+    except subprocess.TimeoutExpired:
+        return None
+    if done.returncode:
+        return None
+    return [line.rpartition("refs/tags/")[2] for line in done.stdout.splitlines()]
+
+
+def _version_finding(ref: str, tags: list[str]) -> Finding:
+    released = []
+    for tag in tags:
+        try:
+            released.append((Version(tag), tag))
+        except InvalidVersion:
+            continue
+    if not released:
+        return good("version", f"{ref} (the template has no releases yet)")
+    newest, tag = max(released)
+    try:
+        current = Version(ref.partition("-")[0])
+    except InvalidVersion:
+        return good("version", f"{ref}; the newest release is {tag}")
+    if current < newest:
+        return warning("version", f"{ref}; {tag} is out", "tp35 update --dry-run, then tp35 update")
+    return good("version", f"{ref} is the newest")
