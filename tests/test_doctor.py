@@ -1,0 +1,179 @@
+"""`tp35 doctor`: every fault has its line and its remedy."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Tp35
+from rendering import commit_all, git
+
+from tp35 import answers_file, environment, template
+from tp35.doctor import diagnose
+from tp35.findings import Finding, Level
+
+
+def found(project: Path, subject: str) -> list[Finding]:
+    return [finding for finding in diagnose(project) if finding.subject == subject]
+
+
+def bad(project: Path) -> list[Finding]:
+    return [finding for finding in diagnose(project) if finding.level is not Level.GOOD]
+
+
+def fake_environment(project: Path, facts: dict[str, object] | None) -> None:
+    """An interpreter for the project that reports these facts, or that does not run."""
+    python = project / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    shown = "exit 1" if facts is None else f"echo '{json.dumps(facts)}'"
+    python.write_text(f"#!/bin/sh\n{shown}\n")
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+
+
+HEALTHY: dict[str, object] = {
+    "python": [3, 12, 1],
+    "torch": "2.10.0",
+    "torchvision": "0.25.0",
+    "lightning": "2.6.6",
+    "cuda": True,
+    "gpu": "A GPU",
+}
+
+
+def test_a_healthy_project(project: Path, tp35: Tp35, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "DISK_GB", 0)
+    fake_environment(project, HEALTHY)
+    ran = tp35("doctor", project)
+    assert ran.code == 0, ran.out
+    assert "problem" not in ran.out
+    assert "GPU: A GPU" in ran.out
+    assert "v1.0.0 is the newest" in ran.out
+
+
+def test_every_fault_comes_with_a_remedy(project: Path) -> None:
+    (project / answers_file.NAME).unlink()
+    (project / "README.md").write_text("<<<<<<< a\nb\n=======\nc\n>>>>>>> d\n")
+    faults = bad(project)
+    assert len(faults) >= 2
+    assert all(finding.remedy for finding in faults)
+
+
+def test_conflict_markers(project: Path) -> None:
+    (project / "new file.txt").write_text("x\n<<<<<<< a\nb\n=======\nc\n>>>>>>> d\n")
+    (project / "heading.md").write_text("Title\n=======\n")
+    assert [finding.state for finding in found(project, "conflict")] == ["new file.txt:2"]
+
+
+@pytest.mark.parametrize(
+    "content", [None, "a: [", "just text\n"], ids=["missing", "no YAML", "text"]
+)
+def test_answers_file_that_cannot_be_read(project: Path, content: str | None) -> None:
+    path = project / answers_file.NAME
+    path.unlink()
+    if content is not None:
+        path.write_text(content)
+    assert [finding.level for finding in found(project, "answers")] == [Level.PROBLEM]
+
+
+def test_answers_edited_by_hand(project: Path) -> None:
+    path = project / answers_file.NAME
+    path.write_text(path.read_text().replace("compile_mode: none", "compile_mode: auto"))
+    for _ in ("not committed", "committed"):
+        states = [finding.state for finding in found(project, "answers")]
+        assert any("compile_mode was edited by hand: none -> auto" in state for state in states)
+        commit_all(project)
+
+
+def test_answers_that_are_no_longer_accepted(project: Path) -> None:
+    path = project / answers_file.NAME
+    text = path.read_text().replace("license: MIT", "license: WTFPL")
+    text = text.replace("package_name: my_project", "package_name: class")
+    path.write_text(text.replace("- torchscript", "- torchscrpt") + "framework: keras\n")
+    states = "\n".join(finding.state for finding in found(project, "answers"))
+    assert "license: 'WTFPL' is no choice" in states
+    assert "did you mean 'torchscript'?" in states
+    assert "framework is asked no longer" in states
+    assert 'package_name: "class" is a Python keyword' in states
+
+
+def test_a_template_that_moved(repository: Path, project: Path) -> None:
+    repository.rename(repository.parent / "elsewhere")
+    (finding,) = found(project, "template")
+    assert finding.level is Level.PROBLEM
+    assert "--template" in finding.remedy
+
+
+def test_a_version_behind(repository: Path, project: Path) -> None:
+    git("tag", "v1.2.0", cwd=repository)
+    git("tag", "not-a-version", cwd=repository)
+    (finding,) = found(project, "version")
+    assert (finding.level, "v1.2.0 is out" in finding.state) == (Level.WARNING, True)
+
+
+def test_a_project_without_a_recorded_version(project: Path) -> None:
+    path = project / answers_file.NAME
+    path.write_text(
+        "".join(
+            line
+            for line in path.read_text().splitlines(keepends=True)
+            if not line.startswith("_commit")
+        )
+    )
+    (finding,) = found(project, "template")
+    assert "names no version" in finding.state
+
+
+@pytest.mark.parametrize(
+    ("facts", "subject", "words"),
+    [
+        ({"python": [3, 9, 0]}, "Python", "3.9.0 is too old"),
+        ({"torch": None}, "torch", "not installed"),
+        ({"torch_error": "libcudart.so"}, "torch", "cannot be imported"),
+        ({"torchvision_error": "operator torchvision::nms does not exist"}, "torchvision", "nms"),
+        ({"lightning": "2.6.3"}, "lightning", "malicious"),
+        ({"gpu": None}, "GPU", "none"),
+        (None, "environment", "does not run"),
+    ],
+    ids=str,
+)
+def test_environment(
+    project: Path, facts: dict[str, object] | None, subject: str, words: str
+) -> None:
+    fake_environment(project, None if facts is None else HEALTHY | facts)
+    assert words in found(project, subject)[0].state
+
+
+def test_the_probe_runs_in_a_real_interpreter(tmp_path: Path) -> None:
+    probed = environment._probe(Path(sys.executable))
+    assert probed is not None
+    assert probed["python"] == list(sys.version_info[:3])
+    assert probed["torch"]
+    assert "torchvision_error" not in probed
+
+
+def test_tools_that_are_missing(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(environment, "DISK_GB", 10**9)
+    faults = {
+        finding.subject
+        for finding in environment.check_environment(project)
+        if finding.level is Level.WARNING
+    }
+    assert {"uv", "git", "compiler", "disk", "environment"} <= faults
+
+
+def test_no_folder(tp35: Tp35, tmp_path: Path) -> None:
+    ran = tp35("doctor", tmp_path / "nowhere")
+    assert (ran.code, len(ran.err.splitlines())) == (2, 1)
+
+
+def test_nothing_is_written(project: Path, from_folder: Path) -> None:
+    before = sorted(project.rglob("*"))
+    list(diagnose(project))
+    assert sorted(project.rglob("*")) == before
+    assert git("status", "--porcelain", cwd=project) == ""
+    assert template.root() == from_folder

@@ -1,0 +1,295 @@
+"""Rendered projects do their job: lint, types, their own tests, training, export, inference.
+
+These are the expensive gates. Python files do not depend on the answers (a test below holds the
+template to that), so types and the project's own tests are judged once per modality; training,
+export and inference run over a covering array.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from answer_space import GATES, MODALITIES, Answers, Row, answers, covering_array, name
+from conftest import Tp35
+from rendering import commit_all, git, render, started
+from warm import WarmProcess
+
+PAIRWISE = covering_array(GATES, 2)
+THREEWISE = [row for row in covering_array(GATES, 3) if row not in PAIRWISE]
+
+# Enough for every phase of a run, and quick.
+SHORT = ["--max_steps", "3", "--batch_size", "8", "--num_workers", "0"]
+
+
+def named(chosen: Answers) -> Answers:
+    """With a package name by which coverage finds the modality (see pyproject.toml)."""
+    modality = chosen.get("modality", "vision")
+    return {**chosen, "project_name": f"{modality.title()} Project"}
+
+
+def package(project: Path) -> str:
+    return next(path.name for path in (project / "src").iterdir() if path.is_dir())
+
+
+@pytest.fixture(scope="session")
+def compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One cache of compiled kernels for all tests of this worker."""
+    return tmp_path_factory.mktemp("inductor")
+
+
+def run(
+    project: Path,
+    *command: str | Path,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> str:
+    """Run Python in a project that is not installed; fails with its output."""
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd or project,
+        env=os.environ
+        | {"PYTHONPATH": str(project / "src"), "OMP_NUM_THREADS": "1"}
+        | dict(env or {}),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, f"{command}\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}"
+    return done.stdout
+
+
+def sample_input(project: Path) -> Path:
+    """One input of the sample set, whatever its layout."""
+    inputs = [
+        path
+        for path in sorted((project / "data").rglob("*"))
+        if path.suffix in {".png", ".txt"} and path.is_file()
+    ]
+    return inputs[len(inputs) // 2]
+
+
+def newest_bundle(project: Path) -> Path:
+    return max((project / "exports").glob("model_*"), key=lambda path: path.stat().st_mtime)
+
+
+def train_and_export(project: Path, cache: Path) -> Path:
+    """What a user does on the first day; gives the bundle."""
+    module = ["-m", package(project)]
+    environment = {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
+    run(project, *module, "train", *SHORT, "--export_bundle", "false", env=environment)
+    run(project, *module, "export", env=environment)
+    return newest_bundle(project)
+
+
+def ask_bundle(project: Path, bundle: Path, *options: str) -> None:
+    """Verify the bundle and let it predict two inputs, from another folder."""
+    run(project, bundle / "inference.py", "--verify", cwd=project.parent)
+    given = str(sample_input(project))
+    asking: list[str | Path] = [bundle / "inference.py", *options, "--input", given, given]
+    printed = run(project, *asking, cwd=project.parent)
+    lines = [json.loads(line) for line in printed.strip().splitlines()]
+    assert len(lines) == 2
+    assert lines[0].keys() == lines[1].keys()
+    assert lines[0].keys() > {"input"}
+
+
+@pytest.fixture(scope="session")
+def warm(
+    template_folder: Path, tmp_path_factory: pytest.TempPathFactory, compile_cache: Path
+) -> Iterator[dict[str, WarmProcess]]:
+    """For every modality a process that has imported its package."""
+    folder = tmp_path_factory.mktemp("warm")
+    environment = {"TORCHINDUCTOR_CACHE_DIR": str(compile_cache), "OMP_NUM_THREADS": "1"}
+    with ExitStack() as stack:
+        processes = {}
+        for modality in MODALITIES:
+            project = render(template_folder, folder / modality, named({"modality": modality}))
+            process = WarmProcess(
+                project / "src", package(project), folder / f"{modality}.log", environment
+            )
+            processes[modality] = stack.enter_context(process)
+        yield processes
+
+
+@pytest.fixture(scope="session")
+def sample_sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the sample set of every task is kept once it was written."""
+    return tmp_path_factory.mktemp("samples")
+
+
+def first_day(row: Row, project: Path, process: WarmProcess, sample_sets: Path) -> None:
+    """Train and export by one command, then ask the bundle."""
+    chosen = answers(row)
+    kept = sample_sets / chosen["task"]
+    if kept.exists():
+        shutil.copytree(kept, project / "data", copy_function=os.link)
+    process.run(project, "train", *SHORT, "--export_bundle", "true")
+    if not kept.exists():
+        shutil.copytree(project / "data", kept)
+    bundle = newest_bundle(project)
+    metadata = (bundle / "metadata.json").read_text("utf-8")
+    assert str(project.parent) not in metadata
+    ask_bundle(project, bundle, "--format", chosen["export_formats"][0])
+
+
+@pytest.mark.parametrize("row", PAIRWISE, ids=name)
+def test_train_export_infer_pairwise(
+    row: Row,
+    template_folder: Path,
+    tmp_path: Path,
+    warm: dict[str, WarmProcess],
+    sample_sets: Path,
+) -> None:
+    project = render(template_folder, tmp_path / "p", named(answers(row)))
+    first_day(row, project, warm[row["task"][0]], sample_sets)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", THREEWISE, ids=name)
+def test_train_export_infer_threewise(
+    row: Row,
+    template_folder: Path,
+    tmp_path: Path,
+    warm: dict[str, WarmProcess],
+    sample_sets: Path,
+) -> None:
+    project = render(template_folder, tmp_path / "p", named(answers(row)))
+    first_day(row, project, warm[row["task"][0]], sample_sets)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_python_files_do_not_depend_on_the_answers(
+    modality: str, template_folder: Path, tmp_path: Path
+) -> None:
+    trees = []
+    for number, row in enumerate(row for row in PAIRWISE if row["task"][0] == modality):
+        project = render(template_folder, tmp_path / str(number), named(answers(row)))
+        trees.append(
+            {
+                path.relative_to(project).as_posix(): path.read_bytes()
+                for path in project.rglob("*.py")
+            }
+        )
+    assert len(trees) > 1
+    assert all(tree == trees[0] for tree in trees)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_types(modality: str, template_folder: Path, tmp_path: Path) -> None:
+    project = render(template_folder, tmp_path / "p", named({"modality": modality}))
+    run(
+        project,
+        "-m",
+        "mypy",
+        "--cache-dir",
+        tmp_path / "mypy",
+        env={"MYPYPATH": str(project / "src")},
+    )
+
+
+@pytest.mark.timeout(3000)  # it holds a whole test run
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_projects_own_tests(
+    modality: str, template_folder: Path, tmp_path: Path, compile_cache: Path
+) -> None:
+    project = render(template_folder, tmp_path / "p", named({"modality": modality}))
+    run(
+        project,
+        *["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"],
+        env={"TORCHINDUCTOR_CACHE_DIR": str(compile_cache)},
+    )
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("formats", [["onnx"], ["onnx", "torchscript", "pytorch", "pt2"]], ids=str)
+def test_a_bundle_needs_only_its_requirements(
+    modality: str,
+    formats: list[str],
+    template_folder: Path,
+    tmp_path: Path,
+    compile_cache: Path,
+) -> None:
+    chosen = {"modality": modality, "export_formats": formats}
+    project = render(template_folder, tmp_path / "p", named(chosen))
+    bundle = train_and_export(project, compile_cache)
+    moved = tmp_path / "elsewhere" / "bundle"
+    shutil.copytree(bundle, moved)
+    fresh = tmp_path / "fresh"
+    python = fresh / "bin" / "python"
+    subprocess.run(["uv", "-q", "venv", "--python", sys.executable, str(fresh)], check=True)
+    target = ["--python", str(python), "-r", str(moved / "requirements.txt")]
+    install = ["uv", "-q", "pip", "install", *target]
+    subprocess.run(install, check=True)
+    # Nothing of this environment, nor coverage, may help the bundle along.
+    bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
+    given = str(sample_input(project))
+    predictions = [["--format", format_, "--input", given] for format_ in formats]
+    for arguments in (["--verify"], *predictions):
+        done = subprocess.run(
+            [python, moved / "inference.py", *arguments],
+            cwd=tmp_path,
+            env=bare,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    if formats == ["onnx"]:
+        torch = subprocess.run([python, "-c", "import torch"], capture_output=True)
+        assert torch.returncode != 0
+
+
+def test_refreshing_a_bundle_after_an_update(
+    repository: Path, tmp_path: Path, compile_cache: Path, tp35: Tp35
+) -> None:
+    onnx = named({"export_formats": ["onnx"]})
+    project = started(render(repository, tmp_path / "p", onnx, ref="HEAD"))
+    bundle = train_and_export(project, compile_cache)
+    before = {
+        path.relative_to(bundle).as_posix(): path.read_bytes()
+        for path in (bundle / "artifacts").iterdir()
+    }
+    hashes = _hashes(bundle)
+
+    serving = repository / "template" / "src" / "{{package_name}}" / "serving"
+    mark = "# a later version of the template\n"
+    for file in sorted(serving.glob("*.py")):
+        file.write_text(file.read_text("utf-8") + mark, "utf-8")
+    commit_all(repository)
+    git("tag", "v1.1.0", cwd=repository)
+    assert tp35("update", project).code == 0
+
+    run(project, "-m", package(project), "export", "--refresh", bundle)
+    assert (bundle / "server.py").read_text("utf-8").endswith(mark)
+    assert {
+        path.relative_to(bundle).as_posix(): path.read_bytes()
+        for path in (bundle / "artifacts").iterdir()
+    } == before
+    after = _hashes(bundle)
+    assert {path: after[path] for path in before} == {path: hashes[path] for path in before}
+    assert after["server.py"] != hashes["server.py"]
+    run(project, bundle / "inference.py", "--verify", cwd=tmp_path)
+
+
+def _hashes(bundle: Path) -> dict[str, Any]:
+    """The hash of every file by its path, as the bundle records it."""
+    metadata = json.loads((bundle / "metadata.json").read_text("utf-8"))
+    files: dict[str, dict[str, Any]] = metadata["files"]
+    return {path: entry["sha256"] for path, entry in files.items()}
+
+
+def test_the_configuration_lists_what_was_answered(template_folder: Path, tmp_path: Path) -> None:
+    chosen = {"compile_mode": "auto", "gradient_accumulation_steps": 4, "trackers": ["wandb"]}
+    project = render(template_folder, tmp_path / "p", named(chosen))
+    config = yaml.safe_load((project / "config.yaml").read_text("utf-8"))
+    assert {key: config[key] for key in chosen} == chosen
+    loads = "from vision_project.config import TrainingConfig; TrainingConfig.load('config.yaml')"
+    run(project, "-c", loads)

@@ -1,0 +1,233 @@
+"""Every combination of the core answers renders into a sound project."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from answer_space import (
+    CORE,
+    MODALITIES,
+    Answers,
+    Row,
+    answers,
+    combinations_of,
+    covering_array,
+    name,
+)
+from expected_files import expected_files
+from project_checks import (
+    BUNDLE_MODULES,
+    NEEDED_UNSEEN,
+    declared,
+    leftover_jinja,
+    module_of,
+    parse_everything,
+    portability_problems,
+    third_party_imports,
+)
+from pytest_copie.plugin import Copie
+from rendering import ROOT, files, render
+
+PAIRWISE = covering_array(CORE, 2)
+REST = [row for row in combinations_of(CORE) if row not in PAIRWISE]
+
+# One answer each that differs from the default, for all questions outside the core.
+OTHERS: list[Answers] = [
+    {"project_name": 'Übung "Eins"'},
+    {"project_slug": "leaf-classifier"},
+    {"package_name": "leaves"},
+    {"description": "Sorts \"leaves\" & 'stones': 100 % {braces}"},
+    {"author_name": "Ada Lovelace"},
+    {"author_email": "ada@example.org"},
+    {"author_name": "Ada Lovelace", "author_email": "ada@example.org"},
+    {"license": "Apache-2.0"},
+    {"license": "BSD-3-Clause"},
+    {"license": "Proprietary"},
+    {"compile_mode": "default", "compile_fullgraph": True},
+    {"compile_mode": "default", "compile_dynamic": False},
+    {"export_bundle": False},
+    {"trackers": ["wandb"]},
+    {"trackers": ["tensorboard"]},
+    {"trackers": ["mlflow"]},
+    {"trackers": ["wandb", "tensorboard", "mlflow"]},
+    {"ci": "gitlab"},
+    {"ci": "none"},
+    {"notebook": True},
+]
+
+
+def with_modality(chosen: Answers, modality: str) -> Answers:
+    return {**chosen, "modality": modality}
+
+
+def check(project: Path, chosen: Answers) -> None:
+    """All cheap checks of a rendered project."""
+    assert set(files(project)) == expected_files(chosen)
+    parse_everything(project)
+    assert leftover_jinja(project) == []
+    assert portability_problems(project) == []
+    _check_answers_arrived(project, chosen)
+    _check_dependencies(project, chosen)
+    for command in (["format", "--check"], ["check"]):
+        ruff = [sys.executable, "-m", "ruff", *command, "--no-cache", "."]
+        done = subprocess.run(ruff, cwd=project, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def _check_answers_arrived(project: Path, chosen: Answers) -> None:
+    config = yaml.safe_load((project / "config.yaml").read_text("utf-8"))
+    pyproject = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    for key in ("task", "gradient_accumulation_steps", "export_bundle", "export_formats"):
+        if key in chosen:
+            assert config[key] == chosen[key]
+    for key in ("compile_mode", "compile_fullgraph", "compile_dynamic", "trackers"):
+        if key in chosen:
+            assert config[key] == chosen[key]
+    slug = chosen.get("project_slug")
+    if slug:
+        assert pyproject["project"]["name"] == slug
+        assert slug in pyproject["project"]["scripts"]
+    if chosen.get("description"):
+        assert pyproject["project"]["description"] == chosen["description"]
+        assert chosen["description"] in (project / "README.md").read_text("utf-8")
+
+
+def _check_dependencies(project: Path, chosen: Answers) -> None:
+    pyproject = tomllib.loads((project / "pyproject.toml").read_text("utf-8"))
+    package = chosen.get("package_name", "my_project")
+    if "project_name" in chosen and "package_name" not in chosen:
+        package = next(path.name for path in (project / "src").iterdir())
+    groups = declared(pyproject)
+    imported = third_party_imports(project / "src", {package} | BUNDLE_MODULES)
+
+    everything = set().union(*groups.values())
+    modules = {module_of(distribution) for distribution in everything}
+    optional = {"wandb", "tensorboard", "mlflow", "onnx", "onnxruntime", "onnxscript"}
+    # What an answer leaves out is imported where it is used only; all else must be declared.
+    assert imported - modules - optional == set()
+    unused = {
+        distribution
+        for distribution in groups["project"] - NEEDED_UNSEEN.keys()
+        if module_of(distribution) not in imported
+    }
+    assert unused == set()
+
+    formats = chosen.get("export_formats", ["onnx", "torchscript"])
+    assert ("onnx" in groups["project"]) == ("onnx" in formats)
+    trackers = set(chosen.get("trackers", []))
+    assert trackers == {
+        tracker
+        for tracker, distribution in {
+            "wandb": "wandb",
+            "tensorboard": "tensorboard",
+            "mlflow": "mlflow-skinny",
+        }.items()
+        if distribution in groups["project"]
+    }
+    foreign = {"vision": {"tokenizers", "transformers"}, "text": {"torchvision", "pillow"}}
+    modality = chosen.get("modality", "vision")
+    assert not foreign[modality] & everything
+    assert not {module_of(item) for item in foreign[modality]} & imported
+
+
+@pytest.mark.parametrize("row", PAIRWISE, ids=name)
+def test_core_answers_pairwise(row: Row, template_folder: Path, tmp_path: Path) -> None:
+    chosen = answers(row)
+    check(render(template_folder, tmp_path / "p", chosen), chosen)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", REST, ids=name)
+def test_core_answers_all(row: Row, template_folder: Path, tmp_path: Path) -> None:
+    chosen = answers(row)
+    check(render(template_folder, tmp_path / "p", chosen), chosen)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("chosen", OTHERS, ids=str)
+def test_other_answers(
+    chosen: Answers, modality: str, template_folder: Path, tmp_path: Path
+) -> None:
+    chosen = with_modality(chosen, modality)
+    project = render(template_folder, tmp_path / "p", chosen)
+    if "project_name" in chosen or "project_slug" in chosen:
+        # The names that follow from these are the template's to choose.
+        package = next(path.name for path in (project / "src").iterdir())
+        chosen = {**chosen, "package_name": package}
+    check(project, chosen)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_copie_renders_with_its_own_settings(
+    copie: Copie, template_folder: Path, modality: str
+) -> None:
+    result = copie.copy({"modality": modality}, template_dir=template_folder)
+    assert result.exit_code == 0, result.exception
+    assert result.project_dir is not None
+    assert set(files(result.project_dir)) == expected_files({"modality": modality})
+
+
+def test_two_places_give_the_same_bytes(template_folder: Path, tmp_path: Path) -> None:
+    one = render(template_folder, tmp_path / "one")
+    other = render(template_folder, tmp_path / "a folder" / "näher" / "other")
+    assert files(one) == files(other)
+    for content in files(one).values():
+        assert str(tmp_path).encode() not in content
+
+
+def test_executable_bits_survive(template_folder: Path, tmp_path: Path) -> None:
+    project = render(template_folder, tmp_path / "p")
+    executable = {
+        path.relative_to(project).as_posix()
+        for path in project.rglob("*")
+        if path.is_file() and path.stat().st_mode & 0o111
+    }
+    with_shebang = {path for path, content in files(project).items() if content.startswith(b"#!")}
+    assert executable == with_shebang
+
+
+BAD_ANSWERS: list[tuple[str, Any, str]] = [
+    ("project_name", "  ", "Leaf Classifier"),
+    ("project_name", "two\nlines", "Leaf Classifier"),
+    ("project_slug", "Has Spaces", "leaf-classifier"),
+    ("project_slug", "torch", "torch-training"),
+    ("package_name", "2fast", "leaf_classifier"),
+    ("package_name", "class", "class_training"),
+    ("package_name", "json", "json_training"),
+    ("package_name", "torch", "torch_training"),
+    ("description", "two\nlines", "Sorts leaves"),
+    ("author_name", "two\nlines", "Ada Lovelace"),
+    ("author_email", "nobody", "ada@example.org"),
+    ("gradient_accumulation_steps", 0, "such as 4"),
+    ("export_formats", [], "such as onnx"),
+]
+
+
+@pytest.mark.parametrize(("key", "value", "good"), BAD_ANSWERS)
+def test_validators_show_the_value_and_a_good_one(
+    key: str, value: Any, good: str, template_folder: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=key) as refused:
+        render(template_folder, tmp_path / "p", {key: value})
+    assert good in str(refused.value)
+    if str(value).strip() and value != []:
+        assert str(value).splitlines()[0] in str(refused.value)
+    assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_this_repository_can_run_every_project(
+    modality: str, template_folder: Path, tmp_path: Path
+) -> None:
+    chosen = {"modality": modality, "trackers": ["wandb", "tensorboard", "mlflow"]}
+    project = render(template_folder, tmp_path / "p", chosen)
+    theirs = declared(tomllib.loads((project / "pyproject.toml").read_text("utf-8")))
+    ours = declared(tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8")))
+    needed = theirs["project"] | theirs["dev"] | theirs["serving"]
+    assert needed - ours["dev"] - ours["project"] == set()

@@ -1,0 +1,135 @@
+"""Plain `copier update`: what the template promises to everyone, with or without tp35."""
+
+from __future__ import annotations
+
+import warnings
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from answer_space import MODALITIES, Answers
+from history import NEWEST, PastVersion
+from rendering import commit_all, files, git, render, started, update
+
+from tp35 import answers_file
+
+History = tuple[Path, list[PastVersion]]
+
+# Answers as users of past versions have recorded them.
+RECORDED = yaml.safe_load((Path(__file__).parent / "recorded_answers.yml").read_text("utf-8"))
+SETS: dict[str, Answers] = {
+    name: answers
+    for name, answers in RECORDED.items()
+    if answers.get("modality", "vision") in MODALITIES
+}
+
+# Answers at distance one from the default.
+ONE_CHANGE: list[Answers] = [
+    {"project_name": "Leaf Classifier"},
+    {"project_slug": "leaf-classifier"},
+    {"package_name": "leaves"},
+    {"description": "Sorts leaves"},
+    {"author_name": "Ada Lovelace"},
+    {"author_email": "ada@example.org"},
+    {"license": "Apache-2.0"},
+    {"license": "Proprietary"},
+    *[{"modality": modality} for modality in MODALITIES if modality != "vision"],
+    {"task": "vision_multilabel"},
+    {"task": "vision_regression"},
+    {"compile_mode": "auto"},
+    {"compile_mode": "default"},
+    {"gradient_accumulation_steps": 4},
+    {"export_bundle": False},
+    {"export_formats": ["pytorch"]},
+    {"export_formats": ["onnx", "torchscript", "pytorch", "pt2"]},
+    {"trackers": ["wandb"]},
+    {"ci": "gitlab"},
+    {"ci": "none"},
+    {"notebook": True},
+]
+
+
+def recorded(project: Path) -> Answers:
+    return answers_file.answers(answers_file.read(project))
+
+
+def supported(history: History, version: int, answers: Answers) -> Path:
+    """The history, or a skip where that version did not know these answers yet."""
+    repository, versions = history
+    modality = answers.get("modality", "vision")
+    overlay = f"template/{{% if modality == '{modality}' %}}.{{% endif %}}"
+    if not git("ls-tree", versions[version].tag, overlay, cwd=repository):
+        pytest.skip(f"{versions[version].tag} had no {modality}")
+    return repository
+
+
+@pytest.mark.parametrize("answers", SETS.values(), ids=list(SETS))
+@pytest.mark.parametrize("version", range(3))
+def test_an_update_equals_a_fresh_rendering(
+    history: History, version: int, answers: Answers, tmp_path: Path
+) -> None:
+    repository = supported(history, version, answers)
+    tag = history[1][version].tag
+    project = started(render(repository, tmp_path / "project", answers, ref=tag))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # copier would ask for trust with an error, too
+        update(project)
+    fresh = render(repository, tmp_path / "fresh", recorded(project), ref=NEWEST)
+    assert files(project) == files(fresh)
+
+    commit_all(project)
+    update(project)
+    assert git("status", "--porcelain", cwd=project) == ""
+
+
+def test_past_versions_differ(history: History, tmp_path: Path) -> None:
+    repository, versions = history
+    trees = [
+        files(render(repository, tmp_path / version.tag, ref=version.tag)) for version in versions
+    ]
+    trees.append(files(render(repository, tmp_path / "newest", ref=NEWEST)))
+    for older, younger in pairwise(trees):
+        changed = {
+            path for path in older.keys() | younger.keys() if older.get(path) != younger.get(path)
+        }
+        assert changed - {answers_file.NAME}
+
+
+@pytest.mark.parametrize("change", ONE_CHANGE, ids=str)
+def test_changing_an_answer_equals_a_fresh_rendering(
+    history: History, change: Answers, tmp_path: Path
+) -> None:
+    repository, _ = history
+    project = started(render(repository, tmp_path / "project", ref=NEWEST))
+    update(project, change)
+    fresh = render(repository, tmp_path / "fresh", recorded(project), ref=NEWEST)
+    assert files(project) == files(fresh)
+    assert {key: recorded(project)[key] for key in change} == change
+
+
+@pytest.mark.parametrize("change", ONE_CHANGE, ids=str)
+def test_changing_it_back_equals_the_default(
+    history: History, change: Answers, tmp_path: Path
+) -> None:
+    repository, _ = history
+    project = started(render(repository, tmp_path / "project", change, ref=NEWEST))
+    default = render(repository, tmp_path / "default", ref=NEWEST)
+    back: dict[str, Any] = recorded(default)
+    update(project, back)
+    assert files(project) == files(default)
+
+
+def test_the_users_files_stay_as_they_are(history: History, tmp_path: Path) -> None:
+    repository, versions = history
+    project = started(render(repository, tmp_path / "project", ref=versions[-1].tag))
+    (project / "notes.md").write_text("mine\n")
+    (project / "src" / "my_project" / "mine.py").write_text("MINE = True\n")
+    (project / "LICENSE").unlink(missing_ok=True)
+    (project / "src" / "my_project" / "__main__.py").unlink()
+    commit_all(project)
+    update(project)
+    assert (project / "notes.md").read_text() == "mine\n"
+    assert (project / "src" / "my_project" / "mine.py").read_text() == "MINE = True\n"
+    assert not (project / "src" / "my_project" / "__main__.py").exists()
