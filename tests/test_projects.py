@@ -69,12 +69,14 @@ def run(
 
 def sample_input(project: Path) -> Path:
     """One input of the sample set, whatever its layout."""
-    inputs = [
-        path
-        for path in sorted((project / "data").rglob("*"))
-        if path.suffix in {".png", ".txt"} and path.is_file()
-    ]
-    return inputs[len(inputs) // 2]
+    files = [path for path in sorted((project / "data").rglob("*")) if path.is_file()]
+    inputs = [path for path in files if path.suffix in {".png", ".txt"}]
+    if inputs:
+        return inputs[len(inputs) // 2]
+    [rows] = [path for path in files if path.name == "val.jsonl"]
+    snippet = project / "snippet.txt"
+    snippet.write_text(json.loads(rows.read_text("utf-8").splitlines()[0])["text"], "utf-8")
+    return snippet
 
 
 def newest_bundle(project: Path) -> Path:

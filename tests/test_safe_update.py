@@ -275,11 +275,12 @@ def test_files_added_and_deleted_by_the_user_stay_so(
     repository, versions = history
     project = started(render(repository, tmp_path / "project", ref=versions[1].tag))
     (project / "notes.md").write_text("mine\n")
-    (project / PACKAGE / "__main__.py").unlink()
+    (project / "tests" / "test_config.py").unlink()
     commit_all(project)
     assert tp35("update", project).code == 0
     assert (project / "notes.md").read_text() == "mine\n"
-    assert not (project / PACKAGE / "__main__.py").exists()
+    assert not (project / "tests" / "test_config.py").exists()
+    assert (project / "tests" / "test_task.py").exists()
 
 
 def test_binary_and_executable_edits_survive(repository: Path, project: Path) -> None:

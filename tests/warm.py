@@ -58,9 +58,7 @@ class WarmProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(timeout=120)
+        self._process.communicate(timeout=120)  # closes its input, which ends it
         self._errors.close()
 
     def run(self, folder: Path, *arguments: str) -> None:
