@@ -75,32 +75,34 @@ src/training/tasks.py
 src/training/trackers.py
 tests/conftest.py
 tests/engine.py
+tests/exported.py
 tests/test_accumulation.py
 tests/test_compilation.py
 tests/test_config.py
 tests/test_distributed.py
+tests/test_docker.py
 tests/test_effective_steps.py
+tests/test_export_bundle.py
 tests/test_faults.py
+tests/test_reliability.py
 tests/test_resume.py
+tests/test_server.py
 tests/test_task.py
+tests/test_torchserve.py
 """
 
 MODALITY = {
     "vision": """
 src/data/vision.py
-tests/exported.py
-tests/test_docker.py
-tests/test_export_bundle.py
+tests/payloads.py
 tests/test_pipeline.py
 tests/test_preprocessing.py
-tests/test_reliability.py
-tests/test_server.py
-tests/test_torchserve.py
 tests/test_vision_collator.py
 tests/test_vision_data.py
 """,
     "text": """
 src/data/text.py
+tests/payloads.py
 tests/test_text_collator.py
 tests/test_text_data.py
 tests/test_text_inference.py
