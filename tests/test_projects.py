@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -92,12 +93,13 @@ def train_and_export(project: Path, cache: Path) -> Path:
     return newest_bundle(project)
 
 
-def ask_bundle(project: Path, bundle: Path, *options: str) -> None:
+def ask_bundle(project: Path, bundle: Path, process: WarmProcess, *options: str) -> None:
     """Verify the bundle and let it predict two inputs, from another folder."""
-    run(project, bundle / "inference.py", "--verify", cwd=project.parent)
+    script = bundle / "inference.py"
+    process.run_script(script, "--verify", cwd=project.parent)
     given = str(sample_input(project))
-    asking: list[str | Path] = [bundle / "inference.py", *options, "--input", given, given]
-    printed = run(project, *asking, cwd=project.parent)
+    asking = [*options, "--input", given, given]
+    printed = process.run_script(script, *asking, cwd=project.parent)
     lines = [json.loads(line) for line in printed.strip().splitlines()]
     assert len(lines) == 2
     assert lines[0].keys() == lines[1].keys()
@@ -137,10 +139,13 @@ def first_day(row: Row, project: Path, process: WarmProcess, sample_sets: Path) 
     process.run(project, "train", *SHORT, "--export_bundle", "true")
     if not kept.exists():
         shutil.copytree(project / "data", kept)
+        for number, path in enumerate(sorted(kept.rglob("*.txt"))):
+            if number % 5:  # a fifth of the texts is enough for the others
+                path.unlink()
     bundle = newest_bundle(project)
     metadata = (bundle / "metadata.json").read_text("utf-8")
     assert str(project.parent) not in metadata
-    ask_bundle(project, bundle, "--format", chosen["export_formats"][0])
+    ask_bundle(project, bundle, process, "--format", chosen["export_formats"][0])
 
 
 @pytest.mark.parametrize("row", PAIRWISE, ids=name)
@@ -166,6 +171,88 @@ def test_train_export_infer_threewise(
 ) -> None:
     project = render(template_folder, tmp_path / "p", named(answers(row)))
     first_day(row, project, warm[row["task"][0]], sample_sets)
+
+
+# --- What people are told to type -----------------------------------------------------------------
+
+# these have tests of their own
+CHECKS = ("uv run pytest", "uv run ruff", "uv run mypy")
+
+
+def told(readme: str) -> Iterator[str]:
+    """The commands of a README's code blocks, without their comments."""
+    for block in re.findall(r"^```\n(.*?)^```", readme, re.MULTILINE | re.DOTALL):
+        for line in block.splitlines():
+            if command := re.sub(r"\s+# .*", "", line).strip():
+                yield command
+
+
+def quick(project: Path) -> None:
+    """Let every training end after two steps, and without a bundle."""
+    config = yaml.safe_load((project / "config.yaml").read_text("utf-8"))
+    config |= {"max_steps": 2, "batch_size": 8, "num_workers": 0, "export_bundle": False}
+    (project / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
+
+
+def as_a_reader_has_it(project: Path, readme: str) -> None:
+    """Data, a network and an input of the reader's own, under the names in the README."""
+    [folder] = set(re.findall(r"data check --data (\w+)", readme))
+    shutil.copytree(project / "data", project / folder)
+    [(file, builder)] = re.findall(r"--model (\w+\.py):(\w+)", readme)
+    source = (project / "src" / package(project) / "model.py").read_text("utf-8")
+    assert "def build_model(" in source
+    (project / file).write_text(source.replace("def build_model(", f"def {builder}("), "utf-8")
+    [given] = re.findall(r"--input (\S+)", readme)
+    shutil.copyfile(sample_input(project), project / given)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_what_the_readme_says(
+    modality: str, template_folder: Path, tmp_path: Path, warm: dict[str, WarmProcess]
+) -> None:
+    project = render(template_folder, tmp_path / "p", named({"modality": modality}))
+    quick(project)
+    readme = (project / "README.md").read_text("utf-8")
+    program = f"uv run {modality}-project "
+    first, *others = [one for one in told(readme) if not one.startswith(CHECKS)]
+    assert first == f"{program}train"
+    warm[modality].run(project, "train")
+    as_a_reader_has_it(project, readme)
+    assert len(others) >= 10
+    for line in others:
+        newest = max((project / "runs").glob("*/config.yaml")).parent.relative_to(project)
+        command = line.replace("runs/<time>", str(newest))
+        if command.startswith(program):
+            warm[modality].run(project, *command.removeprefix(program).split())
+        else:
+            python, *arguments = command.split()
+            assert python == "python"
+            bundle = str(newest_bundle(project).relative_to(project))
+            script, *options = (part.replace("exports/model_<time>", bundle) for part in arguments)
+            warm[modality].run_script(project / script, *options, cwd=project)
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_notebook(
+    modality: str, template_folder: Path, tmp_path: Path, compile_cache: Path
+) -> None:
+    chosen = named({"modality": modality, "notebook": True})
+    project = render(template_folder, tmp_path / "p", chosen)
+    quick(project)
+    notebook = json.loads((project / "notebooks" / "quickstart.ipynb").read_text("utf-8"))
+    cells = [cell["source"] for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    lines = "\n".join("".join(cell) for cell in cells).splitlines()
+    [install] = [line for line in lines if line.startswith("%pip install -q .")]
+    lines.remove(install)  # the tests' environment has it all
+    script = project / "notebooks" / "quickstart.ipy"
+    script.write_text("\n".join(lines), "utf-8")
+    environment = {
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "TORCHINDUCTOR_CACHE_DIR": str(compile_cache),
+    }
+    printed = run(project, "-m", "IPython", script, cwd=script.parent, env=environment)
+    assert json.loads(printed.strip().splitlines()[-1]).keys() > {"input"}
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

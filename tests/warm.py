@@ -1,8 +1,8 @@
-"""Runs a project's commands one after the other in one process that has imported everything.
+"""Runs a project's commands, each in a process forked from one that has imported everything.
 
-Importing torch and Lightning takes longer than a short training. All projects of a modality have
-the same Python files, so one process can serve them all; each command runs in its own project's
-folder, from the command line's entry point on.
+Importing torch, Lightning and the compiler takes longer than a short training. All projects of a
+modality have the same Python files, so one process can serve them all; each command runs in its own
+project's folder, from the command line's entry point on.
 """
 
 from __future__ import annotations
@@ -16,21 +16,42 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-# Standard output carries the answers, so the commands' own goes to standard error.
 SERVER = """
-import importlib, json, os, sys
-answers = os.fdopen(os.dup(1), "w")
-os.dup2(2, 1)
-main = importlib.import_module(sys.argv[1] + ".cli").main
-for line in sys.stdin:
-    asked = json.loads(line)
+import importlib, json, os, runpy, sys, traceback
+package = sys.argv[1]
+main = importlib.import_module(package + ".cli").main
+for name in (package + ".training.loop", package + ".export.bundle", package + ".report"):
+    importlib.import_module(name)
+for name in ("onnxruntime", "onnxscript", "torch._inductor.compile_fx", "torch.onnx"):
+    importlib.import_module(name)
+
+def run(asked):
+    os.dup2(os.open(asked["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
     os.chdir(asked["folder"])
+    program, *arguments = asked["command"]
+    if program == "-m":
+        return main(arguments)
+    sys.argv = [program, *arguments]
+    sys.path.insert(0, os.path.dirname(program))
+    runpy.run_path(program, run_name="__main__")
+    return 0
+
+def ended(asked):
     try:
-        code = main(asked["arguments"])
+        return run(asked)
     except SystemExit as stopped:
-        code = stopped.code
-    sys.stdout.flush()
-    print(json.dumps(code), file=answers, flush=True)
+        return stopped.code
+    except BaseException:
+        traceback.print_exc()
+        return 1
+
+for line in sys.stdin:
+    child = os.fork()
+    if not child:
+        code = ended(json.loads(line))
+        sys.stdout.flush()
+        os._exit(code or 0)  # what a fork has inherited cannot be taken down in order
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 """
 
 
@@ -61,15 +82,25 @@ class WarmProcess:
         self._process.communicate(timeout=120)  # closes its input, which ends it
         self._errors.close()
 
-    def run(self, folder: Path, *arguments: str) -> None:
-        """Run one command in a project's folder; fails with what was printed."""
+    def run(self, folder: Path, *arguments: str) -> str:
+        """Run one command of the project in a folder; fails with what was printed."""
+        return self._run(folder, "-m", *arguments)
+
+    def run_script(self, script: Path, *arguments: str, cwd: Path) -> str:
+        """Run a program; gives its standard output."""
+        return self._run(cwd, str(script), *arguments)
+
+    def _run(self, folder: Path, *command: str) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         before = self.log.stat().st_size
-        asked = {"folder": str(folder), "arguments": arguments}
+        output = self.log.with_suffix(".out")
+        asked = {"folder": str(folder), "command": command, "output": str(output)}
         self._process.stdin.write(json.dumps(asked) + "\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
-        printed = self.log.read_bytes()[before:].decode(errors="replace")
-        assert answer, f"the process died\n{printed[-8000:]}"
-        assert json.loads(answer) == 0, f"{arguments}\n{printed[-8000:]}"
+        errors = self.log.read_bytes()[before:].decode(errors="replace")
+        assert answer, f"the process died\n{errors[-8000:]}"
+        printed = output.read_text("utf-8")
+        assert int(answer) == 0, f"{command}\n{printed[-8000:]}\n{errors[-8000:]}"
+        return printed

@@ -329,7 +329,8 @@ class UniversalModelAdapter(LightningModule):
         """
         for row in self.tracker.settle(keep=keep):
             self.stop_agreed |= row.signals % FALLBACK_SIGNAL > 0
-            self.compile_hook.follow(row.signals >= FALLBACK_SIGNAL)
+            if row.signals >= FALLBACK_SIGNAL:
+                self.compile_hook.follow()
             if self.config.on_nonfinite == "stop":
                 self._check_finite(row)
 

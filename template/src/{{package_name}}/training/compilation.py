@@ -26,6 +26,8 @@ from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch._dynamo.utils import get_compilation_metrics
 
+from .distributed import process_rank
+
 Step = Callable[[], Tensor]
 """Forward on one real batch; returns the loss."""
 
@@ -120,6 +122,7 @@ class CompileHook:
         self.wants_fallback = False
         self._compiled_frames = 0
         self._warned_recompiles = False
+        self._has_followed = False
 
     @property
     def is_active(self) -> bool:
@@ -173,11 +176,8 @@ class CompileHook:
         if error is not None:
             self.revert()
             self._timed(step)  # raises where the network is at fault
-        if not agreed(error is None):
-            reason = describe(error) if error else "compiling failed on another process"
-            warnings.warn(
-                f"torch.compile failed, training goes on without it: {reason}", stacklevel=2
-            )
+        if reason := first_given(describe(error) if error else ""):
+            warn_once(reason)
             return Compilation(None, reason)
         graphs = len(get_compilation_metrics()) - frames_before
         return Compilation(mode, "", max(0.0, first - second), graphs)
@@ -269,13 +269,17 @@ class CompileHook:
         self.revert()
         self.wants_fallback = True
         self.compilation = Compilation(None, reason)
-        warnings.warn(f"torch.compile failed, training goes on without it: {reason}", stacklevel=3)
 
-    def follow(self, other_fell_back: bool) -> None:
-        """Fall back because another process did."""
-        if other_fell_back and self.is_active:
-            self.revert()
-            self.compilation = Compilation(None, "compiling failed on another process")
+    def follow(self) -> None:
+        """Fall back where one process did, and say why. Every process must call this."""
+        if self._has_followed:
+            return
+        self._has_followed = True
+        mine = self.compilation.reason if self.wants_fallback and self.compilation else ""
+        reason = first_given(mine)
+        if self.is_active:
+            self._fall_back(reason)
+        warn_once(reason)
 
 
 @contextmanager
@@ -311,24 +315,25 @@ def describe(error: BaseException) -> str:
     return first if len(first) <= 200 else f"{first[:200]}..."
 
 
-def agreed(mine: bool) -> bool:
-    """Whether it is so on every process."""
-    return _reduced(float(mine), dist.ReduceOp.MIN if dist.is_available() else None) == 1
+def warn_once(reason: str) -> None:
+    """One warning, however many processes there are."""
+    if process_rank() == 0:
+        warnings.warn(f"torch.compile failed, training goes on without it: {reason}", stacklevel=3)
+
+
+def first_given(mine: str) -> str:
+    """The first text that is not empty among those of all processes; empty where none is."""
+    return next(filter(None, _of_all_processes(mine)), "")
 
 
 def mean_over_processes(mine: float) -> float:
     """The mean of a number, equal on every process."""
-    return _reduced(mine, dist.ReduceOp.SUM if dist.is_available() else None) / _world_size()
+    return float(np.mean(_of_all_processes(mine)))
 
 
-def _world_size() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
-
-
-def _reduced(mine: float, operation: Any) -> float:
-    if _world_size() == 1:
-        return mine
-    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    value = torch.tensor(mine, dtype=torch.float32, device=device)
-    dist.all_reduce(value, operation)
-    return float(value)
+def _of_all_processes(mine: Any) -> list[Any]:
+    if not (dist.is_available() and dist.is_initialized()):
+        return [mine]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, mine)
+    return gathered

@@ -204,6 +204,8 @@ def _fit(
         tracker=tracker,
         log=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
     )
+    if folder is not None:
+        saves.folder = folder / checkpoints.FOLDER
     run_folder = RunFolder(folder, config, data, tracker, saves)
     callbacks: list[Callback] = [run_folder, StepLimit(), RunProgress(console), saves, interruption]
     if config.early_stopping_patience:
@@ -224,12 +226,15 @@ def _fit(
     if config.max_steps is not None:
         adapter.total_steps = min(adapter.total_steps, config.max_steps)
     if resume_from and read_checkpoint(resume_from)["global_step"] >= adapter.total_steps:
-        console.print("this run has ended already; give more epochs to go on", highlight=False)
+        console.print(
+            "this run has ended already; give more epochs or max_steps to go on", highlight=False
+        )
     else:
         _run(trainer, adapter, data, resume_from, config)
-    best = read_checkpoint(saves.best if saves.best.exists() else saves.last)
+    best = saves.best if saves.best.exists() else saves.last
+    steps = read_checkpoint(saves.last)["global_step"]
     return TrainingResult(
-        run_folder.path, saves.best, saves.last, best["metrics"], tracker.optimizer_step
+        run_folder.path, best, saves.last, read_checkpoint(best)["metrics"], steps
     )
 
 
