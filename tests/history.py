@@ -32,8 +32,15 @@ def _commits() -> list[str]:
     if not (ROOT / ".git").exists():
         return []
     changed = git("log", "--reverse", "--format=%H", "--", "template", "copier.yml", cwd=ROOT)
+    whole = [commit for commit in changed.split() if _has_template(commit)]
     # The newest one is what the working tree started from: updating from it shows little.
-    return changed.split()[:-1]
+    return whole[:-1]
+
+
+def _has_template(commit: str) -> bool:
+    """Not so in the very first commits."""
+    listed = git("ls-tree", "--name-only", commit, "copier.yml", "template", cwd=ROOT)
+    return listed.split() == ["copier.yml", "template"]
 
 
 def _evenly(commits: list[str], count: int) -> list[str]:
