@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -296,6 +296,47 @@ def test_the_projects_own_tests(
         *["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"],
         env={"TORCHINDUCTOR_CACHE_DIR": str(compile_cache)},
     )
+
+
+def docker_problem() -> str | None:
+    """Why there is no engine to test with, or None."""
+    if shutil.which("docker") is None:
+        return "docker is not installed"
+    done = subprocess.run(["docker", "version"], capture_output=True, text=True)
+    return done.stderr.strip().splitlines()[-1] if done.returncode else None
+
+
+def java_problem() -> str | None:
+    """Why TorchServe cannot run, or None."""
+    return None if shutil.which("java") else "Java is not installed"
+
+
+@pytest.mark.timeout(1500)  # it holds a whole test run
+@pytest.mark.parametrize(
+    ("modality", "kind", "problem"),
+    [
+        pytest.param("vision", "docker", docker_problem, marks=pytest.mark.docker),
+        pytest.param("text", "torchserve", java_problem, marks=pytest.mark.torchserve),
+        pytest.param(
+            "text", "docker", docker_problem, marks=[pytest.mark.docker, pytest.mark.slow]
+        ),
+        pytest.param(
+            "vision", "torchserve", java_problem, marks=[pytest.mark.torchserve, pytest.mark.slow]
+        ),
+    ],
+)
+def test_bundles_in_their_containers_and_behind_torchserve(
+    modality: str,
+    kind: str,
+    problem: Callable[[], str | None],
+    template_folder: Path,
+    tmp_path: Path,
+) -> None:
+    if reason := problem():
+        pytest.skip(f"{kind}: {reason}")
+    project = render(template_folder, tmp_path / "p", named({"modality": modality}))
+    plain = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
+    run(project, "-m", "pytest", *plain, "-m", kind, f"tests/test_{kind}.py")
 
 
 @pytest.mark.parametrize("modality", MODALITIES)

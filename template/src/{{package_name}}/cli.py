@@ -181,7 +181,8 @@ def _data(given: Namespace, console: Console) -> int:
     for problem in problems:
         print(problem)
     if problems:
-        raise DataError(f"{len(problems)} samples in {config.data} cannot be read")
+        noun = "sample" if len(problems) == 1 else "samples"
+        raise DataError(f"{len(problems)} {noun} in {config.data} cannot be read")
     console.print(
         f"[green]fine[/] {len(splits.train)} samples to train on, {len(splits.val)} to validate on"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import hmac
 import json
 import logging
@@ -43,6 +44,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 BUNDLE = Path(__file__).resolve().parent
 MODEL, VERSION = "model", "1.0"
 ENVIRONMENT = "SERVER_"
+M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # as in malloc.h
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64)
 
 Result = TypeVar("Result")
@@ -313,8 +315,22 @@ async def _from_form(request: Request, max_items: int) -> list[bytes]:
 # --- The application -----------------------------------------------------------------------------
 
 
+def _give_memory_back() -> None:
+    """Tell glibc to return large blocks to the system.
+
+    Left alone it keeps them once they were freed, for every thread anew, and the server grows to
+    many times the largest request.
+    """
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):  # other C libraries do it anyway
+            libc.mallopt(M_ARENA_MAX, 2)
+            libc.mallopt(M_MMAP_THRESHOLD, 1 << 20)
+
+
 def create_app(settings: Settings | None = None) -> FastAPI:
     """The application; the model is loaded when it starts, and must reproduce its example."""
+    _give_memory_back()
     settings = settings or Settings.from_environment()
     token = os.environ.get(ENVIRONMENT + "TOKEN", "")
     metrics = Metrics()

@@ -94,9 +94,9 @@ class RunProgress(ProgressBar):
         assert isinstance(pl_module, UniversalModelAdapter)
         values = pl_module.tracker.last_values
         parts = [f"epoch {epoch}/{trainer.max_epochs}"]
-        for name, label in ((LOSS, "loss"), (pl_module.monitor, pl_module.objective.monitor)):
+        for name in (LOSS, pl_module.monitor):
             if name in values:
-                parts.append(f"{label} {values[name]:.4f}")
+                parts.append(f"{name.replace('/', ' ')} {values[name]:.4f}")
         now = time.monotonic()
         samples = self._samples - self._samples_before
         parts.append(f"{samples / max(1e-9, now - self._epoch_started_at):,.0f} samples/s")
