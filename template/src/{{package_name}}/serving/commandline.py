@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from itertools import islice
@@ -107,7 +108,7 @@ def _predict(engine: InferenceEngine, names: Sequence[str], lines: TextIO) -> in
     answers: list[dict[str, Any] | None] = []
     for name in names:
         try:
-            items.append(engine.decode(_read(name)))
+            items.append(_decode(engine, name))
             answers.append(None)
         except (InvalidInput, OSError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
@@ -122,5 +123,11 @@ def _predict(engine: InferenceEngine, names: Sequence[str], lines: TextIO) -> in
     return len(names) - len(items)
 
 
-def _read(name: str) -> bytes:
-    return sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+def _decode(engine: InferenceEngine, name: str) -> Item:
+    payload = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")  # for each input anew
+        item = engine.decode(payload)
+    for warning in caught:
+        print(f"warning: {name}: {warning.message}", file=sys.stderr)
+    return item

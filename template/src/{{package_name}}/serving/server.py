@@ -35,7 +35,7 @@ from fastapi.responses import JSONResponse, Response
 from inference import Engine
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
-from runtime import Array, BundleError, InvalidInput, Item, verify_files
+from runtime import RUN_ERRORS, Array, BundleError, InvalidInput, Item, verify_files
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
@@ -252,7 +252,11 @@ class Service:
             return Refusal(400, "malformed_item", str(found)).to_json()
         if isinstance(found, RunFailed):
             return Refusal(500, "internal", "the network failed on this item").to_json()
-        return self.engine.answer(item, found)
+        try:
+            return self.engine.answer(item, found)
+        except RUN_ERRORS:  # going on with a text runs the network again
+            log.exception("the network failed on one item")
+            return Refusal(500, "internal", "the network failed on this item").to_json()
 
 
 # --- The request's body --------------------------------------------------------------------------
