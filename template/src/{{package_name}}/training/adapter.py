@@ -348,6 +348,10 @@ class UniversalModelAdapter(LightningModule):
             "checkpoint is from before; try a lower learning_rate, or on_nonfinite: skip"
         )
 
+    def on_train_end(self) -> None:
+        """The last word about compiling."""
+        self.compile_hook.finish()
+
     # --- validation ------------------------------------------------------------------------------
 
     def on_validation_start(self) -> None:

@@ -120,7 +120,7 @@ class CompileHook:
         self.log = log
         self.compilation: Compilation | None = None
         self.wants_fallback = False
-        self._compiled_frames = 0
+        self._frames_before = self._compiled_frames = 0
         self._warned_recompiles = False
         self._has_followed = False
 
@@ -128,6 +128,11 @@ class CompileHook:
     def is_active(self) -> bool:
         """Whether calls of the network go through compiled code."""
         return self.model._compiled_call_impl is not None
+
+    @property
+    def graphs(self) -> int:
+        """How many graphs were compiled for this network, those for later shapes included."""
+        return len(get_compilation_metrics()) - self._frames_before
 
     def compile(self, mode: str) -> None:
         """Mark the network for compiling at its next call."""
@@ -154,6 +159,7 @@ class CompileHook:
         if self.mode is None:
             self.compilation = Compilation(None, "compile_mode is none")
             return self.compilation
+        self._frames_before = len(get_compilation_metrics())
         with unchanged(self.model):
             if self.mode == "auto":
                 self.compilation = self._measure(step, remaining_steps)
@@ -165,7 +171,6 @@ class CompileHook:
         return self.compilation
 
     def _try(self, step: Step, mode: str) -> Compilation:
-        frames_before = len(get_compilation_metrics())
         error: BaseException | None = None
         self.compile(mode)
         try:
@@ -179,8 +184,7 @@ class CompileHook:
         if reason := first_given(describe(error) if error else ""):
             warn_once(reason)
             return Compilation(None, reason)
-        graphs = len(get_compilation_metrics()) - frames_before
-        return Compilation(mode, "", max(0.0, first - second), graphs)
+        return Compilation(mode, "", max(0.0, first - second), self.graphs)
 
     def _measure(self, step: Step, remaining_steps: int | None) -> Compilation:
         self._timed(step)
@@ -254,6 +258,11 @@ class CompileHook:
         elif count >= limit - 2 and not self._warned_recompiles:
             self._warned_recompiles = True
             self.log(f"compiled {count} times, of {limit} at most, because of {reason}")
+
+    def finish(self) -> None:
+        """Say how many graphs it took in the end, where more than the first step needed."""
+        if self.is_active and self.compilation and self.graphs > self.compilation.graphs:
+            self.log(f"compiled {self.graphs} graphs in all, for inputs of different sizes")
 
     def _own_frames(self) -> list[tuple[int, str]]:
         """For every function compiled again: how many times in all, and the last cause."""

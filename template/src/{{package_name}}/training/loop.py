@@ -196,13 +196,13 @@ def _fit(
         gradient_accumulation_steps=config.gradient_accumulation_steps,
         trackers=config.trackers,
     )
+
+    def log(line: str) -> None:
+        if process_rank() == 0:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
     adapter = UniversalModelAdapter(
-        model,
-        config,
-        data.tokenizer,
-        task_spec=data.task_spec,
-        tracker=tracker,
-        log=lambda line: console.print(line, markup=False, highlight=False, soft_wrap=True),
+        model, config, data.tokenizer, task_spec=data.task_spec, tracker=tracker, log=log
     )
     if folder is not None:
         saves.folder = folder / checkpoints.FOLDER
