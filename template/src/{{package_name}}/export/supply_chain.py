@@ -33,7 +33,9 @@ def sign(bundle: Path, private_key: Path) -> Path:
     signature = bundle / SIGNATURE
     key, target = ("--private_key", private_key), ("--signature", signature)
     ignored = ("--ignore-paths", signature)
-    _run("model_signing", "model-signing", "sign", "key", *key, *target, *ignored, bundle)
+    # 1.1.1 imports pyopenssl and does not ask for it
+    package = "model-signing --with pyopenssl"
+    _run("model_signing", package, "sign", "key", *key, *target, *ignored, bundle)
     return signature
 
 
