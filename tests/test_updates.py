@@ -66,7 +66,7 @@ def supported(history: History, version: int, answers: Answers) -> Path:
 
 
 @pytest.mark.parametrize("answers", SETS.values(), ids=list(SETS))
-@pytest.mark.parametrize("version", range(3))
+@pytest.mark.parametrize("version", [0, pytest.param(1, marks=pytest.mark.slow), 2])
 def test_an_update_equals_a_fresh_rendering(
     history: History, version: int, answers: Answers, tmp_path: Path
 ) -> None:
