@@ -6,7 +6,8 @@ import hashlib
 import json
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,16 @@ from ..preprocessing import (
 from ..task import TaskSpec
 from ..training.objectives import IGNORED
 from .module import Batch, Key, Splits, sample_seed
-from .tables import MANIFESTS, class_labels, column_values, find_sources, hold_out, read_manifest
+from .tables import (
+    HUB,
+    MANIFESTS,
+    class_labels,
+    column_values,
+    find_sources,
+    hold_out,
+    read_hub,
+    read_manifest,
+)
 
 if TYPE_CHECKING:
     import datasets
@@ -53,8 +63,8 @@ def read_splits(config: TrainingConfig, tokenizer: TextTokenizer | None = None) 
     """Read `config.data`, learn a tokenizer from the training texts, and tokenise everything.
 
     Language modelling reads text files, classification a manifest; either can be a folder with
-    `train` and `val` of it. Without validation data, `config.validation_split` of the documents,
-    or of each class, is set aside; of a single document, its end.
+    `train` and `val` of it, or a set of the hub. Without validation data, `config.validation_split`
+    of the documents, or of each class, is set aside; of a single document, its end.
 
     Args:
         config: where the texts lie and what becomes of them.
@@ -74,28 +84,49 @@ def read_splits(config: TrainingConfig, tokenizer: TextTokenizer | None = None) 
 
 @dataclass(frozen=True)
 class Document:
-    """A text file, or part of one: characters from `start` to `end`."""
+    """A text, or part of one: characters from `start` to `end`.
 
-    path: Path
+    Attributes:
+        name: where it comes from, for messages.
+        read: gives the whole text; it is read again each time, so that memory stays free.
+        version: changes whenever the whole text does.
+    """
+
+    name: str
+    read: Callable[[], str]
+    version: tuple[str | int, ...]
     start: int = 0
     end: int | None = None
 
+    @classmethod
+    def of_file(cls, path: Path) -> Document:
+        """A file's text, without a byte order mark."""
+        stat = path.stat()
+        return cls(
+            str(path),
+            lambda: path.read_bytes().decode("utf-8").removeprefix("\ufeff"),
+            (str(path.resolve()), stat.st_size, stat.st_mtime_ns),
+        )
+
     def text(self) -> str:
-        """The text, without a byte order mark."""
-        content = self.path.read_bytes().decode("utf-8").removeprefix("\ufeff")
-        return content[self.start : self.end]
+        """The text between `start` and `end`."""
+        return self.read()[self.start : self.end]
 
     @property
     def identity(self) -> tuple[str | int | None, ...]:
         """Changes whenever the text does."""
-        stat = self.path.stat()
-        return str(self.path.resolve()), stat.st_size, stat.st_mtime_ns, self.start, self.end
+        return *self.version, self.start, self.end
 
 
 def _read_corpus(config: TrainingConfig, tokenizer: TextTokenizer | None) -> Splits:
-    train_source, val_source = find_sources(Path(config.data), (".txt",), CORPUS)
-    train = _documents(train_source)
-    val = _documents(val_source) if val_source else []
+    if config.data.startswith(HUB):
+        rows, held_out = read_hub(config.data)
+        train = _hub_documents(config.data, "train", rows)
+        val = _hub_documents(config.data, "validation", held_out) if held_out else []
+    else:
+        train_source, val_source = find_sources(Path(config.data), (".txt",), CORPUS)
+        train = _documents(train_source)
+        val = _documents(val_source) if val_source else []
     _check_documents([*train, *val])
     if not val:
         train, val = _set_aside(train, config)
@@ -114,11 +145,32 @@ def _read_corpus(config: TrainingConfig, tokenizer: TextTokenizer | None) -> Spl
 
 def _documents(source: Path) -> list[Document]:
     if source.is_file():
-        return [Document(source)]
+        return [Document.of_file(source)]
     paths = sorted(path for path in source.rglob("*.txt") if path.is_file())
     if not paths:
         raise DataError(f"{source} holds no .txt files; give {CORPUS}")
-    return [Document(path) for path in paths]
+    return [Document.of_file(path) for path in paths]
+
+
+def _hub_documents(data: str, split: str, rows: datasets.Dataset) -> list[Document]:
+    """Every row with a text in it; corpora of the hub are full of blank ones."""
+    texts = column_values(Path(data), rows, "text", allow_empty=True)
+    documents = [
+        Document(
+            f"{data}, {split} row {row + 1}",
+            partial(_row_text, rows, row),
+            (hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),),
+        )
+        for row, text in enumerate(texts)
+        if isinstance(text, str) and text.strip()
+    ]
+    if not documents:
+        raise DataError(f"{data} has no text in its {split} rows")
+    return documents
+
+
+def _row_text(rows: datasets.Dataset, row: int) -> str:
+    return str(rows[row]["text"])
 
 
 def _check_documents(documents: Iterable[Document]) -> None:
@@ -126,12 +178,12 @@ def _check_documents(documents: Iterable[Document]) -> None:
     for document in documents:
         try:
             if not document.text().strip():
-                problems.append(f"{document.path}: empty")
+                problems.append(f"{document.name}: empty")
         except UnicodeDecodeError as error:
             byte = error.object[error.start]
-            problems.append(f"{document.path}: not UTF-8 at byte {error.start} (0x{byte:02x})")
+            problems.append(f"{document.name}: not UTF-8 at byte {error.start} (0x{byte:02x})")
         except OSError as error:
-            problems.append(f"{document.path}: {error.strerror}")
+            problems.append(f"{document.name}: {error.strerror}")
     if problems:
         raise DataError("\n".join(problems))
 
@@ -140,27 +192,35 @@ def _set_aside(
     documents: list[Document], config: TrainingConfig
 ) -> tuple[list[Document], list[Document]]:
     if len(documents) == 1:
-        path, text = documents[0].path, documents[0].text()
+        whole, text = documents[0], documents[0].text()
         cut = text.rfind("\n", 0, round(len(text) * (1 - config.validation_split))) + 1
         if cut == 0:
-            raise DataError(f"{path} has too few lines to set some aside; add texts")
-        return [Document(path, 0, cut)], [Document(path, cut)]
+            raise DataError(f"{whole.name} has too few lines to set some aside; add texts")
+        return [replace(whole, end=cut)], [replace(whole, start=cut)]
     held_out = hold_out(np.zeros(len(documents)), config.validation_split, config.seed)
-    train = [document for row, document in enumerate(documents) if row not in set(held_out)]
-    return train, [documents[row] for row in held_out]
+    kept = sorted(set(range(len(documents))) - set(held_out))
+    return [documents[row] for row in kept], [documents[row] for row in held_out]
 
 
 def _read_manifests(config: TrainingConfig, tokenizer: TextTokenizer | None) -> Splits:
-    train_source, val_source = find_sources(Path(config.data), MANIFESTS, TABLE)
-    texts, labels, names = _labelled_texts(train_source)
+    source: Path
+    val_source: Path | None
+    if config.data.startswith(HUB):
+        source = val_source = Path(config.data)
+        rows, val_rows = read_hub(config.data)
+    else:
+        source, val_source = find_sources(Path(config.data), MANIFESTS, TABLE)
+        rows = _manifest(source)
+        val_rows = _manifest(val_source) if val_source else None
+    texts, labels, names = _labelled_texts(source, rows)
     if len(names) < 2:
-        raise DataError(f"{train_source} has a single class, {names[0]!r}; there must be two")
-    if val_source is not None:
-        val_texts, val_labels, _ = _labelled_texts(val_source, names)
+        raise DataError(f"{source} has a single class, {names[0]!r}; there must be two")
+    if val_source is not None and val_rows is not None:
+        val_texts, val_labels, _ = _labelled_texts(val_source, val_rows, names)
     else:
         held_out = set(hold_out(np.array(labels), config.validation_split, config.seed))
         if not held_out:
-            raise DataError(f"{train_source}: {len(texts)} texts are too few to set some aside")
+            raise DataError(f"{source}: {len(texts)} texts are too few to set some aside")
         val_texts = [texts[row] for row in sorted(held_out)]
         val_labels = [labels[row] for row in sorted(held_out)]
         texts = [text for row, text in enumerate(texts) if row not in held_out]
@@ -174,12 +234,15 @@ def _read_manifests(config: TrainingConfig, tokenizer: TextTokenizer | None) -> 
     )
 
 
-def _labelled_texts(
-    path: Path, names: list[str] | None = None
-) -> tuple[list[str], list[int], list[str]]:
+def _manifest(path: Path) -> datasets.Dataset:
     if path.is_dir():
         raise DataError(f"{path} holds no manifest named train; give {TABLE}")
-    rows = read_manifest(path)
+    return read_manifest(path)
+
+
+def _labelled_texts(
+    path: Path, rows: datasets.Dataset, names: list[str] | None = None
+) -> tuple[list[str], list[int], list[str]]:
     texts = column_values(path, rows, "text")
     for row, text in enumerate(texts):
         if not isinstance(text, str):
