@@ -31,14 +31,13 @@ from .files import (
     generate_readme,
     generate_torchserve_config,
     runtime_requirements,
-    write_json,
 )
 from .formats import EXPORTERS, ExportJob, export_format
-from .metadata import describe, store_hashes
+from .metadata import describe, store_hashes, write_json
 from .parity import TOLERANCE, ParityResult, check_parity, load_runtime
 from .signature import LOGITS, ExportedNetwork, TensorSpec
 from .source import imported_distributions
-from .supply_chain import SBOM, sign, write_sbom
+from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
 
 __all__ = [
     "create_export_bundle",
@@ -134,7 +133,8 @@ def create_export_bundle(
 def refresh_bundle(path: Path, console: Console | None = None) -> None:
     """Renew a bundle's scripts and documents from this project; its artifacts stay as they are.
 
-    A signature goes, since it was made for the old files; sign the bundle again.
+    A signature goes, since it was made for the old files; sign the bundle again. Where files were
+    edited or added since the export, the bundle as it was stays beside the new one.
 
     Args:
         path: a bundle that this project, or an older state of it, wrote.
@@ -156,9 +156,19 @@ def refresh_bundle(path: Path, console: Console | None = None) -> None:
             else:
                 shutil.copy2(path / name, stage / name)
         generate_inference_script(task_spec, stage)
+        edited = _edited_files(path, metadata)
         _finish(task_spec, metadata, stage, sbom=(path / SBOM).exists())
-        _replace(path, stage)
+        replaced = _replace(path, stage)
+        if not edited:
+            shutil.rmtree(replaced)
     console.print(f"refreshed: {path}", highlight=False, markup=False, soft_wrap=True)
+    if edited:
+        console.print(
+            f"{', '.join(edited)} had been edited or added by hand; your version is in {replaced}",
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 # --- The steps of an export ----------------------------------------------------------------------
@@ -334,15 +344,33 @@ def _timestamp() -> str:
     return datetime.now().strftime("%Y%m%d_%H%M%S")
 
 
-def _replace(path: Path, stage: Path) -> None:
-    retired = path.with_name(f".{path.name}.old-{os.getpid()}")
-    path.rename(retired)
+def _replace(path: Path, stage: Path) -> Path:
+    """Give the bundle's name to the stage; gives the folder that had it."""
+    replaced, number = path.with_name(f"replaced_{path.name}"), 1
+    while replaced.exists():
+        number += 1
+        replaced = path.with_name(f"replaced_{path.name}_{number}")
+    path.rename(replaced)
     try:
         stage.rename(path)
     except OSError:
-        retired.rename(path)
+        replaced.rename(path)
         raise
-    shutil.rmtree(retired)
+    return replaced
+
+
+def _edited_files(path: Path, metadata: dict[str, Any]) -> list[str]:
+    """Files of a bundle that somebody has changed or added since it was written."""
+    runtime = load_runtime(files.SERVING)
+    edited = []
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        name = file.relative_to(path).as_posix()
+        if name in (runtime.METADATA, SIGNATURE) or "__pycache__" in file.parts:
+            continue
+        record = metadata["files"].get(name)
+        if record is None or runtime.file_hash(file) != record["sha256"]:
+            edited.append(name)
+    return edited
 
 
 def _read_metadata(path: Path) -> dict[str, Any]:

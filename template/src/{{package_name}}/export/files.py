@@ -18,6 +18,7 @@ from ..errors import ExportError
 from ..task import TaskSpec
 from . import inputs as modality
 from .formats import EXPORTERS
+from .metadata import describe, write_json
 from .parity import TOLERANCE
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -84,10 +85,15 @@ def generate_inference_script(
 def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str]) -> Path:
     """Write the bundle's README for this model; reads what metadata.json records so far.
 
+    Args:
+        task_spec: all there is to say where nothing is recorded yet.
+        export_dir: the bundle.
+        formats: formats of the bundle; those without an artifact are listed as missing.
+
     Returns:
         its path.
     """
-    metadata = json.loads((export_dir / "metadata.json").read_text(encoding="utf-8"))
+    metadata = _recorded(task_spec, export_dir)
     rows = [
         f"| {kind} | `{spec['name']}` | {spec['dtype']} | {_shape(spec['shape'])} |"
         for kind, specs in (("input", metadata["inputs"]), ("output", metadata["outputs"]))
@@ -97,9 +103,12 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
     for result in metadata.get("parity", []):
         worst[result["format"]] = max(worst.get(result["format"], 0.0), result["max_error"])
     artifacts = [
-        f"| `{name}` | `{file}` | {_size(export_dir / file)} | {worst.get(name, 0.0):.1e} |"
+        f"| `{name}` | `{file}` | {_size(export_dir / file)} | "
+        f"{f'{worst[name]:.1e}' if name in worst else 'not compared'} |"
         for name, file in metadata["artifacts"].items()
     ]
+    missing = [name for name in formats if name not in metadata["artifacts"]]
+    artifacts += [f"| `{name}` | not exported | | |" for name in missing]
     metrics = [f"| {name} | {value:.4g} |" for name, value in metadata["metrics"].items()]
     template = string.Template((SERVING / "README.md").read_text(encoding="utf-8"))
     path = export_dir / "README.md"
@@ -108,7 +117,6 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
             name=metadata["name"],
             task=task_spec.task_type,
             created=metadata["created"],
-            format=next(iter(metadata["artifacts"])),
             example=metadata["example"]["input"],
             outputs=", ".join(task_spec.class_names) or f"{task_spec.num_outputs} without names",
             signature="\n".join(rows),
@@ -120,6 +128,16 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
         encoding="utf-8",
     )
     return path
+
+
+def _recorded(task_spec: TaskSpec, export_dir: Path) -> dict[str, Any]:
+    """What metadata.json holds, or what the task alone says where there is none."""
+    path = export_dir / "metadata.json"
+    if path.is_file():
+        recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return recorded
+    known = describe(task_spec, modality.input_signature(task_spec), None, None)
+    return known | {"outputs": [], "artifacts": {}, "example": {"input": "FILE"}}
 
 
 def generate_torchserve_config(task_spec: TaskSpec, export_dir: Path) -> Path:
@@ -178,12 +196,6 @@ def _pin(distribution: str) -> str:
         raise ExportError(f"{distribution} is not installed; uv add {distribution}") from None
     # a local label such as +cpu names a build that package indexes do not offer
     return f"{distribution}=={version.partition('+')[0]}"
-
-
-def write_json(path: Path, data: Any) -> None:
-    """Write JSON for people: indented, in UTF-8."""
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _shape(sizes: Sequence[int | str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import platform
 import subprocess
 from datetime import UTC, datetime
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from ..task import TaskSpec
-from .files import write_json
 from .parity import load_runtime
 from .signature import InputSignature
 
@@ -62,6 +62,12 @@ def store_hashes(bundle: Path, metadata: dict[str, Any]) -> None:
         if path != bundle / "metadata.json"
     }
     write_json(bundle / "metadata.json", metadata)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON for people: indented, in UTF-8."""
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def versions() -> dict[str, str]:
