@@ -119,7 +119,7 @@ def choose_mode(timings: list[StepTiming], micro_batches: int) -> str:
 
 
 def bench_train(config: TrainingConfig, console: Console) -> None:
-    """Print a table, write `bench_train.png`, and name the mode for the configured run."""
+    """Print a table, write a picture, and name the mode for the configured run."""
     timings = measure_steps(config)
     eager = timings[0].milliseconds
     data = UniversalDataModule.from_config(config)
@@ -143,9 +143,10 @@ def bench_train(config: TrainingConfig, console: Console) -> None:
         highlight=False,
         markup=False,
     )
-    path = Path("bench_train.png")
-    _draw(timings, micro_batches).savefig(path, dpi=150)
-    console.print(f"[green]wrote[/] {path}")
+    picture = Path(config.output_dir) / "bench-training.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    _draw(timings, micro_batches).savefig(picture, dpi=150)
+    console.print(f"picture: {picture}", highlight=False, markup=False)
 
 
 def _draw(timings: list[StepTiming], micro_batches: int) -> Figure:
