@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -97,27 +97,27 @@ def test_past_versions_differ(history: History, tmp_path: Path) -> None:
         assert changed - {answers_file.NAME}
 
 
+@pytest.fixture(scope="session")
+def default(history: History, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A committed project with the default answers, of the newest version; do not change it."""
+    folder = tmp_path_factory.mktemp("default") / "project"
+    return started(render(history[0], folder, ref=NEWEST))
+
+
 @pytest.mark.parametrize("change", ONE_CHANGE, ids=str)
-def test_changing_an_answer_equals_a_fresh_rendering(
-    history: History, change: Answers, tmp_path: Path
+def test_changing_an_answer_and_back_equals_fresh_renderings(
+    history: History, default: Path, change: Answers, tmp_path: Path
 ) -> None:
-    repository, _ = history
-    project = started(render(repository, tmp_path / "project", ref=NEWEST))
+    project = tmp_path / "project"
+    shutil.copytree(default, project)
     update(project, change)
-    fresh = render(repository, tmp_path / "fresh", recorded(project), ref=NEWEST)
+    given = recorded(project)
+    assert {key: given[key] for key in change} == change
+    fresh = render(history[0], tmp_path / "fresh", given, ref=NEWEST)
     assert files(project) == files(fresh)
-    assert {key: recorded(project)[key] for key in change} == change
 
-
-@pytest.mark.parametrize("change", ONE_CHANGE, ids=str)
-def test_changing_it_back_equals_the_default(
-    history: History, change: Answers, tmp_path: Path
-) -> None:
-    repository, _ = history
-    project = started(render(repository, tmp_path / "project", change, ref=NEWEST))
-    default = render(repository, tmp_path / "default", ref=NEWEST)
-    back: dict[str, Any] = recorded(default)
-    update(project, back)
+    commit_all(project)
+    update(project, recorded(default))
     assert files(project) == files(default)
 
 
