@@ -22,7 +22,6 @@ WINDOWS_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 MODULES = {
     "mlflow-skinny": "mlflow",
     "pillow": "PIL",
-    "python-multipart": "multipart",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
 }

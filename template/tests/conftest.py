@@ -18,6 +18,14 @@ def _quiet_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("WANDB_MODE", "offline")
 
 
+@pytest.fixture(scope="session")
+def onnx_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle of one format, the quickest to open; copy it before you change it."""
+    from exported import export  # which imports the project: not every test needs that
+
+    return export(tmp_path_factory.mktemp("onnx"), "onnx")
+
+
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with this project's config.yaml, as the working directory."""

@@ -41,7 +41,7 @@ SERVER_REQUIREMENTS = {
     "fastapi": "0.115",
     "httptools": "0.6",
     "prometheus-client": "0.21",
-    "python-multipart": "0.0.18",
+    "python-multipart": "0.0.20",
     "starlette": "0.41",
     "uvicorn": "0.34",
     "uvloop": "0.21",

@@ -35,6 +35,7 @@ from fastapi.responses import JSONResponse, Response
 from inference import Engine
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
+from python_multipart.exceptions import FormParserError
 from runtime import RUN_ERRORS, Array, BundleError, InvalidInput, Item, verify_files
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
@@ -306,11 +307,13 @@ async def _from_form(request: Request, max_items: int) -> list[bytes]:
                 payloads.append(
                     await value.read() if isinstance(value, UploadFile) else value.encode()
                 )
-    except (MultiPartException, HTTPException) as error:
-        if isinstance(error, HTTPException) and error.status_code != 400:
+    except HTTPException as error:
+        if error.status_code != 400:
             raise
-        detail = error.detail if isinstance(error, HTTPException) else error.message
-        raise Refusal(400, "malformed_form", detail) from None
+        raise Refusal(400, "malformed_form", error.detail) from None
+    # starlette turns the parser's own errors into its exception since 1.7 only
+    except (MultiPartException, FormParserError) as error:
+        raise Refusal(400, "malformed_form", str(error)) from None
     if not payloads:
         raise Refusal(422, "wrong_form", "the form has no part")
     return payloads

@@ -7,7 +7,7 @@ import csv
 import io
 import tempfile
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -55,13 +55,38 @@ class WindowRow:
     signals: int
 
 
+class _Numbers:
+    """Figures of a closed window. From a GPU they are copied while it goes on working.
+
+    Args:
+        total: a tensor [N].
+        others: scalar tensors beside it.
+    """
+
+    def __init__(self, total: Tensor, others: Sequence[Tensor]) -> None:
+        self._tensors = [total, *others]
+        self._arrived: torch.cuda.Event | None = None
+        if total.is_cuda:
+            figures = torch.cat([tensor.reshape(-1).to(total.dtype) for tensor in self._tensors])
+            on_host = torch.empty(figures.shape, dtype=figures.dtype, pin_memory=True)
+            self._tensors = [on_host.copy_(figures, non_blocking=True)]
+            self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
+            self._arrived.record()
+
+    def read(self) -> list[float]:
+        """The figures in order; waits for those that are still on their way."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        first, *others = self._tensors
+        return [*first.tolist(), *map(float, others)]
+
+
 @dataclass(frozen=True)
 class _Pending:
     """A closed window whose numbers are still on their way from the device."""
 
     window: _Window
-    numbers: Tensor
-    arrived: torch.cuda.Event | None
+    numbers: _Numbers
     optimizer_step: int
     epoch: int
     names: list[str]
@@ -232,20 +257,9 @@ class MetricsTracker:
         window = self._window
         self._window = _Window(0)
         self.optimizer_step += 1
-        parts = [total, *(value.reshape(1) for value in measured.values())]
-        if window.loss_sums:
-            parts.append(torch.stack(window.loss_sums))
-        numbers = torch.cat([part.to(total.dtype) for part in parts])
-        arrived = None
-        if numbers.is_cuda:
-            on_host = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
-            numbers = on_host.copy_(numbers, non_blocking=True)
-            arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
-            arrived.record()
+        numbers = _Numbers(total, [*measured.values(), *window.loss_sums])
         self._pending.append(
-            _Pending(
-                window, numbers, arrived, self.optimizer_step, epoch, list(measured), dict(scalars)
-            )
+            _Pending(window, numbers, self.optimizer_step, epoch, list(measured), dict(scalars))
         )
 
     def settle(self, *, keep: int = 0) -> list[WindowRow]:
@@ -263,9 +277,7 @@ class MetricsTracker:
         return settled
 
     def _settle(self, pending: _Pending) -> WindowRow:
-        if pending.arrived is not None:
-            pending.arrived.synchronize()
-        loss_sum, targets, signals, *rest = pending.numbers.tolist()
+        loss_sum, targets, signals, *rest = pending.numbers.read()
         measured, loss_sums = rest[: len(pending.names)], rest[len(pending.names) :]
         window = pending.window
         losses = [s / n if n else 0.0 for s, n in zip(loss_sums, window.targets, strict=True)]
@@ -360,16 +372,16 @@ class _RowFile:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        self._columns: list[str] = []
+        self._columns: dict[str, None] = {}
         self._file: IO[str] | None = None
 
     def append(self, row: Row) -> None:
         if self.path is None:
             return
-        if self._file is None or not row.keys() <= set(self._columns):
-            self._rewrite(self._read(), [name for name in row if name not in self._columns])
+        if self._file is None or not row.keys() <= self._columns.keys():
+            self._rewrite(self._read(), row)
         assert self._file is not None
-        csv.writer(self._file).writerow([row.get(name, "") for name in self._columns])
+        self._writer.writerow([row.get(name, "") for name in self._columns])
         self._file.flush()  # a killed process loses nothing that the system has
 
     def truncate(self, count: int) -> int:
@@ -377,9 +389,9 @@ class _RowFile:
         if self.path is None or not self.path.exists():
             return 0
         rows = self._read()
-        self._columns = []
+        self._columns = {}
         kept = rows[:count]
-        self._rewrite(kept, list(dict.fromkeys(n for row in kept for n, v in row.items() if v)))
+        self._rewrite(kept, [name for row in kept for name, value in row.items() if value])
         return len(rows)
 
     def _read(self) -> list[dict[str, str]]:
@@ -388,9 +400,10 @@ class _RowFile:
         with self.path.open(newline="", encoding="utf-8") as file:
             return [row for row in csv.DictReader(file) if None not in row.values()]
 
-    def _rewrite(self, rows: list[dict[str, str]], new_columns: list[str]) -> None:
+    def _rewrite(self, rows: list[dict[str, str]], names: Iterable[str]) -> None:
+        """Write the file anew with a column for each of these names, too."""
         assert self.path is not None
-        self._columns += new_columns
+        self._columns |= dict.fromkeys(names)
         partial = self.path.with_suffix(".partial")
         if self._file is not None:
             self._file.close()
@@ -400,6 +413,7 @@ class _RowFile:
             writer.writerows(rows)
         partial.replace(self.path)
         self._file = self.path.open("a", newline="", encoding="utf-8")
+        self._writer = csv.writer(self._file)
 
 
 def _weighted_means(window: _Window) -> Row:
