@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from history import PastVersion, build_history
-from rendering import ROOT, copy_template, git, render
+from history import NEWEST, PastVersion, build_history
+from rendering import ROOT, commit_all, copy_template, render, started
 
-from tp35 import cli, template
+from tp35 import answers_file, cli, template
 
 GIT_SETTINGS = """\
 [user]
@@ -25,6 +25,11 @@ defaultBranch = main
 [protocol "file"]
 allow = always
 """
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, so that no worker is left alone with one at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,13 +75,26 @@ def repository(history: tuple[Path, list[PastVersion]], tmp_path: Path) -> Path:
     return copied
 
 
+@pytest.fixture(scope="session")
+def default_project(
+    history: tuple[Path, list[PastVersion]], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """The default project, rendered from the newest release and committed; do not change it."""
+    folder = tmp_path_factory.mktemp("default") / "project"
+    return started(render(history[0], folder, ref=NEWEST))
+
+
 @pytest.fixture
-def project(repository: Path, tmp_path: Path) -> Path:
-    """The default vision project, rendered from the newest release and committed."""
-    folder = render(repository, tmp_path / "project", ref="HEAD")
-    git("init", cwd=folder)
-    git("add", "-A", cwd=folder)
-    git("commit", "-m", "start", cwd=folder)
+def project(
+    history: tuple[Path, list[PastVersion]], default_project: Path, repository: Path, tmp_path: Path
+) -> Path:
+    """A copy of the default project whose template is this test's own repository."""
+    folder = tmp_path / "project"
+    shutil.copytree(default_project, folder)
+    answers = folder / answers_file.NAME
+    text = answers.read_text("utf-8")
+    answers.write_text(text.replace(str(history[0]), str(repository)), "utf-8")
+    commit_all(folder)
     return folder
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from answer_space import MODALITIES, Answers
-from history import NEWEST, PastVersion
+from history import NEWEST, PAST, PastVersion
 from rendering import commit_all, files, git, render, started, update
 
 from tp35 import answers_file
@@ -65,8 +67,15 @@ def supported(history: History, version: int, answers: Answers) -> Path:
     return repository
 
 
-@pytest.mark.parametrize("answers", SETS.values(), ids=list(SETS))
-@pytest.mark.parametrize("version", [0, pytest.param(1, marks=pytest.mark.slow), 2])
+def _from_every_version() -> Iterator[Any]:
+    """Every set of answers with every past version; on every run, each of either at least once."""
+    for number, name in enumerate(SETS):
+        for version in range(PAST):
+            marks = [] if version == number % PAST else [pytest.mark.slow]
+            yield pytest.param(version, SETS[name], id=f"{version}-{name}", marks=marks)
+
+
+@pytest.mark.parametrize(("version", "answers"), _from_every_version())
 def test_an_update_equals_a_fresh_rendering(
     history: History, version: int, answers: Answers, tmp_path: Path
 ) -> None:
@@ -97,19 +106,12 @@ def test_past_versions_differ(history: History, tmp_path: Path) -> None:
         assert changed - {answers_file.NAME}
 
 
-@pytest.fixture(scope="session")
-def default(history: History, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A committed project with the default answers, of the newest version; do not change it."""
-    folder = tmp_path_factory.mktemp("default") / "project"
-    return started(render(history[0], folder, ref=NEWEST))
-
-
 @pytest.mark.parametrize("change", ONE_CHANGE, ids=str)
 def test_changing_an_answer_and_back_equals_fresh_renderings(
-    history: History, default: Path, change: Answers, tmp_path: Path
+    history: History, default_project: Path, change: Answers, tmp_path: Path
 ) -> None:
     project = tmp_path / "project"
-    shutil.copytree(default, project)
+    shutil.copytree(default_project, project)
     update(project, change)
     given = recorded(project)
     assert {key: given[key] for key in change} == change
@@ -117,8 +119,8 @@ def test_changing_an_answer_and_back_equals_fresh_renderings(
     assert files(project) == files(fresh)
 
     commit_all(project)
-    update(project, recorded(default))
-    assert files(project) == files(default)
+    update(project, recorded(default_project))
+    assert files(project) == files(default_project)
 
 
 def test_the_users_files_stay_as_they_are(history: History, tmp_path: Path) -> None:
