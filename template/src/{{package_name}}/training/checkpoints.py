@@ -200,10 +200,26 @@ class RunCheckpoints(Checkpoint):
                 stacklevel=2,
             )
         if position.samples:
-            current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+            loops = checkpoint["loops"]["fit_loop"]
+            _reopen_epoch(loops["epoch_progress"], loops["epoch_loop.batch_progress"])
             # saved in on_train_batch_end, when all but the last counter had been raised
+            current = loops["epoch_loop.batch_progress"]["current"]
             current.update(ready=done, started=done, processed=done, completed=done - 1)
         checkpoint[key] = asdict(Position(position.epoch, done * per_round))
+
+
+def _reopen_epoch(epochs: dict[str, Any], batches: dict[str, Any]) -> None:
+    """Let Lightning go on inside an epoch that max_steps had ended, instead of with the next.
+
+    Such a checkpoint was saved in on_train_epoch_end, when one more counter had been raised than in
+    on_train_batch_end, of both epochs and batches.
+    """
+    if epochs["total"]["processed"] == epochs["total"]["completed"]:
+        return
+    for counts in epochs.values():
+        counts["processed"] -= 1
+    batches["total"]["completed"] -= 1
+    batches["is_last_batch"] = False
 
 
 def latest_run(output_dir: str | Path) -> Path:
