@@ -17,6 +17,7 @@ FORMATS = ("onnx", "torchscript", "pytorch", "pt2")
 FORMAT_SETS = tuple(
     chain.from_iterable(combinations(FORMATS, size) for size in range(1, len(FORMATS) + 1))
 )
+TRACKERS = ("wandb", "tensorboard", "mlflow")
 COMPILE_MODES = ("none", "auto", "default", "reduce-overhead", "max-autotune")
 
 

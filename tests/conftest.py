@@ -7,9 +7,12 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import copier
+import coverage
 import pytest
 from history import NEWEST, PastVersion, build_history
 from rendering import ROOT, commit_all, copy_template, render, started
@@ -30,6 +33,29 @@ allow = always
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with the longest tests, so that no worker is left alone with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
+@contextmanager
+def unmeasured() -> Iterator[None]:
+    """Without coverage."""
+    measuring = coverage.Coverage.current()
+    if measuring is None:
+        yield
+        return
+    measuring.stop()
+    try:
+        yield
+    finally:
+        measuring.start()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _copier_is_not_measured() -> Iterator[None]:
+    """Tracing makes it slower by half, and it renders some hundred projects here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copier, "run_copy", unmeasured()(copier.run_copy))
+        patch.setattr(copier, "run_update", unmeasured()(copier.run_update))
+        yield
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -12,6 +12,8 @@ from typing import Any
 import copier
 
 ROOT = Path(__file__).parents[1]
+# Set in the environment of a process that is not to be measured.
+UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
 TEMPLATE_PARTS = ("copier.yml", "hooks", "template")
 
 

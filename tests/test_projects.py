@@ -20,9 +20,19 @@ from typing import Any
 
 import pytest
 import yaml
-from answer_space import GATES, MODALITIES, Answers, Row, answers, covering_array, name
+from answer_space import (
+    FORMATS,
+    GATES,
+    MODALITIES,
+    TRACKERS,
+    Answers,
+    Row,
+    answers,
+    covering_array,
+    name,
+)
 from conftest import Tp35
-from rendering import commit_all, git, render, started
+from rendering import UNMEASURED, commit_all, git, render, started
 from warm import WarmProcess
 
 PAIRWISE = covering_array(GATES, 2)
@@ -84,12 +94,10 @@ def newest_bundle(project: Path) -> Path:
     return max((project / "exports").glob("model_*"), key=lambda path: path.stat().st_mtime)
 
 
-def train_and_export(project: Path, cache: Path) -> Path:
+def train_and_export(project: Path, process: WarmProcess) -> Path:
     """What a user does on the first day; gives the bundle."""
-    module = ["-m", package(project)]
-    environment = {"TORCHINDUCTOR_CACHE_DIR": str(cache)}
-    run(project, *module, "train", *SHORT, "--export_bundle", "false", env=environment)
-    run(project, *module, "export", env=environment)
+    process.run(project, "train", *SHORT, "--export_bundle", "false")
+    process.run(project, "export")
     return newest_bundle(project)
 
 
@@ -111,7 +119,9 @@ def warm(
 ) -> Iterator[dict[str, WarmProcess]]:
     """For every modality a process that has imported its package."""
     folder = tmp_path_factory.mktemp("warm")
+    # the projects' own tests run the same files, and are measured
     environment = {"TORCHINDUCTOR_CACHE_DIR": str(compile_cache), "OMP_NUM_THREADS": "1"}
+    environment |= UNMEASURED
     with ExitStack() as stack:
         processes = {}
         for modality in MODALITIES:
@@ -205,6 +215,17 @@ def as_a_reader_has_it(project: Path, readme: str) -> None:
     shutil.copyfile(sample_input(project), project / given)
 
 
+def run_several_processes(project: Path, command: str) -> None:
+    """Run a command that starts this program once more for each process; one run comes of it."""
+    before = set((project / "runs").iterdir())
+    _, _, program, *options = command.split()
+    module = "torch.distributed.run" if program == "torchrun" else package(project)
+    run(project, "-m", module, *options)
+    [made] = set((project / "runs").iterdir()) - before
+    rows = (made / "metrics.csv").read_text("utf-8").splitlines()
+    assert len(rows) == 1 + 2 + 1  # a header, two steps, a validation
+
+
 @pytest.mark.parametrize("modality", ["vision", pytest.param("text", marks=pytest.mark.slow)])
 def test_what_the_readme_says(
     modality: str, template_folder: Path, tmp_path: Path, warm: dict[str, WarmProcess]
@@ -221,7 +242,9 @@ def test_what_the_readme_says(
     for line in others:
         newest = max((project / "runs").glob("*/config.yaml")).parent.relative_to(project)
         command = line.replace("runs/<time>", str(newest))
-        if command.startswith(program):
+        if "--devices" in command or "torchrun" in command:
+            run_several_processes(project, command)
+        elif command.startswith(program):
             warm[modality].run(project, *command.removeprefix(program).split())
         else:
             python, *arguments = command.split()
@@ -271,17 +294,12 @@ def test_python_files_do_not_depend_on_the_answers(
     assert all(tree == trees[0] for tree in trees)
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
-def test_types(modality: str, template_folder: Path, tmp_path: Path) -> None:
-    project = render(template_folder, tmp_path / "p", named({"modality": modality}))
-    run(
-        project,
-        "-m",
-        "mypy",
-        "--cache-dir",
-        tmp_path / "mypy",
-        env={"MYPYPATH": str(project / "src")},
-    )
+def test_types(template_folder: Path, tmp_path: Path) -> None:
+    cache = ("--cache-dir", tmp_path / "mypy")  # the libraries are read once for all modalities
+    for modality in MODALITIES:
+        project = render(template_folder, tmp_path / modality, named({"modality": modality}))
+        environment = {"MYPYPATH": str(project / "src")} | UNMEASURED
+        run(project, "-m", "mypy", *cache, env=environment)
 
 
 @pytest.mark.timeout(3000)  # it holds a whole test run
@@ -295,6 +313,25 @@ def test_the_projects_own_tests(
         *["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"],
         env={"TORCHINDUCTOR_CACHE_DIR": str(compile_cache)},
     )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(5400)  # it installs an environment and holds a whole test run
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_oldest_versions_it_allows(
+    modality: str, template_folder: Path, tmp_path: Path
+) -> None:
+    """Every lower bound is a version with which the project's own tests pass."""
+    chosen = {"modality": modality, "export_formats": list(FORMATS), "trackers": list(TRACKERS)}
+    project = render(template_folder, tmp_path / "p", named(chosen))
+    oldest = ["uv", "sync", "-q", "--python", sys.executable, "--resolution", "lowest-direct"]
+    bare = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
+    subprocess.run(oldest, cwd=project, env=bare, check=True)
+    environment = project / ".venv" / "bin"
+    bare |= {"PATH": f"{environment}{os.pathsep}{bare['PATH']}", "OMP_NUM_THREADS": "1"}
+    command = [str(environment / "python"), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=project, env=bare, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-8000:] + done.stderr[-2000:]
 
 
 def docker_problem() -> str | None:
@@ -335,7 +372,7 @@ def test_bundles_in_their_containers_and_behind_torchserve(
         pytest.skip(f"{kind}: {reason}")
     project = render(template_folder, tmp_path / "p", named({"modality": modality}))
     plain = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
-    run(project, "-m", "pytest", *plain, "-m", kind, f"tests/test_{kind}.py")
+    run(project, "-m", "pytest", *plain, "-m", kind, f"tests/test_{kind}.py", env=UNMEASURED)
 
 
 @pytest.mark.parametrize(
@@ -353,11 +390,11 @@ def test_a_bundle_needs_only_its_requirements(
     formats: list[str],
     template_folder: Path,
     tmp_path: Path,
-    compile_cache: Path,
+    warm: dict[str, WarmProcess],
 ) -> None:
     chosen = {"modality": modality, "export_formats": formats}
     project = render(template_folder, tmp_path / "p", named(chosen))
-    bundle = train_and_export(project, compile_cache)
+    bundle = train_and_export(project, warm[modality])
     moved = tmp_path / "elsewhere" / "bundle"
     shutil.copytree(bundle, moved)
     fresh = tmp_path / "fresh"
@@ -385,11 +422,11 @@ def test_a_bundle_needs_only_its_requirements(
 
 
 def test_refreshing_a_bundle_after_an_update(
-    repository: Path, tmp_path: Path, compile_cache: Path, tp35: Tp35
+    repository: Path, tmp_path: Path, warm: dict[str, WarmProcess], tp35: Tp35
 ) -> None:
     onnx = named({"export_formats": ["onnx"]})
     project = started(render(repository, tmp_path / "p", onnx, ref="HEAD"))
-    bundle = train_and_export(project, compile_cache)
+    bundle = train_and_export(project, warm["vision"])
     before = {
         path.relative_to(bundle).as_posix(): path.read_bytes()
         for path in (bundle / "artifacts").iterdir()
