@@ -58,7 +58,7 @@ def fates(plan: Plan) -> dict[str, Fate]:
 # --- equal to Copier's --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", range(3))
+@pytest.mark.parametrize("version", [0, pytest.param(1, marks=pytest.mark.slow), 2])
 def test_equals_copier_without_edits(
     history: History, version: int, tmp_path: Path, tp35: Tp35
 ) -> None:
@@ -243,7 +243,12 @@ def _markable(project: Path) -> Iterator[Path]:
 @pytest.mark.parametrize("place", ["head", "tail"])
 @pytest.mark.parametrize(
     "answers",
-    [{}, {"ci": "none"}, {"package_name": "leaves"}, {"license": "Proprietary"}],
+    [
+        {},
+        {"package_name": "leaves"},
+        pytest.param({"ci": "none"}, marks=pytest.mark.slow),
+        pytest.param({"license": "Proprietary"}, marks=pytest.mark.slow),
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("version", [0, 2])
