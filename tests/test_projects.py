@@ -189,9 +189,12 @@ CHECKS = ("uv run pytest", "uv run ruff", "uv run mypy")
 
 
 def told(readme: str) -> Iterator[str]:
-    """The commands of a README's code blocks, without their comments."""
-    for block in re.findall(r"^```\n(.*?)^```", readme, re.MULTILINE | re.DOTALL):
-        for line in block.splitlines():
+    """The commands of a README's code blocks, without their comments.
+
+    Blocks that name a language need more machines than there are here.
+    """
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL):
+        for line in [] if language else block.splitlines():
             if command := re.sub(r"\s+# .*", "", line).strip():
                 yield command
 
