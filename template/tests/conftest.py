@@ -21,7 +21,7 @@ def _quiet_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
 @pytest.fixture(scope="session")
 def onnx_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of one format, the quickest to open; copy it before you change it."""
-    from exported import export  # which imports the project: not every test needs that
+    from bundles import export  # which imports the project: not every test needs that
 
     return export(tmp_path_factory.mktemp("onnx"), "onnx")
 

@@ -20,7 +20,6 @@ from torch import nn
 
 from . import model as builtin
 from .errors import ModelError
-from .inputs import MODEL_LIBRARIES
 from .task import TaskSpec
 
 
@@ -60,7 +59,7 @@ class Architecture:
                 f"model: {reference!r} names no network; give builtin, LIBRARY:NAME or PATH.py:NAME"
             )
         file = Path(place).resolve() if place.endswith(".py") else None
-        module = "" if file else MODEL_LIBRARIES.get(place, place)
+        module = "" if file else _home(place, name)
         unfit = cls(module, name, {}, file)
         return cls(module, name, _arguments(unfit.builder(), reference, task_spec), file)
 
@@ -113,6 +112,13 @@ def _import(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         raise ModelError(f"model: no module {name!r} is installed; uv add it") from error
+
+
+def _home(library: str, name: str) -> str:
+    """The module that has the name: the library itself, or where torchvision and others keep it."""
+    if name not in vars(_import(library)) and importlib.util.find_spec(f"{library}.models"):
+        return f"{library}.models"
+    return library
 
 
 def _load(file: Path) -> ModuleType:

@@ -102,7 +102,7 @@ def bench_inference(config: TrainingConfig, console: Console) -> None:
 
 def bundle_work(bundle: Path, batch_size: int) -> dict[str, Callable[[], int]]:
     """One batch through each artifact of a bundle, by the bundle's own code."""
-    from .export.inputs import random_inputs, trace_sizes
+    from .export.dummy_inputs import random_inputs, trace_sizes
     from .export.parity import load_runtime
 
     runtime = load_runtime(bundle)

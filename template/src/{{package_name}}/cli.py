@@ -125,7 +125,7 @@ def _write_bundle(
         _with_export_settings(trained.config, config),
         config.export_dir,
         architecture=trained.architecture,
-        tokenizer=trained.tokenizer,
+        processor=trained.processor,
         metrics=trained.metrics,
         example=trained.example,
         console=console,

@@ -18,8 +18,9 @@ import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
+from .config_base import SETTINGS
 from .errors import ConfigError
-from .inputs import SETTINGS, InputConfig, Task
+from .input_config import InputConfig, Task
 
 CompileMode = Literal["auto", "default", "reduce-overhead", "max-autotune"]
 ExportFormat = Literal["onnx", "torchscript", "pytorch", "pt2"]

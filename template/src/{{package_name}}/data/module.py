@@ -1,16 +1,11 @@
-"""UniversalDataModule: datasets, collator and loaders for any modality, and an exact position.
-
-The order of an epoch and every random choice within it are pure functions of (seed, epoch, index).
-A position in training is therefore two integers, whatever the number of workers.
-"""
+"""UniversalDataModule: datasets, collator and loaders for any modality, and an exact position."""
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import math
 import signal
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Sized
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
@@ -18,16 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from ..config import TrainingConfig
 from ..task import TaskSpec
+from .order import EpochSampler, Position
 
 if TYPE_CHECKING:
     import datasets
-
-Key: TypeAlias = tuple[int, int]
-"""(epoch, index): names one sample and seeds its augmentation."""
 
 Batch: TypeAlias = dict[str, torch.Tensor]
 Collator: TypeAlias = Callable[[list[dict[str, Any]]], Batch]
@@ -40,14 +33,15 @@ class Splits:
     Attributes:
         train, val: tables whose columns are the modality's own.
         output_names: classes, labels or values, in the order of the network's outputs; empty where
-            these are the tokenizer's tokens.
-        tokenizer: what turned text into numbers; None where nothing needed it.
+            the processor knows them.
+        processor: what was learned from the data to make numbers of them, such as a tokenizer; None
+            where nothing was.
     """
 
     train: datasets.Dataset
     val: datasets.Dataset
     output_names: list[str]
-    tokenizer: Any = None
+    processor: Any = None
 
 
 class Modality(Protocol):
@@ -65,18 +59,24 @@ class Modality(Protocol):
         """Samples addressed by `Key`."""
 
     def make_collator(
-        self, task_spec: TaskSpec, config: TrainingConfig, tokenizer: Any
+        self, task_spec: TaskSpec, config: TrainingConfig, processor: Any
     ) -> Collator:
         """The function that makes one batch of several samples."""
 
     def make_input_transform(self, task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
         """What is left to do to a batch once it is on the device; maps a batch to a batch."""
 
-    def write_keepsakes(self, splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
-        """Keep with the run what an export needs later: `example.*`, the tokenizer."""
+    PROCESSOR_FILES: tuple[str, ...]
+    """Names of the files that `save_processor` writes."""
 
-    def load_tokenizer(self, run_dir: Path) -> Any:
-        """The tokenizer kept with a run; None in modalities that have none."""
+    def save_processor(self, processor: Any, folder: Path) -> None:
+        """Write the processor into a run or a bundle; DataError where another one is there."""
+
+    def load_processor(self, folder: Path) -> Any:
+        """The processor kept with a run; None in modalities that have none."""
+
+    def keep_example(self, splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
+        """Write a validation input to `example.*`, for the bundle to store with its answer."""
 
     def benchmarks(
         self, data: UniversalDataModule, config: TrainingConfig
@@ -100,95 +100,6 @@ def load_modality(name: str) -> Modality:
         ) from error
 
 
-def sample_seed(seed: int, key: Key) -> int:
-    """Seed of one sample's random choices in one epoch, the same in every worker and process."""
-    return _digest(seed, *key)
-
-
-def micro_batch_seed(seed: int, epoch: int, micro_batch: int, rank: int) -> int:
-    """Seed of dropout and the like in one micro-batch on one process."""
-    return _digest(seed, epoch, micro_batch, rank)
-
-
-def _digest(*numbers: int) -> int:
-    digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "little") >> 1  # torch wants a signed 64-bit seed
-
-
-@dataclass(frozen=True)
-class Position:
-    """Where training stands, whatever the number of processes and workers.
-
-    The processes take every `world_size`-th key of one common order, so that after equally many
-    micro-batches they have used a prefix of it: one number says which samples are still to come.
-
-    Attributes:
-        epoch: the one in progress, from 0.
-        samples: samples used in it, over all processes.
-    """
-
-    epoch: int
-    samples: int
-
-    def to_micro_batches(self, per_round: int, accumulation: int) -> int:
-        """Micro-batches of a process, at the last window boundary not behind the position.
-
-        Args:
-            per_round: samples that all processes take together in one micro-batch.
-            accumulation: micro-batches in one window.
-        """
-        return self.samples // (per_round * accumulation) * accumulation
-
-
-class EpochSampler(Sampler[Key]):
-    """Keys of this process's samples for one epoch; the first may begin at a later micro-batch.
-
-    Every process gets the same number of micro-batches: in training, up to `world_size - 1`
-    samples an epoch (others each time) are left out where they would make one more on some.
-    """
-
-    def __init__(
-        self,
-        size: int,
-        batch_size: int,
-        *,
-        seed: int,
-        shuffle: bool,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
-        self.size, self.batch_size = size, batch_size
-        self.seed, self.shuffle = seed, shuffle
-        self.rank, self.world_size = rank, world_size
-        self.epoch = self.start_epoch = 0
-        self.start_batch = 0
-
-    def start_at(self, epoch: int, micro_batch: int) -> None:
-        """Leave out the micro-batches of that epoch that were already trained on."""
-        self.epoch = self.start_epoch = epoch
-        self.start_batch = micro_batch
-
-    def set_epoch(self, epoch: int) -> None:
-        """Lightning calls this before each epoch."""
-        self.epoch = epoch
-
-    def __len__(self) -> int:
-        mine = len(range(self.rank, self.size, self.world_size))
-        if self.shuffle and (self.size // self.world_size) % self.batch_size == 0:
-            return min(mine, self.size // self.world_size)
-        return mine
-
-    def __iter__(self) -> Iterator[Key]:
-        order = torch.arange(self.size)
-        if self.shuffle:
-            generator = torch.Generator().manual_seed(sample_seed(self.seed, (self.epoch, -1)))
-            order = torch.randperm(self.size, generator=generator)
-        mine = order[self.rank :: self.world_size][: len(self)].tolist()
-        start = self.start_batch * self.batch_size if self.epoch == self.start_epoch else 0
-        for index in mine[start:]:
-            yield self.epoch, index
-
-
 class UniversalDataModule(LightningDataModule):
     """Data for training and validation, with the collator that the task's modality asks for.
 
@@ -209,7 +120,7 @@ class UniversalDataModule(LightningDataModule):
         *,
         config: TrainingConfig | None = None,
         splits: Splits | None = None,
-        tokenizer: Any = None,
+        processor: Any = None,
     ) -> None:
         super().__init__()
         self.task_spec = task_spec
@@ -217,7 +128,7 @@ class UniversalDataModule(LightningDataModule):
         self.config = config or TrainingConfig.from_dict({"task": task_spec.task_type})
         self.modality = load_modality(task_spec.modality)
         self.splits = splits
-        self.tokenizer = splits.tokenizer if splits and tokenizer is None else tokenizer
+        self.processor = splits.processor if splits and processor is None else processor
         self.collator = self._get_collator(task_spec)
         self._start_epoch = 0
         self._start_batch = 0
@@ -230,18 +141,18 @@ class UniversalDataModule(LightningDataModule):
             DataError: nothing there, or not in a layout this project reads.
         """
         splits = load_modality(TaskSpec.modality).read_splits(config)
-        task_spec = TaskSpec.from_config(config, splits.output_names, splits.tokenizer)
+        task_spec = TaskSpec.from_config(config, splits.output_names, splits.processor)
         return cls(task_spec, config.batch_size, config=config, splits=splits)
 
     def _get_collator(self, task_spec: TaskSpec) -> Collator:
-        return self.modality.make_collator(task_spec, self.config, self.tokenizer)
+        return self.modality.make_collator(task_spec, self.config, self.processor)
 
     def setup(self, stage: str = "fit") -> None:
         """Read the data unless they were given."""
         if self.splits is None:
             self.splits = self.modality.read_splits(self.config)
-        if self.tokenizer is None and self.splits.tokenizer is not None:
-            self.tokenizer = self.splits.tokenizer
+        if self.processor is None and self.splits.processor is not None:
+            self.processor = self.splits.processor
             self.collator = self._get_collator(self.task_spec)
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:

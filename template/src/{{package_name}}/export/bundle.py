@@ -21,11 +21,11 @@ from torch import nn
 
 from ..architecture import Architecture
 from ..config import TrainingConfig
+from ..data.module import load_modality
 from ..errors import ExportError
 from ..task import TaskSpec
-from . import files
-from . import inputs as modality
-from .files import (
+from . import bundle_files, dummy_inputs
+from .bundle_files import (
     generate_dockerfile,
     generate_inference_script,
     generate_readme,
@@ -33,10 +33,10 @@ from .files import (
     runtime_requirements,
 )
 from .formats import EXPORTERS, ExportJob, export_format
+from .imports import distributions_of_network
 from .metadata import describe, store_hashes, write_json
 from .parity import TOLERANCE, ParityResult, check_parity, load_runtime
 from .signature import LOGITS, ExportedNetwork, TensorSpec
-from .source import imported_distributions
 from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
 
 __all__ = [
@@ -57,7 +57,7 @@ def create_export_bundle(
     export_base_dir: str | Path = "exports",
     *,
     architecture: Architecture | None = None,
-    tokenizer: Any = None,
+    processor: Any = None,
     metrics: dict[str, float] | None = None,
     example: Path | None = None,
     sign_key: Path | None = None,
@@ -75,7 +75,7 @@ def create_export_bundle(
         export_base_dir: where `model_<timestamp>/` is written.
         architecture: how the `pytorch` format rebuilds the network; what `training_config.model`
             names by default.
-        tokenizer: goes along where the input is text.
+        processor: goes along where the network's input needs one.
         metrics: of the checkpoint, for the record.
         example: an input file to store with its output; a made-up one by default.
         sign_key: sign the bundle with this private key (OpenSSF model signing).
@@ -93,7 +93,7 @@ def create_export_bundle(
     formats: list[str] = list(dict.fromkeys(training_config.export_formats))
     if unknown := [name for name in formats if name not in EXPORTERS]:
         raise ExportError(f"{unknown[0]} is no export format; there are {', '.join(EXPORTERS)}")
-    signature = modality.input_signature(task_spec)
+    signature = dummy_inputs.input_signature(task_spec)
     network = ExportedNetwork(_plain_copy(model), signature.names).eval()
 
     with staged(Path(export_base_dir)) as stage:
@@ -105,21 +105,22 @@ def create_export_bundle(
             metadata["architecture"] = _ship_architecture(architecture, network, task_spec, stage)
         job = ExportJob(
             network,
-            modality.random_inputs(task_spec, modality.trace_sizes(task_spec), _generator()),
+            dummy_inputs.random_inputs(
+                task_spec, dummy_inputs.trace_sizes(task_spec), _generator()
+            ),
             signature,
             {key: metadata[key] for key in ESSENTIALS if metadata[key]},
             stage / "artifacts",
         )
         metadata["artifacts"] = _export_all(formats, job, console)
-        for name, text in modality.extra_files(tokenizer).items():
-            (stage / name).write_text(text, encoding="utf-8")
+        load_modality(task_spec.modality).save_processor(processor, stage)
         generate_inference_script(task_spec, stage, formats[0])
         store_hashes(stage, metadata)
 
         results = check_parity(stage, list(metadata["artifacts"]), network, task_spec)
         metadata["parity"] = [result.to_dict() for result in results]
         _print_parity(results, console)
-        metadata["example"] = _store_example(task_spec, network, example, tokenizer, stage)
+        metadata["example"] = _store_example(task_spec, network, example, processor, stage)
         write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
         write_json(stage / "configs" / "training_config.json", training_config.to_dict())
         _finish(task_spec, metadata, stage, sbom=sbom)
@@ -150,7 +151,7 @@ def refresh_bundle(path: Path, console: Console | None = None) -> None:
     spec_file = path / "configs" / "task_spec.json"
     task_spec = TaskSpec.from_dict(json.loads(spec_file.read_text(encoding="utf-8")))
     with staged(path.parent) as stage:
-        for name in ("artifacts", "configs", *modality.EXTRA_FILES):
+        for name in ("artifacts", "configs", *load_modality(task_spec.modality).PROCESSOR_FILES):
             if (path / name).is_dir():
                 shutil.copytree(path / name, stage / name, dirs_exist_ok=True)
             else:
@@ -200,10 +201,10 @@ def _generator() -> torch.Generator:
 
 def _output_spec(network: ExportedNetwork, task_spec: TaskSpec) -> TensorSpec:
     """The output's shape; a size that grows with an input's named axis has its name."""
-    small, large = modality.parity_sizes(task_spec)[1:3]
+    small, large = dummy_inputs.parity_sizes(task_spec)[1:3]
     shapes = []
     for sizes in (small, large):
-        batch = modality.random_inputs(task_spec, sizes, _generator())
+        batch = dummy_inputs.random_inputs(task_spec, sizes, _generator())
         with torch.no_grad():
             shapes.append(network(*batch.values()).shape)
     growth = {(small[axis], large[axis]): axis for axis in small}
@@ -217,7 +218,7 @@ def _output_spec(network: ExportedNetwork, task_spec: TaskSpec) -> TensorSpec:
 def _ship_architecture(
     architecture: Architecture, network: ExportedNetwork, task_spec: TaskSpec, stage: Path
 ) -> dict[str, Any]:
-    batch = modality.random_inputs(task_spec, modality.trace_sizes(task_spec), _generator())
+    batch = dummy_inputs.random_inputs(task_spec, dummy_inputs.trace_sizes(task_spec), _generator())
     with torch.no_grad():
         call = network.calling_convention(batch)
     source = None
@@ -230,7 +231,7 @@ def _ship_architecture(
         "kwargs": architecture.kwargs,
         "source": source,
         "call": call,
-        "requirements": imported_distributions(architecture, __name__.partition(".")[0]),
+        "requirements": distributions_of_network(architecture, __name__.partition(".")[0]),
     }
 
 
@@ -256,11 +257,11 @@ def _print_parity(results: list[ParityResult], console: Console) -> None:
 
 
 def _store_example(
-    task_spec: TaskSpec, network: ExportedNetwork, source: Path | None, tokenizer: Any, stage: Path
+    task_spec: TaskSpec, network: ExportedNetwork, source: Path | None, processor: Any, stage: Path
 ) -> dict[str, Any]:
-    path = modality.write_example(task_spec, source, stage / "configs")
+    path = dummy_inputs.write_example(task_spec, source, stage / "configs")
     with torch.no_grad():
-        logits = network(*modality.read_example(task_spec, path, tokenizer).values())[0]
+        logits = network(*dummy_inputs.read_example(task_spec, path, processor).values())[0]
     return {
         "input": path.relative_to(stage).as_posix(),
         LOGITS: logits.float().tolist(),
@@ -361,7 +362,7 @@ def _replace(path: Path, stage: Path) -> Path:
 
 def _edited_files(path: Path, metadata: dict[str, Any]) -> list[str]:
     """Files of a bundle that somebody has changed or added since it was written."""
-    runtime = load_runtime(files.SERVING)
+    runtime = load_runtime(bundle_files.SERVING)
     edited = []
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         name = file.relative_to(path).as_posix()
@@ -375,7 +376,7 @@ def _edited_files(path: Path, metadata: dict[str, Any]) -> list[str]:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     """Metadata of a bundle whose artifacts are as recorded."""
-    runtime = load_runtime(files.SERVING)
+    runtime = load_runtime(bundle_files.SERVING)
     try:
         metadata: dict[str, Any] = runtime.read_metadata(path)
         for name, record in metadata["files"].items():

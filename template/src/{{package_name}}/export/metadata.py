@@ -11,19 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..task import TaskSpec
+from .imports import distributions_of_file
 from .parity import load_runtime
 from .signature import InputSignature
 
-RECORDED = (
-    "torch",
-    "torchvision",
-    "tokenizers",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "numpy",
-    "pillow",
-)
+PACKAGE = Path(__file__).resolve().parent.parent
+RECORDED = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 
 
 def describe(
@@ -71,9 +64,11 @@ def write_json(path: Path, data: Any) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what made the artifacts."""
+    """Versions of what made the artifacts, and of what makes the network's inputs."""
     found = {"python": platform.python_version()}
-    for name in RECORDED:
+    reading = (PACKAGE / "preprocessing.py", PACKAGE / "data" / f"{TaskSpec.modality}.py")
+    imported = (name for path in reading for name in distributions_of_file(path))
+    for name in dict.fromkeys((*RECORDED, *imported)):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

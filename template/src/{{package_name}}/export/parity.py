@@ -18,7 +18,7 @@ import torch
 
 from ..errors import ExportError
 from ..task import TaskSpec
-from . import inputs as modality
+from . import dummy_inputs
 from .signature import ExportedNetwork
 
 # float32 sums in another order differ by about 1e-6 of the largest logit; a wrong graph by far more
@@ -57,8 +57,8 @@ def check_parity(
     runtime = load_runtime(bundle)
     generator = torch.Generator().manual_seed(0)
     batches = [
-        (sizes, modality.random_inputs(task_spec, sizes, generator))
-        for sizes in modality.parity_sizes(task_spec)
+        (sizes, dummy_inputs.random_inputs(task_spec, sizes, generator))
+        for sizes in dummy_inputs.parity_sizes(task_spec)
     ]
     with torch.no_grad():
         expected = [network(*batch.values()).float().numpy() for _, batch in batches]

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..training.adapter import ModelSignatureInspector, logits_of
+from ..forward import ModelSignatureInspector, logits_of
 
 LOGITS = "logits"
 

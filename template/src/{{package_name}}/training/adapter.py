@@ -1,12 +1,10 @@
-"""UniversalModelAdapter: any network as a LightningModule, and how a batch reaches its forward."""
+"""UniversalModelAdapter: any network as a LightningModule."""
 
 from __future__ import annotations
 
-import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import is_dataclass
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -17,95 +15,20 @@ from torch.distributed.fsdp import FullyShardedDataParallel
 from torchmetrics import MeanMetric
 
 from ..config import TrainingConfig
-from ..data.module import Batch, load_modality, micro_batch_seed
+from ..data.module import Batch, load_modality
+from ..data.order import micro_batch_seed
 from ..errors import ModelError, TrainingError
-from ..inputs import MAIN_INPUT_NAMES
+from ..forward import LABELS, ModelSignatureInspector, logits_of
 from ..task import TaskSpec
 from .accumulation import AccumulationWindow, WindowTotal, drop_gradients
 from .compilation import CompileHook
 from .metrics import MetricsTracker, WindowRow
+from .objectives import OBJECTIVES
 from .schedule import warmup_cosine
-from .tasks import OBJECTIVES
-
-LABELS = "labels"
 
 # What processes tell each other at the end of a window; their sums stay apart below 1024 processes.
 STOP_SIGNAL = 1
 FALLBACK_SIGNAL = 1024
-
-
-class ModelSignatureInspector:
-    """Maps the fields of a batch to the parameters of a network's forward.
-
-    A parameter gets the field of its own name. The first parameter that has none, or that goes by
-    a usual name for the main input, gets the batch's first field. Labels are never passed: the loss
-    is computed outside.
-
-    Args:
-        model: the plain network, before compilation hides its signature.
-    """
-
-    def __init__(self, model: nn.Module) -> None:
-        self.model_name = type(model).__name__
-        parameters = list(inspect.signature(model.forward).parameters.values())
-        self.parameters = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-        self.takes_any_positional = any(p.kind is p.VAR_POSITIONAL for p in parameters)
-        self.takes_any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters)
-
-    def arguments(self, batch: Mapping[str, Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
-        """Positional and keyword arguments for forward.
-
-        Raises:
-            ModelError: a required parameter has no counterpart in the batch.
-        """
-        fields = {name: value for name, value in batch.items() if name != LABELS}
-        main = next(iter(fields))
-        positional: list[Tensor] = []
-        keyword: dict[str, Tensor] = {}
-        main_used = main in {p.name for p in self.parameters}
-        for parameter in self.parameters:
-            required = parameter.default is parameter.empty
-            if parameter.name in fields:
-                value = fields[parameter.name]
-            elif not main_used and (required or parameter.name in MAIN_INPUT_NAMES):
-                value, main_used = fields[main], True
-            elif required:
-                raise ModelError(
-                    f"{self.model_name}.forward asks for {parameter.name!r}; "
-                    f"a batch offers {', '.join(fields)}"
-                )
-            else:
-                continue
-            if parameter.kind is parameter.POSITIONAL_ONLY:
-                positional.append(value)
-            else:
-                keyword[parameter.name] = value
-        if not main_used:
-            if not self.takes_any_positional:
-                raise ModelError(f"{self.model_name}.forward takes no input; a batch has {main!r}")
-            positional.append(fields[main])
-        return positional, keyword
-
-
-def logits_of(output: Any) -> Tensor:
-    """The logits in whatever a network returns: a tensor, a tuple, a mapping or an object.
-
-    Raises:
-        ModelError: there are none.
-    """
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
-        logits: Tensor = output["logits"]
-        return logits
-    if is_dataclass(output) or hasattr(output, "logits"):
-        return logits_of(output.logits)
-    if isinstance(output, (tuple, list)) and output:
-        return logits_of(output[0])
-    raise ModelError(
-        f"the network returned {type(output).__name__}; it must return logits as a tensor, "
-        "first in a tuple, or under the name 'logits'"
-    )
 
 
 class UniversalModelAdapter(LightningModule):
@@ -114,7 +37,7 @@ class UniversalModelAdapter(LightningModule):
     Args:
         generated_model: the network; `forward` takes the inputs of a batch and returns logits.
         config: settings of the run.
-        tokenizer: what made the input ids, where there are any.
+        tokenizer: the processor that made the network's inputs, where there is one.
         learning_rate: peak learning rate; the configuration's by default.
         task_spec: the task; the preset of `config.task` by default.
         tracker: where training metrics go; a fresh local one by default.
@@ -141,7 +64,7 @@ class UniversalModelAdapter(LightningModule):
         super().__init__()
         self.model = generated_model
         self.config = config
-        self.tokenizer = tokenizer
+        self.processor = tokenizer
         self.learning_rate = config.learning_rate if learning_rate is None else learning_rate
         self.task_spec = task_spec or TaskSpec.preset(config.task)
         self.signature_inspector = ModelSignatureInspector(generated_model)

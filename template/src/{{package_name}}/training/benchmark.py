@@ -18,7 +18,8 @@ from torch import Tensor
 from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.module import Batch, UniversalDataModule
-from .adapter import LABELS, UniversalModelAdapter
+from ..forward import LABELS
+from .adapter import UniversalModelAdapter
 from .compilation import break_even
 
 MODES = ("default", "reduce-overhead", "max-autotune")
@@ -52,7 +53,7 @@ class _Candidate:
         device = "cuda" if torch.cuda.is_available() and config.accelerator != "cpu" else "cpu"
         configured = TrainingConfig.from_dict(config.to_dict() | {"compile_mode": mode})
         adapter = UniversalModelAdapter(
-            model, configured, data.tokenizer, task_spec=data.task_spec
+            model, configured, data.processor, task_spec=data.task_spec
         ).to(device)
         self.mode = mode
         self.adapter = adapter

@@ -19,7 +19,8 @@ from torch import nn
 
 from ..architecture import Architecture
 from ..config import TrainingConfig
-from ..data.module import Position, UniversalDataModule, load_modality
+from ..data.module import UniversalDataModule, load_modality
+from ..data.order import Position
 from ..errors import TrainingError
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
@@ -39,7 +40,7 @@ class Trained:
         task_spec: its task, class names included.
         config: settings of its run.
         architecture: how to build it again.
-        tokenizer: what makes its input ids, where it has any.
+        processor: what made numbers of its inputs, where anything was learned for that.
         metrics: validation metrics at the checkpoint.
         example: a real input file that was kept with the run; None where it was removed.
     """
@@ -48,7 +49,7 @@ class Trained:
     task_spec: TaskSpec
     config: TrainingConfig
     architecture: Architecture
-    tokenizer: Any
+    processor: Any
     metrics: dict[str, float]
     example: Path | None
 
@@ -317,7 +318,7 @@ def load_trained(path: Path) -> Trained:
         task_spec,
         config,
         architecture,
-        load_modality(task_spec.modality).load_tokenizer(run_dir),
+        load_modality(task_spec.modality).load_processor(run_dir),
         checkpoint["metrics"],
         next(iter(sorted(run_dir.glob("example.*"))), None),
     )

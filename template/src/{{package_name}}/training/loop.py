@@ -101,7 +101,7 @@ def fine_tune(
         data = UniversalDataModule.from_config(config)
         check_samples(data, config)
     else:
-        task_spec = TaskSpec.from_config(config, splits.output_names, splits.tokenizer)
+        task_spec = TaskSpec.from_config(config, splits.output_names, splits.processor)
         data = UniversalDataModule(task_spec, config.batch_size, config=config, splits=splits)
     seed_everything(config.seed, verbose=False)
     return _fit(model, config, data, Console(stderr=True))
@@ -163,7 +163,9 @@ class RunFolder(Callback):
         if trainer.is_global_zero:
             assert self.data.splits is not None
             replace(self.config, resume=None).save(self.path / "config.yaml")
-            self.data.modality.write_keepsakes(self.data.splits, self.data.task_spec, self.path)
+            modality, splits = self.data.modality, self.data.splits
+            modality.save_processor(splits.processor, self.path)
+            modality.keep_example(splits, self.data.task_spec, self.path)
 
 
 class StepLimit(Callback):
@@ -202,7 +204,7 @@ def _fit(
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     adapter = UniversalModelAdapter(
-        model, config, data.tokenizer, task_spec=data.task_spec, tracker=tracker, log=log
+        model, config, data.processor, task_spec=data.task_spec, tracker=tracker, log=log
     )
     if folder is not None:
         saves.folder = folder / checkpoints.FOLDER

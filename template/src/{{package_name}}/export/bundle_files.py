@@ -1,0 +1,208 @@
+"""The files of a bundle that are not artifacts: scripts, documents, what containers need."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+import shutil
+import string
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from ..errors import ExportError
+from ..task import TaskSpec
+from . import dummy_inputs
+from .formats import EXPORTERS
+from .imports import distributions_of_file
+from .metadata import describe, write_json
+from .parity import TOLERANCE
+
+PACKAGE = Path(__file__).resolve().parent.parent
+SERVING = PACKAGE / "serving"
+
+SCRIPTS = (
+    "inference.py",
+    "commandline.py",
+    "runtime.py",
+    "server.py",
+    "healthcheck.py",
+    "batching.py",
+    "openinference.py",
+)
+TORCHSERVE_FILES = ("config.properties", "model-config.yaml", "handler.py")
+DOCKER_FILES = ("Dockerfile", ".dockerignore", "compose.yaml", "kubernetes.yaml")
+
+# what server.py imports, with the oldest version it was run with
+SERVER_REQUIREMENTS = {
+    "fastapi": "0.115",
+    "httptools": "0.6",
+    "prometheus-client": "0.21",
+    "python-multipart": "0.0.20",
+    "starlette": "0.41",
+    "uvicorn": "0.34",
+    "uvloop": "0.21",
+}
+MARKERS = {"uvloop": ' ; sys_platform != "win32"'}
+FORMAT_REQUIREMENTS = {
+    "onnx": ("onnxruntime",),
+    "torchscript": ("torch",),
+    "pytorch": ("torch", "safetensors"),
+    "pt2": ("torch",),
+}
+
+
+def generate_inference_script(
+    task_spec: TaskSpec, export_dir: Path, model_format: str | None = None
+) -> Path:
+    """Copy `inference.py` and the modules it stands on, the project's preprocessing included.
+
+    Args:
+        task_spec: must be of this project's modality.
+        export_dir: the bundle.
+        model_format: checked only; what runs by default is the first artifact in metadata.json.
+
+    Returns:
+        path of `inference.py`.
+
+    Raises:
+        ExportError: a modality or format that this project does not have.
+    """
+    own = TaskSpec.preset(task_spec.task_type).modality
+    if task_spec.modality != own:
+        raise ExportError(f"{task_spec.modality} cannot be served by this project; it reads {own}")
+    if model_format is not None and model_format not in EXPORTERS:
+        raise ExportError(f"{model_format} is no export format; there are {', '.join(EXPORTERS)}")
+    for name in SCRIPTS:
+        shutil.copyfile(SERVING / name, export_dir / name)
+    shutil.copyfile(PACKAGE / "preprocessing.py", export_dir / "preprocessing.py")
+    return export_dir / "inference.py"
+
+
+def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str]) -> Path:
+    """Write the bundle's README for this model; reads what metadata.json records so far.
+
+    Args:
+        task_spec: all there is to say where nothing is recorded yet.
+        export_dir: the bundle.
+        formats: formats of the bundle; those without an artifact are listed as missing.
+
+    Returns:
+        its path.
+    """
+    metadata = _recorded(task_spec, export_dir)
+    rows = [
+        f"| {kind} | `{spec['name']}` | {spec['dtype']} | {_shape(spec['shape'])} |"
+        for kind, specs in (("input", metadata["inputs"]), ("output", metadata["outputs"]))
+        for spec in specs
+    ]
+    worst: dict[str, float] = {}
+    for result in metadata.get("parity", []):
+        worst[result["format"]] = max(worst.get(result["format"], 0.0), result["max_error"])
+    artifacts = [
+        f"| `{name}` | `{file}` | {_size(export_dir / file)} | "
+        f"{f'{worst[name]:.1e}' if name in worst else 'not compared'} |"
+        for name, file in metadata["artifacts"].items()
+    ]
+    missing = [name for name in formats if name not in metadata["artifacts"]]
+    artifacts += [f"| `{name}` | not exported | | |" for name in missing]
+    metrics = [f"| {name} | {value:.4g} |" for name, value in metadata["metrics"].items()]
+    template = string.Template((SERVING / "README.template.md").read_text(encoding="utf-8"))
+    path = export_dir / "README.md"
+    path.write_text(
+        template.substitute(
+            name=metadata["name"],
+            task=task_spec.task_type,
+            created=metadata["created"],
+            example=metadata["example"]["input"],
+            outputs=", ".join(task_spec.class_names) or f"{task_spec.num_outputs} without names",
+            signature="\n".join(rows),
+            artifacts="\n".join(artifacts),
+            tolerance=f"{TOLERANCE:.0e}",
+            metrics="\n".join(metrics) or "| not recorded | |",
+            preprocessing=json.dumps(task_spec.preprocessing_config, indent=2, ensure_ascii=False),
+        ),
+        encoding="utf-8",
+    )
+    return path
+
+
+def _recorded(task_spec: TaskSpec, export_dir: Path) -> dict[str, Any]:
+    """What metadata.json holds, or what the task alone says where there is none."""
+    path = export_dir / "metadata.json"
+    if path.is_file():
+        recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return recorded
+    known = describe(task_spec, dummy_inputs.input_signature(task_spec), None, None)
+    return known | {"outputs": [], "artifacts": {}, "example": {"input": "FILE"}}
+
+
+def generate_torchserve_config(task_spec: TaskSpec, export_dir: Path) -> Path:
+    """Write what TorchServe reads, and `torchserve_config.json` as its `models` setting has it.
+
+    Returns:
+        path of `torchserve_config.json`.
+    """
+    folder = export_dir / "torchserve"
+    folder.mkdir(exist_ok=True)
+    for name in TORCHSERVE_FILES:
+        shutil.copyfile(SERVING / name, folder / name)
+    settings = yaml.safe_load((SERVING / "model-config.yaml").read_text(encoding="utf-8"))
+    names = ("minWorkers", "maxWorkers", "batchSize", "maxBatchDelay", "responseTimeout")
+    version = {"defaultVersion": True, "marName": "model.mar"} | {n: settings[n] for n in names}
+    path = export_dir / "configs" / "torchserve_config.json"
+    write_json(path, {"model": {"1.0": version}})
+    return path
+
+
+def generate_dockerfile(task_spec: TaskSpec, export_dir: Path) -> Path:
+    """Copy the Dockerfile and what belongs to it, for the Python that runs now.
+
+    Returns:
+        path of the Dockerfile.
+    """
+    for name in DOCKER_FILES:
+        shutil.copyfile(SERVING / name, export_dir / name)
+    path = export_dir / "Dockerfile"
+    # requirements.txt pins what this Python runs, so the image must have the same one
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(re.sub(r"(?m)^ARG PYTHON=.*$", f"ARG PYTHON={python}", text), encoding="utf-8")
+    return path
+
+
+def runtime_requirements(formats: Sequence[str], model_imports: Sequence[str] = ()) -> list[str]:
+    """Lines of requirements.txt: what the bundle's files import, at the versions installed here.
+
+    Args:
+        formats: formats of the bundle.
+        model_imports: distributions that the network's source needs besides torch.
+    """
+    preprocessing = distributions_of_file(PACKAGE / "preprocessing.py")
+    names = {"numpy", *preprocessing, *SERVER_REQUIREMENTS, *model_imports}
+    for name in formats:
+        names.update(FORMAT_REQUIREMENTS[name])
+    return [_pin(name) + MARKERS.get(name, "") for name in sorted(names)]
+
+
+def _pin(distribution: str) -> str:
+    try:
+        version = importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        if distribution in SERVER_REQUIREMENTS:  # training does not need them installed
+            return f"{distribution}>={SERVER_REQUIREMENTS[distribution]}"
+        raise ExportError(f"{distribution} is not installed; uv add {distribution}") from None
+    # a local label such as +cpu names a build that package indexes do not offer
+    return f"{distribution}=={version.partition('+')[0]}"
+
+
+def _shape(sizes: Sequence[int | str]) -> str:
+    return " x ".join(str(size) for size in sizes)
+
+
+def _size(path: Path) -> str:
+    return f"{path.stat().st_size / 1e6:.2f} MB"

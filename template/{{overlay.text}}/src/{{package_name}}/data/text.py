@@ -1,0 +1,644 @@
+"""Texts: reading corpora and manifests, learning a tokenizer, the dataset, and the collators."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tokenizers
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from ..config import TrainingConfig
+from ..errors import DataError
+from ..forward import IGNORED
+from ..preprocessing import (
+    SPECIAL_TOKENS,
+    InvalidTokenizer,
+    TextTokenizer,
+    document_ids,
+    model_input,
+)
+from ..task import TaskSpec
+from .module import Batch, Splits
+from .order import Key, sample_seed
+from .tables import (
+    HUB,
+    MANIFESTS,
+    class_labels,
+    column_values,
+    find_sources,
+    hold_out,
+    read_hub,
+    read_manifest,
+)
+
+if TYPE_CHECKING:
+    import datasets
+
+    from .module import UniversalDataModule
+
+CORPUS = "a .txt file, or a folder of them"
+TABLE = "a CSV, JSONL or Parquet manifest with the columns text and label"
+
+# to be raised whenever the same texts and settings would give other rows than before
+CACHE_VERSION = 1
+
+# characters that are tokenised at a time; memory stays bounded for files of any size
+PIECE = 1_000_000
+
+
+# --- Reading -------------------------------------------------------------------------------------
+
+
+def read_splits(config: TrainingConfig, tokenizer: TextTokenizer | None = None) -> Splits:
+    """Read `config.data`, learn a tokenizer from the training texts, and tokenise everything.
+
+    Language modelling reads text files, classification a manifest; either can be a folder with
+    `train` and `val` of it, or a set of the hub. Without validation data, `config.validation_split`
+    of the documents, or of each class, is set aside; of a single document, its end.
+
+    Args:
+        config: where the texts lie and what becomes of them.
+        tokenizer: used instead of `config.tokenizer`, or of learning one.
+
+    Returns:
+        tables with `input_ids`, and with `labels` for classification. They are cached on disk by
+        `datasets`, so that the same texts are tokenised once.
+
+    Raises:
+        DataError: nothing there, or texts that cannot be used, all of them named.
+    """
+    if config.task == "text_classification":
+        return _read_manifests(config, tokenizer)
+    return _read_corpus(config, tokenizer)
+
+
+@dataclass(frozen=True)
+class Document:
+    """A text, or part of one: characters from `start` to `end`.
+
+    Attributes:
+        name: where it comes from, for messages.
+        read: gives the whole text; it is read again each time, so that memory stays free.
+        version: changes whenever the whole text does.
+    """
+
+    name: str
+    read: Callable[[], str]
+    version: tuple[str | int, ...]
+    start: int = 0
+    end: int | None = None
+
+    @classmethod
+    def of_file(cls, path: Path) -> Document:
+        """A file's text, without a byte order mark."""
+        stat = path.stat()
+        return cls(
+            str(path),
+            lambda: path.read_bytes().decode("utf-8").removeprefix("\ufeff"),
+            (str(path.resolve()), stat.st_size, stat.st_mtime_ns),
+        )
+
+    def text(self) -> str:
+        """The text between `start` and `end`."""
+        return self.read()[self.start : self.end]
+
+    @property
+    def identity(self) -> tuple[str | int | None, ...]:
+        """Changes whenever the text does."""
+        return *self.version, self.start, self.end
+
+
+def _read_corpus(config: TrainingConfig, tokenizer: TextTokenizer | None) -> Splits:
+    if config.data.startswith(HUB):
+        rows, held_out = read_hub(config.data)
+        train = _hub_documents(config.data, "train", rows)
+        val = _hub_documents(config.data, "validation", held_out) if held_out else []
+    else:
+        train_source, val_source = find_sources(Path(config.data), (".txt",), CORPUS)
+        train = _documents(train_source)
+        val = _documents(val_source) if val_source else []
+    _check_documents([*train, *val])
+    if not val:
+        train, val = _set_aside(train, config)
+    tokenizer = tokenizer or _tokenizer(
+        config,
+        lambda: (piece for document in train for piece in _pieces(document.text())),
+        [document.identity for document in train],
+    )
+    return Splits(
+        _corpus_table(train, tokenizer, config),
+        _corpus_table(val, tokenizer, config),
+        [],
+        tokenizer,
+    )
+
+
+def _documents(source: Path) -> list[Document]:
+    if source.is_file():
+        return [Document.of_file(source)]
+    paths = sorted(path for path in source.rglob("*.txt") if path.is_file())
+    if not paths:
+        raise DataError(f"{source} holds no .txt files; give {CORPUS}")
+    return [Document.of_file(path) for path in paths]
+
+
+def _hub_documents(data: str, split: str, rows: datasets.Dataset) -> list[Document]:
+    """Every row with a text in it; corpora of the hub are full of blank ones."""
+    texts = column_values(Path(data), rows, "text", allow_empty=True)
+    documents = [
+        Document(
+            f"{data}, {split} row {row + 1}",
+            partial(_row_text, rows, row),
+            (hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),),
+        )
+        for row, text in enumerate(texts)
+        if isinstance(text, str) and text.strip()
+    ]
+    if not documents:
+        raise DataError(f"{data} has no text in its {split} rows")
+    return documents
+
+
+def _row_text(rows: datasets.Dataset, row: int) -> str:
+    return str(rows[row]["text"])
+
+
+def _check_documents(documents: Iterable[Document]) -> None:
+    problems = []
+    for document in documents:
+        try:
+            if not document.text().strip():
+                problems.append(f"{document.name}: empty")
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            problems.append(f"{document.name}: not UTF-8 at byte {error.start} (0x{byte:02x})")
+        except OSError as error:
+            problems.append(f"{document.name}: {error.strerror}")
+    if problems:
+        raise DataError("\n".join(problems))
+
+
+def _set_aside(
+    documents: list[Document], config: TrainingConfig
+) -> tuple[list[Document], list[Document]]:
+    if len(documents) == 1:
+        whole, text = documents[0], documents[0].text()
+        cut = text.rfind("\n", 0, round(len(text) * (1 - config.validation_split))) + 1
+        if cut == 0:
+            raise DataError(f"{whole.name} has too few lines to set some aside; add texts")
+        return [replace(whole, end=cut)], [replace(whole, start=cut)]
+    held_out = hold_out(np.zeros(len(documents)), config.validation_split, config.seed)
+    kept = sorted(set(range(len(documents))) - set(held_out))
+    return [documents[row] for row in kept], [documents[row] for row in held_out]
+
+
+def _read_manifests(config: TrainingConfig, tokenizer: TextTokenizer | None) -> Splits:
+    source: Path
+    val_source: Path | None
+    if config.data.startswith(HUB):
+        source = val_source = Path(config.data)
+        rows, val_rows = read_hub(config.data)
+    else:
+        source, val_source = find_sources(Path(config.data), MANIFESTS, TABLE)
+        rows = _manifest(source)
+        val_rows = _manifest(val_source) if val_source else None
+    texts, labels, names = _labelled_texts(source, rows)
+    if len(names) < 2:
+        raise DataError(f"{source} has a single class, {names[0]!r}; there must be two")
+    if val_source is not None and val_rows is not None:
+        val_texts, val_labels, _ = _labelled_texts(val_source, val_rows, names)
+    else:
+        held_out = set(hold_out(np.array(labels), config.validation_split, config.seed))
+        if not held_out:
+            raise DataError(f"{source}: {len(texts)} texts are too few to set some aside")
+        val_texts = [texts[row] for row in sorted(held_out)]
+        val_labels = [labels[row] for row in sorted(held_out)]
+        texts = [text for row, text in enumerate(texts) if row not in held_out]
+        labels = [label for row, label in enumerate(labels) if row not in held_out]
+    tokenizer = tokenizer or _tokenizer(config, lambda: iter(texts), texts)
+    return Splits(
+        _labelled_table(texts, labels, tokenizer, config),
+        _labelled_table(val_texts, val_labels, tokenizer, config),
+        names,
+        tokenizer,
+    )
+
+
+def _manifest(path: Path) -> datasets.Dataset:
+    if path.is_dir():
+        raise DataError(f"{path} holds no manifest named train; give {TABLE}")
+    return read_manifest(path)
+
+
+def _labelled_texts(
+    path: Path, rows: datasets.Dataset, names: list[str] | None = None
+) -> tuple[list[str], list[int], list[str]]:
+    texts = column_values(path, rows, "text")
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise DataError(f"{path}, row {row + 1}: text is {text!r}; it must be a text")
+        if not text.strip():
+            raise DataError(f"{path}, row {row + 1}: text is blank")
+    labels, names = class_labels(path, rows, names)
+    return texts, labels, names
+
+
+def find_problems(rows: datasets.Dataset) -> list[str]:
+    """None: `read_splits` has opened every text already, and named those it could not read."""
+    return []
+
+
+# --- Tokenising ----------------------------------------------------------------------------------
+
+
+def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
+    """Byte-level BPE: every byte is a token, the most frequent neighbours are merged.
+
+    Args:
+        texts: what to learn from.
+        vocab_size: tokens at most, special ones included; little text has fewer to merge.
+    """
+    tokenizer = Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[spellings[0] for spellings in SPECIAL_TOKENS.values()],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return TextTokenizer(tokenizer)
+
+
+def _tokenizer(
+    config: TrainingConfig, texts: Callable[[], Iterator[str]], identity: object
+) -> TextTokenizer:
+    """The tokenizer that `config.tokenizer` names, or one learned from the texts, once."""
+    import datasets
+
+    if config.tokenizer is not None:
+        try:
+            return TextTokenizer.load(config.tokenizer)
+        except OSError as error:
+            raise DataError(f"tokenizer: {config.tokenizer}: {error.strerror}") from error
+        except InvalidTokenizer as error:
+            raise DataError(f"tokenizer: {config.tokenizer}: {error}") from error
+    name = f"{_fingerprint(identity, config.vocab_size)}.json"
+    cached = Path(datasets.config.HF_DATASETS_CACHE) / "tokenizers" / name
+    if not cached.is_file():
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        partial = cached.with_suffix(".partial")
+        learn_tokenizer(texts(), config.vocab_size).save(partial)
+        partial.replace(cached)
+    return TextTokenizer.load(cached)
+
+
+def _corpus_table(
+    documents: list[Document], tokenizer: TextTokenizer, config: TrainingConfig
+) -> datasets.Dataset:
+    def samples() -> Iterator[dict[str, Any]]:
+        length, rest = config.max_seq_len, list[int]()
+        for document in documents:
+            for ids in _document_pieces(document, tokenizer):
+                rest += ids
+                whole = len(rest) - len(rest) % length
+                for start in range(0, whole, length):
+                    yield {"input_ids": rest[start : start + length]}
+                del rest[:whole]
+            if not config.packing and rest:
+                yield {"input_ids": rest}
+                rest = []
+        if rest:
+            yield {"input_ids": rest}
+
+    identity = [document.identity for document in documents]
+    settings = (tokenizer.to_str(), config.max_seq_len, config.packing)
+    return _cached_table(samples, {"input_ids": ["int32"]}, (identity, settings))
+
+
+def _document_pieces(document: Document, tokenizer: TextTokenizer) -> Iterator[list[int]]:
+    yield [tokenizer.bos_token_id]
+    for piece in _pieces(document.text()):
+        yield tokenizer.encode(piece)
+    yield [tokenizer.eos_token_id]
+
+
+def _pieces(text: str) -> Iterator[str]:
+    return (text[start : start + PIECE] for start in range(0, len(text), PIECE))
+
+
+def _labelled_table(
+    texts: list[str], labels: list[int], tokenizer: TextTokenizer, config: TrainingConfig
+) -> datasets.Dataset:
+    def samples() -> Iterator[dict[str, Any]]:
+        for text, label in zip(texts, labels, strict=True):
+            ids, cut = model_input(tokenizer, text, config.task, config.max_seq_len)
+            yield {"input_ids": ids, "labels": label, "cut": cut}
+
+    settings = (tokenizer.to_str(), config.max_seq_len)
+    columns = {"input_ids": ["int32"], "labels": "int64", "cut": "int64"}
+    rows = _cached_table(samples, columns, (texts, labels, settings))
+    if cut := sum(tokens > 0 for tokens in rows["cut"]):
+        warnings.warn(
+            f"{cut} of {len(rows)} texts are longer than max_seq_len ({config.max_seq_len} tokens) "
+            "and were cut",
+            stacklevel=2,
+        )
+    return rows
+
+
+def _cached_table(
+    samples: Callable[[], Iterator[dict[str, Any]]], columns: dict[str, Any], identity: object
+) -> datasets.Dataset:
+    """The samples as a table on disk, written only if no such table is there already."""
+    from datasets import Dataset as Table
+    from datasets import Features, List, Value, disable_progress_bars
+
+    disable_progress_bars()
+    features = {
+        name: List(Value(kind[0])) if isinstance(kind, list) else Value(kind)
+        for name, kind in columns.items()
+    }
+    return Table.from_generator(
+        samples, features=Features(features), fingerprint=_fingerprint(identity)
+    )
+
+
+def _fingerprint(*identity: object) -> str:
+    content = json.dumps([CACHE_VERSION, identity])
+    return hashlib.blake2b(content.encode(), digest_size=16).hexdigest()
+
+
+# --- What an export needs later ------------------------------------------------------------------
+
+
+# what `save_processor` writes
+PROCESSOR_FILES: tuple[str, ...] = ("tokenizer.json",)
+
+
+def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
+    """Keep a piece of a validation text as `example.txt`: the bundle stores it with its answer."""
+    (run_dir / "example.txt").write_bytes(_example(splits, task_spec))
+
+
+def _example(splits: Splits, task_spec: TaskSpec) -> bytes:
+    tokenizer: TextTokenizer = splits.processor
+    ids = splits.val[0]["input_ids"]
+    if task_spec.task_type == "text_classification":
+        return tokenizer.decode_bytes(ids)
+    # a bundle stores a logit for every token of the example and of the vocabulary
+    ids = ids[: min(8, task_spec.input_schema["max_seq_len"] - 2)]
+    if task_spec.task_type == "lm":
+        return tokenizer.decode_bytes(ids)
+    middle = len(ids) // 2
+    before, after = tokenizer.decode_bytes(ids[:middle]), tokenizer.decode_bytes(ids[middle + 1 :])
+    return before + tokenizer.mask_token.encode() + after
+
+
+def save_processor(processor: TextTokenizer | None, folder: Path) -> None:
+    """Write the tokenizer into a run or a bundle.
+
+    Raises:
+        DataError: there is none, or the run being resumed began with another.
+    """
+    if processor is None:
+        raise DataError("a network for texts needs the tokenizer that made its input")
+    kept = folder / "tokenizer.json"
+    if kept.is_file() and kept.read_text(encoding="utf-8") != processor.to_str():
+        raise DataError(
+            f"the texts have changed since {folder} began, and so has what its token ids mean; "
+            f"give --tokenizer {kept} to go on with the tokenizer it began with"
+        )
+    processor.save(kept)
+
+
+def load_processor(folder: Path) -> TextTokenizer:
+    """The tokenizer kept with a run.
+
+    Raises:
+        DataError: it is gone or damaged.
+    """
+    path = folder / "tokenizer.json"
+    try:
+        return TextTokenizer.load(path)
+    except (OSError, InvalidTokenizer) as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+# --- Samples -------------------------------------------------------------------------------------
+
+
+class TextDataset(Dataset[dict[str, Any]]):
+    """Samples `{"input_ids": int64 [T], "seed": ...}`, by (epoch, index); `labels` for classes.
+
+    The seed fixes whatever a collator chooses at random for the sample.
+
+    Args:
+        rows: table with `input_ids` and, for classification, `labels`.
+        seed: of the run.
+        training: choose anew in every epoch; otherwise as in the first.
+    """
+
+    def __init__(self, rows: datasets.Dataset, *, seed: int = 0, training: bool = True) -> None:
+        self.labelled = "labels" in rows.column_names
+        self.rows = rows.with_format("numpy")
+        self.seed, self.training = seed, training
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, key: Key | int) -> dict[str, Any]:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        row = self.rows[index]
+        sample = {
+            "input_ids": torch.from_numpy(row["input_ids"].astype(np.int64)),
+            "seed": sample_seed(self.seed, (epoch if self.training else 0, index)),
+        }
+        return {**sample, "labels": int(row["labels"])} if self.labelled else sample
+
+
+def make_dataset(
+    rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
+) -> TextDataset:
+    """The rows as samples; validation hides the same tokens every time."""
+    return TextDataset(rows, seed=config.seed, training=training)
+
+
+# --- Batches -------------------------------------------------------------------------------------
+
+
+class LanguageModelingDataCollator:
+    """Pad samples to a batch and make the labels that a language model learns from.
+
+    Causal: the labels are the inputs; the loss moves them by one. Masked: `mlm_probability` of the
+    tokens are selected, never a special one; of these 80 % are replaced by the mask, 10 % by a
+    random token, and 10 % stay (J. Devlin et al., "BERT", 2019). Only selected tokens have a label.
+
+    Args:
+        tokenizer: knows the special ids. It may be set later, but before the first batch.
+        mlm: hide tokens and learn to guess them.
+        mlm_probability: share of the tokens to select.
+        pad_to_multiple_of: lengths of batches are multiples of it; None for as long as needed.
+        max_length: no batch is padded beyond it.
+
+    Raises:
+        ValueError: mlm_probability is not between 0 and 1.
+    """
+
+    def __init__(
+        self,
+        tokenizer: TextTokenizer | Tokenizer | None,
+        mlm: bool = False,
+        mlm_probability: float = 0.15,
+        pad_to_multiple_of: int | None = None,
+        *,
+        max_length: int | None = None,
+    ) -> None:
+        if not 0 < mlm_probability < 1:
+            raise ValueError(f"mlm_probability must lie between 0 and 1, got {mlm_probability}")
+        self.tokenizer = TextTokenizer(tokenizer) if isinstance(tokenizer, Tokenizer) else tokenizer
+        self.mlm = mlm
+        self.mlm_probability = mlm_probability
+        self.pad_to_multiple_of = pad_to_multiple_of
+        self.max_length = max_length
+
+    def __call__(self, batch: list[dict[str, Any]]) -> Batch:
+        """Collate samples `{"input_ids": [T], "seed": int}`.
+
+        With a seed, what is hidden is a function of it alone, whatever batch or worker the sample
+        falls to; without, torch's generator decides.
+
+        Returns:
+            `input_ids`, `attention_mask` (1 for tokens, 0 for padding) and `labels` (-100 where
+            nothing is to be predicted), all int64 [B, T].
+        """
+        tokenizer = _known(self.tokenizer)
+        inputs = [torch.as_tensor(sample["input_ids"], dtype=torch.int64) for sample in batch]
+        labels = inputs
+        if self.mlm:
+            seeds = [sample.get("seed") for sample in batch]
+            hidden = [self._hide(ids, seed) for ids, seed in zip(inputs, seeds, strict=True)]
+            inputs, labels = [ids for ids, _ in hidden], [targets for _, targets in hidden]
+        length = _padded_length(inputs, self.pad_to_multiple_of, self.max_length)
+        return {
+            "input_ids": _pad(inputs, length, tokenizer.pad_token_id),
+            "attention_mask": _pad([torch.ones_like(ids) for ids in inputs], length, 0),
+            "labels": _pad(labels, length, IGNORED),
+        }
+
+    def _hide(self, ids: Tensor, seed: int | None) -> tuple[Tensor, Tensor]:
+        """Inputs with tokens hidden, and what they were: IGNORED where nothing was selected."""
+        tokenizer = _known(self.tokenizer)
+        generator = None if seed is None else torch.Generator().manual_seed(seed)
+        special = torch.tensor(tokenizer.all_special_ids)
+        ordinary = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids)))
+        chosen = torch.rand(len(ids), generator=generator) < self.mlm_probability
+        chosen &= ~torch.isin(ids, special)
+        fate = torch.rand(len(ids), generator=generator)
+        random = ordinary[torch.randint(len(ordinary), (len(ids),), generator=generator)]
+        inputs = torch.where(chosen & (fate < 0.8), tokenizer.mask_token_id, ids)
+        inputs = torch.where(chosen & (fate >= 0.9), random, inputs)
+        return inputs, torch.where(chosen, ids, IGNORED)
+
+
+class TextClassificationDataCollator:
+    """Pad samples to a batch; each has one class.
+
+    Args:
+        tokenizer: knows the padding. It may be set later, but before the first batch.
+        pad_to_multiple_of, max_length: as in `LanguageModelingDataCollator`.
+    """
+
+    def __init__(
+        self,
+        tokenizer: TextTokenizer | None,
+        pad_to_multiple_of: int | None = None,
+        *,
+        max_length: int | None = None,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.pad_to_multiple_of = pad_to_multiple_of
+        self.max_length = max_length
+
+    def __call__(self, batch: list[dict[str, Any]]) -> Batch:
+        """Collate samples `{"input_ids": [T], "labels": int}`.
+
+        Returns:
+            `input_ids` and `attention_mask`, int64 [B, T]; `labels`, int64 [B].
+        """
+        inputs = [torch.as_tensor(sample["input_ids"], dtype=torch.int64) for sample in batch]
+        length = _padded_length(inputs, self.pad_to_multiple_of, self.max_length)
+        return {
+            "input_ids": _pad(inputs, length, _known(self.tokenizer).pad_token_id),
+            "attention_mask": _pad([torch.ones_like(ids) for ids in inputs], length, 0),
+            "labels": torch.tensor([int(sample["labels"]) for sample in batch]),
+        }
+
+
+def _known(tokenizer: TextTokenizer | None) -> TextTokenizer:
+    if tokenizer is None:
+        raise ValueError("the collator has no tokenizer yet; set it before the first batch")
+    return tokenizer
+
+
+def _padded_length(inputs: list[Tensor], multiple: int | None, limit: int | None) -> int:
+    longest = max(map(len, inputs))
+    length = longest if multiple is None else -(-longest // multiple) * multiple
+    return length if limit is None else max(longest, min(length, limit))
+
+
+def _pad(rows: list[Tensor], length: int, value: int) -> Tensor:
+    padded = torch.full((len(rows), length), value, dtype=torch.int64)
+    for row, values in zip(padded, rows, strict=True):
+        row[: len(values)] = values
+    return padded
+
+
+def make_collator(
+    task_spec: TaskSpec, config: TrainingConfig, tokenizer: TextTokenizer | None
+) -> LanguageModelingDataCollator | TextClassificationDataCollator:
+    """The collator of the task."""
+    max_length = task_spec.input_schema["max_seq_len"]
+    if task_spec.task_type == "text_classification":
+        return TextClassificationDataCollator(
+            tokenizer, config.pad_to_multiple_of, max_length=max_length
+        )
+    return LanguageModelingDataCollator(
+        tokenizer,
+        mlm=task_spec.task_type == "masked_lm",
+        mlm_probability=config.mlm_probability,
+        pad_to_multiple_of=config.pad_to_multiple_of,
+        max_length=max_length,
+    )
+
+
+def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
+    """Ids need no further work on the device."""
+    return nn.Identity()
+
+
+def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, Callable[[], int]]:
+    """Steps from texts to a micro-batch; each returns its number of samples."""
+    assert data.splits is not None
+    tokenizer: TextTokenizer = data.splits.processor
+    dataset = make_dataset(data.splits.train, data.task_spec, config, training=True)
+    keys = [(0, index) for index in range(min(config.batch_size, len(dataset)))]
+    samples = [dataset[key] for key in keys]
+    texts = [tokenizer.decode(sample["input_ids"].tolist()) for sample in samples]
+    return {
+        "tokenise": lambda: len([document_ids(tokenizer, text) for text in texts]),
+        "read from the cache": lambda: len([dataset[key] for key in keys]),
+        "collate": lambda: len(data.collator(samples)["input_ids"]),
+    }

@@ -1,0 +1,38 @@
+"""What this modality adds to the configuration: how a text reaches the network."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from .config_base import SETTINGS, BaseInputConfig
+
+Task = Literal["lm", "masked_lm", "text_classification"]
+
+# every byte, and the special tokens: with fewer, some text could not be written down
+SMALLEST_VOCABULARY = 256 + 5
+
+
+@dataclass(config=SETTINGS, kw_only=True)
+class InputConfig(BaseInputConfig):
+    """Fields that only a text project has."""
+
+    max_seq_len: Annotated[int, Field(ge=2)] = 128
+    """Longest input of the network, in tokens."""
+
+    vocab_size: Annotated[int, Field(ge=SMALLEST_VOCABULARY)] = 1024
+    """Tokens of the vocabulary that is learned from the training texts; at most so many."""
+
+    tokenizer: str | None = None
+    """Path of a tokenizer.json to use; null learns byte-level BPE from the training texts."""
+
+    packing: bool = True
+    """Fill blocks of max_seq_len with texts end to end; otherwise every text starts a sample."""
+
+    mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
+    """Share of the tokens that masked_lm hides and learns to guess."""
+
+    pad_to_multiple_of: Annotated[int, Field(ge=1)] = 32
+    """Batches are padded to a multiple of so many tokens: few lengths compile to few graphs."""

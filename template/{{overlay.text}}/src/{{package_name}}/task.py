@@ -1,0 +1,96 @@
+"""TaskSpec of a text project, and its presets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from .config import TrainingConfig
+from .preprocessing import TextTokenizer
+from .task_base import BaseTaskSpec
+
+# Names under which networks ask for the main input of a batch, the token ids.
+MAIN_INPUT_NAMES = ("x", "input", "inputs", "ids", "idx", "input_ids", "tokens")
+
+
+def _tokens(max_seq_len: int, vocab_size: int) -> dict[str, Any]:
+    return {"max_seq_len": max_seq_len, "vocab_size": vocab_size}
+
+
+@dataclass(kw_only=True)
+class TaskSpec(BaseTaskSpec):
+    """A text task.
+
+    `input_schema` holds `max_seq_len` (the longest input, in tokens) and `vocab_size`. The
+    network's outputs are the tokens of the vocabulary, or the classes.
+    """
+
+    modality: str = "text"
+    task_type: str = "lm"
+    input_schema: dict[str, Any] = field(default_factory=lambda: _tokens(128, 1024))
+
+    @classmethod
+    def lm_tiny(cls) -> Self:
+        """The sample corpus, continued token by token."""
+        return cls(name="lm_tiny", output_schema={"num_outputs": 1024})
+
+    @classmethod
+    def mlm_tiny(cls) -> Self:
+        """The sample corpus with gaps to fill."""
+        return cls(name="mlm_tiny", task_type="masked_lm", output_schema={"num_outputs": 1024})
+
+    @classmethod
+    def cls_tiny(cls) -> Self:
+        """The sample snippets: which package each comes from."""
+        names = [
+            "asyncio",
+            "email",
+            "http",
+            "importlib",
+            "logging",
+            "multiprocessing",
+            "unittest",
+            "urllib",
+            "xml",
+        ]
+        return cls(
+            name="cls_tiny",
+            task_type="text_classification",
+            output_schema={"num_outputs": len(names), "class_names": names},
+        )
+
+    @classmethod
+    def preset(cls, task_type: str) -> Self:
+        """The preset of a task type."""
+        presets = (cls.lm_tiny(), cls.mlm_tiny(), cls.cls_tiny())
+        return next(spec for spec in presets if spec.task_type == task_type)
+
+    @classmethod
+    def from_config(
+        cls,
+        config: TrainingConfig,
+        output_names: Sequence[str],
+        processor: TextTokenizer | None = None,
+    ) -> Self:
+        """The task a configuration asks for on data with these classes and this tokenizer.
+
+        A vocabulary learned from little text is smaller than `config.vocab_size`: the tokenizer's
+        counts where it is given as `processor`.
+        """
+        vocab_size = processor.vocab_size if processor else config.vocab_size
+        outputs: dict[str, Any] = {"num_outputs": vocab_size}
+        if config.task == "text_classification":
+            outputs = {"num_outputs": len(output_names), "class_names": list(output_names)}
+        return cls(
+            name=config.task,
+            task_type=config.task,
+            input_schema=_tokens(config.max_seq_len, vocab_size),
+            output_schema=outputs,
+        )
+
+
+def get_default_task_specs() -> dict[str, TaskSpec]:
+    """The presets by name."""
+    presets = (TaskSpec.lm_tiny(), TaskSpec.mlm_tiny(), TaskSpec.cls_tiny())
+    return {spec.name: spec for spec in presets}

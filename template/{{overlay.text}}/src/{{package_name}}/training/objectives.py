@@ -1,0 +1,117 @@
+"""What each text task minimises and measures."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from ..forward import IGNORED
+from ..preprocessing import TextTokenizer
+from ..task import TaskSpec
+from .objective import Classification, Objective
+
+
+class TokenMetrics(Metric):
+    """How well tokens are predicted, over all that have a label.
+
+    `perplexity`; `bits_per_byte` of the text they stand for, which is comparable across
+    tokenizers; `accuracy`. Without any label they are 1, 0 and 0.
+
+    Args:
+        byte_lengths: bytes of text behind each token id.
+        shift: how many positions behind its input the label of an output stands.
+    """
+
+    nll: Tensor
+    targets: Tensor
+    text_bytes: Tensor
+    correct: Tensor
+    byte_lengths: Tensor
+
+    def __init__(self, byte_lengths: Tensor, shift: int) -> None:
+        super().__init__()
+        self.shift = shift
+        self.register_buffer("byte_lengths", byte_lengths, persistent=False)
+        self.add_state("nll", torch.tensor(0.0), dist_reduce_fx="sum")
+        for name in ("targets", "text_bytes", "correct"):
+            self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: logits [B, T, V], labels int64 [B, T]."""
+        logits, labels = align(logits, labels, self.shift)
+        counted = labels != IGNORED
+        self.nll += F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+        self.targets += counted.sum()
+        self.text_bytes += self.byte_lengths[labels[counted]].sum()
+        self.correct += (logits.argmax(1) == labels).sum()
+
+    def compute(self) -> dict[str, Tensor]:
+        """The three figures, by name."""
+        return {
+            "perplexity": (self.nll / self.targets.clamp(min=1)).exp(),
+            "bits_per_byte": self.nll / math.log(2) / self.text_bytes.clamp(min=1),
+            "accuracy": self.correct / self.targets.clamp(min=1),
+        }
+
+
+class TokenPrediction:
+    """A token at each position: logits [B, T, V], labels int64 [B, T], most or few of them ignored.
+
+    Args:
+        shift: 1 where the label is the next token, 0 where it stands at its own position.
+        density: about which share of the positions has a label.
+    """
+
+    monitor = "loss"
+    mode = "min"
+
+    def __init__(self, shift: int, density: float = 1.0) -> None:
+        self.shift, self.density = shift, density
+
+    def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy in nats, summed over tokens; 0 where all are ignored."""
+        logits, labels = align(logits, labels, self.shift)
+        return F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
+
+    def count(self, labels: Tensor) -> Tensor:
+        """Tokens to predict."""
+        return (labels[:, self.shift :] != IGNORED).sum()
+
+    def targets_per_sample(self, task_spec: TaskSpec) -> int:
+        """About how many tokens a full sample predicts."""
+        return max(1, round(self.density * int(task_spec.input_schema["max_seq_len"])))
+
+    def metrics(self, task_spec: TaskSpec, processor: TextTokenizer | None) -> MetricCollection:
+        """Perplexity, accuracy, and bits per byte, which is 0 without a tokenizer."""
+        lengths = torch.zeros(task_spec.num_outputs, dtype=torch.int64)
+        if processor is not None:
+            lengths = torch.from_numpy(processor.byte_lengths())
+        return MetricCollection({"tokens": TokenMetrics(lengths, self.shift)})
+
+    def predictions(self, logits: Tensor) -> Tensor:
+        """Logits as they are."""
+        return logits
+
+
+def align(logits: Tensor, labels: Tensor, shift: int) -> tuple[Tensor, Tensor]:
+    """Outputs beside the labels they are meant to predict: float32 [N, V] and int64 [N]."""
+    outputs = logits[:, : logits.shape[1] - shift]
+    return outputs.flatten(0, 1).float(), labels[:, shift:].flatten()
+
+
+def token_losses(logits: Tensor, labels: Tensor, shift: int) -> Tensor:
+    """Cross entropy in nats of each token [B, T - shift]; 0 where the label is ignored."""
+    outputs, targets = align(logits, labels, shift)
+    losses = F.cross_entropy(outputs, targets, ignore_index=IGNORED, reduction="none")
+    return losses.view(len(labels), -1)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "lm": TokenPrediction(shift=1),
+    "masked_lm": TokenPrediction(shift=0, density=0.15),
+    "text_classification": Classification(),
+}

@@ -1,0 +1,73 @@
+"""Images to export and to check with: signature, sizes, noise, the stored example."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from .. import preprocessing
+from ..task import TaskSpec
+from .signature import InputSignature, TensorSpec
+
+
+def input_signature(task_spec: TaskSpec) -> InputSignature:
+    """Normalised images, any number of them."""
+    shape = ("batch", *task_spec.input_schema["image_size"])
+    return InputSignature((TensorSpec("pixel_values", "float32", shape),), limits={})
+
+
+def parity_sizes(task_spec: TaskSpec) -> list[dict[str, int]]:
+    """Sizes of the named axes at which every artifact is compared with the network."""
+    return [{"batch": batch} for batch in (1, 2, 7, 33)]
+
+
+def trace_sizes(task_spec: TaskSpec) -> dict[str, int]:
+    """Sizes to export with; a size of 1 would be taken for a constant."""
+    return {"batch": 2}
+
+
+def random_inputs(
+    task_spec: TaskSpec, sizes: Mapping[str, int], generator: torch.Generator
+) -> dict[str, Tensor]:
+    """A batch of noise, normalised as pictures are: `pixel_values` float32 [B, C, H, W]."""
+    shape = (sizes["batch"], *task_spec.input_schema["image_size"])
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()
+    normalized = preprocessing.normalize(pixels, task_spec.preprocessing_config)
+    return {"pixel_values": torch.from_numpy(normalized)}
+
+
+def write_example(task_spec: TaskSpec, source: Path | None, folder: Path) -> Path:
+    """Put the stored example into `folder`: a copy of `source`, or a drawn gradient.
+
+    Returns:
+        the file written.
+    """
+    if source is not None:
+        return Path(shutil.copyfile(source, folder / f"example{source.suffix.lower()}"))
+    height, width = 2 * task_spec.input_schema["image_size"][1], 64
+    rows, columns = np.mgrid[0:height, 0:width].astype(np.float64)
+    gradient = [rows / height, columns / width, 1 - rows / height]
+    pixels = np.stack([(255 * channel).astype(np.uint8) for channel in gradient], axis=-1)
+    path = folder / "example.png"
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def read_example(task_spec: TaskSpec, path: Path, processor: Any) -> dict[str, Tensor]:
+    """The stored example as a batch of one.
+
+    Raises:
+        preprocessing.InvalidImage: it cannot be read.
+    """
+    pixels = preprocessing.read_pixels(
+        path, task_spec.input_schema["image_size"], task_spec.preprocessing_config
+    )
+    normalized = preprocessing.normalize(pixels, task_spec.preprocessing_config)
+    return {"pixel_values": torch.from_numpy(normalized[np.newaxis])}

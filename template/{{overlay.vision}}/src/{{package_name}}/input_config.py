@@ -1,0 +1,56 @@
+"""What this modality adds to the configuration: how an image reaches the network."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from .config_base import SETTINGS, BaseInputConfig
+
+Task = Literal["vision_classification", "vision_multilabel", "vision_regression"]
+
+
+@dataclass(config=SETTINGS, kw_only=True)
+class InputConfig(BaseInputConfig):
+    """Fields that only a vision project has."""
+
+    image_size: tuple[
+        Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]
+    ] = (3, 32, 32)
+    """Shape of one image as [channels, height, width], in pixels; channels: 1, 3 or 4 (RGBA)."""
+
+    resize: Literal["stretch", "crop", "pad"] = "crop"
+    """How an image is brought to that size: stretch it, crop its centre, or pad it."""
+
+    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    """Resampling filter of the resize."""
+
+    normalize: bool = True
+    """Subtract `mean` and divide by `std`, per channel."""
+
+    mean: tuple[float, ...] = (0.5,)
+    """Mean of each channel on the 0..1 scale; a single value serves all channels."""
+
+    std: tuple[Annotated[float, Field(gt=0)], ...] = (0.5,)
+    """Standard deviation of each channel on the 0..1 scale; a single value serves all channels."""
+
+    normalize_on: Literal["device", "collator"] = "device"
+    """Where images become floats: after the transfer (a quarter of the bytes) or in the loader."""
+
+    augment: Literal["none", "light", "photo"] = "light"
+    """Random changes to training images: light (shifts, turns) or photo (crops, flips, colour)."""
+
+    def input_problems(self) -> list[str]:
+        """Contradictions between the fields above, one line each."""
+        channels = self.image_size[0]
+        problems = []
+        if channels not in (1, 3, 4):
+            problems.append(f"image_size: {channels} channels; give 1 (grey), 3 (RGB) or 4 (RGBA)")
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if len(values) not in (1, channels):
+                problems.append(
+                    f"{name}: {len(values)} values for {channels} channels; give 1 or {channels}"
+                )
+        return problems
