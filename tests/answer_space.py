@@ -21,23 +21,19 @@ TRACKERS = ("wandb", "tensorboard", "mlflow")
 COMPILE_MODES = ("none", "auto", "default", "reduce-overhead", "max-autotune")
 
 
-def _overlay(modality: str) -> Path:
-    return ROOT / "template" / f"{{% if modality == '{modality}' %}}.{{% endif %}}"
+def overlay(modality: str, template: Path = ROOT) -> Path:
+    """The folder of a modality."""
+    return template / "template" / f"{{{{overlay.{modality}}}}}"
 
 
-def _modalities() -> dict[str, list[str]]:
-    """The tasks of every modality that has a network; a new one joins by its directory."""
+def _modalities() -> dict[str, dict[str, list[str]]]:
     configuration = yaml.safe_load((ROOT / "copier.yml").read_text("utf-8"))
-    table: dict[str, list[str]] = yaml.safe_load(configuration["modalities"]["default"])
-    return {
-        modality: tasks
-        for modality, tasks in table.items()
-        if (_overlay(modality) / "src" / "{{package_name}}" / "model.py").is_file()
-    }
+    table: dict[str, dict[str, list[str]]] = yaml.safe_load(configuration["modalities"]["default"])
+    return table
 
 
 MODALITIES = _modalities()
-TASKS = tuple((modality, task) for modality, tasks in MODALITIES.items() for task in tasks)
+TASKS = tuple((modality, task) for modality, row in MODALITIES.items() for task in row["tasks"])
 
 CORE: dict[str, Sequence[Any]] = {
     "task": TASKS,

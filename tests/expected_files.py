@@ -1,12 +1,16 @@
 """Which files a project has: the independent table that renderings are held against.
 
-One row per file. Adding a file to the template means adding its row here.
-`src/` stands for `src/<package>/`.
+One row per file. Adding a file to the template means adding its row here, or in a modality's
+`_parts/files.txt` where no other modality has such a file. `src/` stands for `src/<package>/`.
 """
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
+
+from answer_space import overlay
+from rendering import ROOT
 
 ALWAYS = """
 .copier-answers.yml
@@ -21,29 +25,32 @@ src/architecture.py
 src/bench.py
 src/cli.py
 src/config.py
+src/config_base.py
 src/data/__init__.py
 src/data/module.py
+src/data/order.py
 src/data/sample.py
 src/data/tables.py
 src/errors.py
 src/export/__init__.py
 src/export/bundle.py
-src/export/files.py
+src/export/bundle_files.py
+src/export/dummy_inputs.py
 src/export/formats.py
-src/export/inputs.py
+src/export/imports.py
 src/export/metadata.py
 src/export/parity.py
 src/export/signature.py
-src/export/source.py
 src/export/supply_chain.py
 src/figures.py
-src/inputs.py
+src/forward.py
+src/input_config.py
 src/model.py
 src/preprocessing.py
 src/report.py
 src/serving/.dockerignore
 src/serving/Dockerfile
-src/serving/README.md
+src/serving/README.template.md
 src/serving/batching.py
 src/serving/commandline.py
 src/serving/compose.yaml
@@ -56,8 +63,8 @@ src/serving/model-config.yaml
 src/serving/openinference.py
 src/serving/runtime.py
 src/serving/server.py
-src/spec.py
 src/task.py
+src/task_base.py
 src/training/__init__.py
 src/training/accumulation.py
 src/training/adapter.py
@@ -68,14 +75,15 @@ src/training/distributed.py
 src/training/interruption.py
 src/training/loop.py
 src/training/metrics.py
+src/training/objective.py
 src/training/objectives.py
 src/training/progress.py
 src/training/schedule.py
-src/training/tasks.py
 src/training/trackers.py
+tests/bundles.py
 tests/conftest.py
-tests/engine.py
-tests/exported.py
+tests/payloads.py
+tests/small_runs.py
 tests/test_accumulation.py
 tests/test_compilation.py
 tests/test_config.py
@@ -83,34 +91,13 @@ tests/test_distributed.py
 tests/test_docker.py
 tests/test_effective_steps.py
 tests/test_export_bundle.py
-tests/test_faults.py
-tests/test_reliability.py
+tests/test_failures.py
 tests/test_resume.py
 tests/test_server.py
+tests/test_server_reliability.py
 tests/test_task.py
 tests/test_torchserve.py
 """
-
-MODALITY = {
-    "vision": """
-src/data/vision.py
-tests/payloads.py
-tests/test_pipeline.py
-tests/test_preprocessing.py
-tests/test_vision_collator.py
-tests/test_vision_data.py
-""",
-    "text": """
-src/data/text.py
-tests/payloads.py
-tests/test_text_collator.py
-tests/test_text_data.py
-tests/test_text_inference.py
-tests/test_text_model.py
-tests/test_text_quality.py
-tests/test_tokenizer.py
-""",
-}
 
 CI = {
     "github": ".github/workflows/ci.yml",
@@ -121,10 +108,10 @@ CI = {
 NOTEBOOK = "notebooks/quickstart.ipynb"
 
 
-def expected_files(answers: dict[str, Any]) -> set[str]:
+def expected_files(answers: dict[str, Any], template: Path = ROOT) -> set[str]:
     """The files of a project with these answers; missing answers are the defaults."""
-    rows = ALWAYS.split()
-    rows += MODALITY[answers.get("modality", "vision")].split()
+    parts = overlay(answers.get("modality", "vision"), template) / "_parts"
+    rows = ALWAYS.split() + (parts / "files.txt").read_text("utf-8").split()
     rows += CI[answers.get("ci", "github")].split()
     if answers.get("notebook", False):
         rows.append(NOTEBOOK)

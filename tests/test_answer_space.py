@@ -41,7 +41,7 @@ def test_rows_are_valid_and_few(strength: int) -> None:
 
 def test_the_core_space_is_whole() -> None:
     assert len(FORMAT_SETS) == 2 ** len(FORMATS) - 1
-    tasks = sum(len(tasks) for tasks in MODALITIES.values())
+    tasks = sum(len(row["tasks"]) for row in MODALITIES.values())
     assert len(combinations_of(CORE)) == tasks * 5 * 2 * 15
 
 

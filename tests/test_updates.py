@@ -65,9 +65,8 @@ def recorded(project: Path) -> Answers:
 def supported(history: History, version: int, answers: Answers) -> Path:
     """The history, or a skip where that version did not know these answers yet."""
     repository, versions = history
-    modality = answers.get("modality", "vision")
-    overlay = f"template/{{% if modality == '{modality}' %}}.{{% endif %}}"
-    if not git("ls-tree", versions[version].tag, overlay, cwd=repository):
+    tag, modality = versions[version].tag, answers.get("modality", "vision")
+    if modality not in git("ls-tree", "-z", "--name-only", tag, "template/", cwd=repository):
         pytest.skip(f"{versions[version].tag} had no {modality}")
     return repository
 

@@ -44,7 +44,7 @@ class Architecture:
         """Look a `model` setting up.
 
         Args:
-            reference: `builtin`, `LIBRARY:NAME` (such as torchvision:resnet18) or `PATH.py:NAME`.
+            reference: `builtin`, `LIBRARY:NAME` or `PATH.py:NAME`.
             task_spec: offers the arguments; a builder gets those that its signature names, and
                 `num_classes` where it takes any keyword.
 
@@ -115,7 +115,7 @@ def _import(name: str) -> ModuleType:
 
 
 def _home(library: str, name: str) -> str:
-    """The module that has the name: the library itself, or where torchvision and others keep it."""
+    """The module that has the name: the library itself, or the `models` that many have."""
     if name not in vars(_import(library)) and importlib.util.find_spec(f"{library}.models"):
         return f"{library}.models"
     return library

@@ -265,7 +265,7 @@ def _store_example(
     return {
         "input": path.relative_to(stage).as_posix(),
         LOGITS: logits.float().tolist(),
-        # wider than parity's: another processor, another version of Pillow's resize
+        # wider than parity's: another processor, another version of a library
         "tolerance": 10 * TOLERANCE,
     }
 
