@@ -16,8 +16,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+# The plugins of this repository's own tests are not a project's.
+PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "-p", "no:copie")
+
 SERVER = """
 import importlib, json, os, runpy, sys, traceback
+import pytest
 package = sys.argv[1]
 main = importlib.import_module(package + ".cli").main
 for name in (package + ".training.loop", package + ".export.bundle", package + ".report"):
@@ -31,6 +35,8 @@ def run(asked):
     program, *arguments = asked["command"]
     if program == "-m":
         return main(arguments)
+    if program == "pytest":
+        return pytest.main(arguments)
     sys.argv = [program, *arguments]
     sys.path.insert(0, os.path.dirname(program))
     runpy.run_path(program, run_name="__main__")
@@ -85,6 +91,10 @@ class WarmProcess:
     def run(self, folder: Path, *arguments: str) -> str:
         """Run one command of the project in a folder; fails with what was printed."""
         return self._run(folder, "-m", *arguments)
+
+    def run_tests(self, project: Path, *arguments: str) -> str:
+        """Run the project's own tests, as `pytest` with these arguments would."""
+        return self._run(project, "pytest", "-q", *PLAIN, *arguments)
 
     def run_script(self, script: Path, *arguments: str, cwd: Path) -> str:
         """Run a program; gives its standard output."""
