@@ -21,7 +21,7 @@ from tp35.conflicts import marker_lines
 from tp35.problems import Problem
 from tp35.template import Source
 from tp35.trees import Entry, read_tree
-from tp35.update import Fate, Plan
+from tp35.update_plan import Fate, Plan
 
 History = tuple[Path, list[PastVersion]]
 PACKAGE = Path("src") / "my_project"

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tp35.update import Fate, Plan
+from tp35.update_plan import Fate, Plan
 
 COLOURS = {
     Fate.CONFLICT: "bold red",
