@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import Tp35
 
+from tp35 import modalities
+
 UV = """#!/bin/sh
 echo "$PWD: $*" >> {log}
 test -z "$VIRTUAL_ENV$UV_PROJECT_ENVIRONMENT" || exit 9
@@ -108,6 +110,28 @@ def test_an_export_without_a_bundle_is_no_success(
     (uv / "uv").chmod(stat.S_IRWXU)
     ran = tp35("demo", tmp_path / "demo")
     assert (ran.code, "left no bundle" in ran.err) == (1, True)
+
+
+def test_an_input_without_a_label_is_predicted_and_not_judged(
+    from_folder: Path, uv: Path, tmp_path: Path, tp35: Tp35, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"sample_inputs": "data/val/*/*.png", "sample_label": None}
+    monkeypatch.setattr(modalities, "part", lambda *_: facts)
+    stand_in(uv, {"text": "to be continued"})
+    ran = tp35("demo", tmp_path / "demo")
+    assert ran.code == 0, ran.err
+    assert "to be continued" in ran.err
+    assert "its folder says" not in ran.err
+
+
+def test_a_training_that_left_no_samples_is_no_success(
+    from_folder: Path, uv: Path, tmp_path: Path, tp35: Tp35, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    facts = {"sample_inputs": "data/*.wav", "sample_label": "folder"}
+    monkeypatch.setattr(modalities, "part", lambda *_: facts)
+    stand_in(uv, {"class": "7"})
+    ran = tp35("demo", tmp_path / "demo")
+    assert (ran.code, "nothing matches data/*.wav" in ran.err) == (1, True)
 
 
 def test_refuses_a_full_folder_and_an_unknown_modality(

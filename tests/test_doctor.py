@@ -100,6 +100,13 @@ def test_answers_that_are_no_longer_accepted(project: Path) -> None:
     assert 'package_name: "class" is a Python keyword' in states
 
 
+def test_a_modality_that_is_unknown_is_said_once(project: Path) -> None:
+    path = project / answers_file.NAME
+    path.write_text(path.read_text().replace("modality: vision", "modality: visoin"))
+    states = [finding.state for finding in found(project, "answers")]
+    assert sum("modality: 'visoin' is no choice" in state for state in states) == 1
+
+
 def test_a_template_that_moved(repository: Path, project: Path) -> None:
     repository.rename(repository.parent / "elsewhere")
     (finding,) = found(project, "template")

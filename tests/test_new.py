@@ -13,12 +13,11 @@ from typing import Any
 import copier
 import pytest
 import yaml
-from answer_space import MODALITIES
 from conftest import Tp35
 from rendering import ROOT, TEMPLATE_PARTS, commit_all, files, git, render, started, update
 
-from tp35 import answers_file, new, template
-from tp35.presets import PRESETS
+from tp35 import answers_file, modalities, new, questions, template
+from tp35.presets import Preset, presets
 from tp35.problems import Misuse, Problem
 from tp35.template import Source
 
@@ -60,11 +59,9 @@ def test_from_a_git_template_equals_copier(history: Any, tmp_path: Path, tp35: T
     assert files(tmp_path / "ours") == files(render(repository, tmp_path / "theirs", ref="HEAD"))
 
 
-@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("preset", presets())
 def test_presets_render(preset: str, from_folder: Path, tp35: Tp35, tmp_path: Path) -> None:
-    answers = PRESETS[preset].answers
-    if answers["modality"] not in MODALITIES:
-        pytest.skip(f"the template has no {answers['modality']} yet")
+    answers = presets()[preset].answers
     assert tp35("new", tmp_path / "p", "--defaults", "--preset", preset).code == 0
     recorded = answers_file.read(tmp_path / "p")
     assert {key: recorded[key] for key in answers} == answers
@@ -78,7 +75,69 @@ def test_data_wins_over_the_preset(from_folder: Path, tp35: Tp35, tmp_path: Path
 
 def test_presets_are_listed(tp35: Tp35) -> None:
     out = tp35("presets").out
-    assert all(name in out for name in PRESETS)
+    assert all(name in out for name in presets())
+
+
+def test_preset_names_are_unique() -> None:
+    rows = [modalities.part(name, "presets.yml") for name in modalities.names()]
+    assert len(presets()) == sum(map(len, rows))
+
+
+TOY_TEMPLATE = """
+modalities:
+  type: yaml
+  when: false
+  default: |
+    sound: {title: Sounds, tasks: [tagging, transcription]}
+    table: {title: Tables, tasks: [scoring]}
+parts:
+  type: yaml
+  when: false
+  default: "{% include 'nowhere.yml' %}"
+modality:
+  type: str
+  choices: >-
+    {% set offered = {} -%}
+    {% for name, row in modalities.items() -%}
+    {% set _ = offered.update({row.title: name}) -%}
+    {% endfor -%}
+    {{ offered | to_json }}
+  default: "{{ modalities | first }}"
+task:
+  type: str
+  choices: "{{ modalities[modality].tasks | to_json }}"
+"""
+
+
+@pytest.fixture
+def toy_template(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A template whose modalities the generator has never heard of."""
+    folder = tmp_path / "toy"
+    for name, row in {
+        "sound": "tagged: {summary: names sounds, answers: {task: tagging}}",
+        "table": "scored: {summary: scores rows, answers: {task: scoring, ci: none}}",
+    }.items():
+        parts = folder / "template" / f"{{{{overlay.{name}}}}}" / "_parts"
+        parts.mkdir(parents=True)
+        (parts / "presets.yml").write_text(row)
+    (folder / "copier.yml").write_text(TOY_TEMPLATE)
+    monkeypatch.setattr(template, "root", lambda: folder)
+    return folder
+
+
+def test_choices_come_from_the_table_of_modalities(toy_template: Path) -> None:
+    assert questions.choices("modality", {}) == ["sound", "table"]
+    assert questions.choices("task", {}) == ["tagging", "transcription"]
+    assert questions.choices("task", {"modality": "table"}) == ["scoring"]
+    with pytest.raises(Misuse, match="did you mean 'table'"):
+        questions.check({"task": "scoring", "modality": "tabel"})
+
+
+def test_presets_come_from_the_folders_of_modalities(toy_template: Path) -> None:
+    assert presets() == {
+        "tagged": Preset("names sounds", {"modality": "sound", "task": "tagging"}),
+        "scored": Preset("scores rows", {"modality": "table", "task": "scoring", "ci": "none"}),
+    }
 
 
 MISUSES = [

@@ -97,10 +97,10 @@ def presets() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from tp35.presets import PRESETS
+    from tp35 import presets as available
 
     table = Table("preset", "what it makes", "answers", box=None, pad_edge=False)
-    for name, preset in PRESETS.items():
+    for name, preset in available.presets().items():
         answers = " ".join(
             f"{key}={','.join(value) if isinstance(value, list) else value}"
             for key, value in preset.answers.items()
@@ -136,8 +136,10 @@ def doctor(project: Path) -> None:
 
 @cli.command()
 @click.argument("destination", metavar="[DEST]", type=FOLDER, default="demo")
-@click.option("--modality", default="vision", metavar="NAME", help="vision (default) or text.")
-def demo(destination: Path, modality: str) -> None:
+@click.option(
+    "--modality", metavar="NAME", help="The answer to `modality` (default: as in `tp35 new`)."
+)
+def demo(destination: Path, modality: str | None) -> None:
     """Make a project in DEST (default ./demo), train, export, verify and predict.
 
     Trains on a small real data set that needs no download.

@@ -7,7 +7,6 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,9 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from tp35 import new, questions, template
+from tp35 import modalities, new, questions, template
 from tp35.answers_file import read
-from tp35.problems import Misuse, Problem, nearest
+from tp35.problems import Problem
 
 
 @dataclass(frozen=True)
@@ -28,28 +27,22 @@ class Sample:
     expected: str | None
 
 
-def _first_image(data: Path) -> Sample:
-    for split in ("val", "train"):
-        images = sorted((data / split).glob("*/*.png"))
-        if images:
-            # Not the first class: a model that always says "0" must not look right.
-            image = images[len(images) // 2]
-            return Sample(image, image.parent.name)
-    raise Problem(f"no image under {data}; training should have written the sample set there")
-
-
-def _first_text(data: Path) -> Sample:
-    texts = sorted(data.rglob("*.txt"))
-    if not texts:
-        raise Problem(f"no text under {data}; training should have written the sample set there")
-    return Sample(texts[len(texts) // 2], None)
-
-
-SAMPLES: dict[str, Callable[[Path], Sample]] = {"vision": _first_image, "text": _first_text}
+def _sample(project: Path, modality: str) -> Sample:
+    """An input of the sample set that training wrote, found as the modality's facts say."""
+    facts = modalities.part(modality, "facts.yml")
+    inputs = sorted(project.glob(facts["sample_inputs"]))
+    if not inputs:
+        raise Problem(
+            f"nothing matches {facts['sample_inputs']} in {project}; "
+            "training should have written the sample set there"
+        )
+    # From the middle, not of the first class: a model that always says "0" must not look right.
+    path = inputs[len(inputs) // 2]
+    return Sample(path, path.parent.name if facts["sample_label"] == "folder" else None)
 
 
 # The project has an environment of its own; that of this process must not be taken for it.
-OURS = frozenset({"UV_PROJECT_ENVIRONMENT", "VIRTUAL_ENV"})
+NOT_INHERITED = frozenset({"UV_PROJECT_ENVIRONMENT", "VIRTUAL_ENV"})
 
 
 class Stages:
@@ -61,7 +54,7 @@ class Stages:
 
     def run(self, title: str, command: list[str], cwd: Path) -> str:
         """Run a stage and give what it printed; a failing one ends the demo with its output."""
-        env = {key: value for key, value in os.environ.items() if key not in OURS}
+        env = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
         started = time.monotonic()
         self.console.print(f"[bold]{title}[/bold]  [dim]{' '.join(command)}[/dim]")
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
@@ -105,20 +98,25 @@ def predicted_class(printed: str) -> str | None:
     return None
 
 
-def run_demo(destination: Path, modality: str, console: Console | None = None) -> None:
-    """Render, install, train, export, verify, predict; stop at the first stage that fails."""
+def run_demo(
+    destination: Path, modality: str | None = None, console: Console | None = None
+) -> None:
+    """Render, install, train, export, verify, predict; stop at the first stage that fails.
+
+    Without a modality the project has the template's default one.
+    """
     console = console or Console(stderr=True)
-    if modality not in SAMPLES:
-        raise Misuse(f"--modality {modality!r} is unknown; {nearest(modality, SAMPLES)}")
-    questions.check({"modality": modality})
+    answers = {} if modality is None else {"modality": modality}
+    questions.check(answers)
     destination = destination.resolve()
     stages = Stages(console)
 
     started = time.monotonic()
-    console.print(f"[bold]Render[/bold]  a {modality} project")
-    new.create(destination, {"modality": modality}, defaults=True, source=template.own_source())
+    console.print("[bold]Render[/bold]  a project")
+    new.create(destination, answers, defaults=True, source=template.own_source())
     stages.seconds["Render"] = time.monotonic() - started
-    command = read(destination)["project_slug"]
+    recorded = read(destination)
+    command = recorded["project_slug"]
 
     stages.run("Install", ["uv", "sync"], destination)
     stages.run("Train", ["uv", "run", command, "train"], destination)
@@ -126,7 +124,7 @@ def run_demo(destination: Path, modality: str, console: Console | None = None) -
     bundle = newest_bundle(destination)
     in_project = ["uv", "run", "--project", str(destination), "python", "inference.py"]
     stages.run("Verify", [*in_project, "--verify"], bundle)
-    sample = SAMPLES[modality](destination / "data")
+    sample = _sample(destination, recorded["modality"])
     printed = stages.run("Predict", [*in_project, "--input", str(sample.path)], bundle)
 
     _summarise(console, stages, destination, bundle, sample, printed)
@@ -153,7 +151,7 @@ def _summarise(
         "project": project,
         "report": reports[-1] if reports else "none was written",
         "bundle": bundle,
-        "image" if sample.expected else "input": sample.path,
+        "input": sample.path,
         "predicted": verdict,
         "took": ", ".join(f"{title} {spent:.0f} s" for title, spent in stages.seconds.items()),
     }.items():
@@ -161,4 +159,4 @@ def _summarise(
     console.print()
     console.print(table)
     if sample.expected is not None and predicted != sample.expected:
-        raise Problem("the model works, but it got the sample image wrong")
+        raise Problem("the model works, but it got the sample input wrong")

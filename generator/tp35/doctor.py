@@ -17,7 +17,7 @@ from tp35.deprecations import deprecated_uses
 from tp35.environment import check_environment
 from tp35.findings import Finding, good, problem, warning
 from tp35.problems import Misuse, Problem, nearest
-from tp35.questions import check, questions
+from tp35.questions import Answers, check, questions
 from tp35.template import Source
 
 SECONDS_TO_ANSWER = 30
@@ -43,18 +43,20 @@ def diagnose(project: Path) -> Iterator[Finding]:
     yield from check_environment(project)
 
 
-def _check_answers(answers: dict[str, Any]) -> Iterator[Finding]:
+def _check_answers(answers: Answers) -> Iterator[Finding]:
     """Answers to questions that are no longer asked, or that are no longer accepted."""
-    sound = {}
-    for key, value in answers.items():
-        if key not in questions():
-            hint = nearest(key, questions())
-            yield warning("answers", f"{key} is asked no longer; {hint}", "tp35 update drops it")
-            continue
-        if message := _refusal({key: value, "modality": answers.get("modality", "vision")}):
-            yield problem("answers", message, f"tp35 update --data {key}=...")
-            continue
-        sound[key] = value
+    for key in sorted(answers.keys() - questions().keys()):
+        hint = nearest(key, questions())
+        yield warning("answers", f"{key} is asked no longer; {hint}", "tp35 update drops it")
+    sound: Answers = {}
+    # In the order of asking: which values a question accepts can depend on the answers before it.
+    for key in [key for key in questions() if key in answers]:
+        try:
+            check({**sound, key: answers[key]})
+        except Misuse as refusal:
+            yield problem("answers", refusal.message, f"tp35 update --data {key}=...")
+        else:
+            sound[key] = answers[key]
     with tempfile.TemporaryDirectory(prefix="tp35-doctor-") as scratch:
         # Validators are Jinja; Copier runs them, one refusal at a time.
         for attempt in range(len(sound)):
@@ -70,14 +72,6 @@ def _check_answers(answers: dict[str, Any]) -> Iterator[Finding]:
                 break
     if sound == answers:
         yield good("answers", "are valid")
-
-
-def _refusal(answers: dict[str, Any]) -> str | None:
-    try:
-        check(answers)
-    except Misuse as refusal:
-        return refusal.message
-    return None
 
 
 def _check_origin(project: Path, recorded: dict[str, Any]) -> Iterator[Finding]:

@@ -2,46 +2,87 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import yaml
 
 from tp35 import template
 from tp35.problems import Misuse, nearest
 
+if TYPE_CHECKING:
+    from jinja2.sandbox import SandboxedEnvironment
+
 Answers = dict[str, Any]
 BOOLEANS = frozenset(["y", "yes", "t", "true", "on", "1", "n", "no", "f", "false", "off", "0"])
 
 
-@cache
-def _configuration() -> dict[str, Any]:
-    text = (template.root() / "copier.yml").read_text(encoding="utf-8")
-    loaded: dict[str, Any] = yaml.safe_load(text)
-    return loaded
+@dataclass(frozen=True)
+class _Configuration:
+    """`copier.yml`: what is asked, by key in the order of asking, and the tables beside it."""
+
+    questions: dict[str, dict[str, Any]]
+    tables: dict[str, Any]
+
+
+def _is_jinja(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and ("{{" in value or "{%" in value)
 
 
 @cache
+def _configuration(root: Path) -> _Configuration:
+    loaded = yaml.safe_load((root / "copier.yml").read_text(encoding="utf-8"))
+    keys = {key: value for key, value in loaded.items() if not key.startswith("_")}
+    hidden = {key: value for key, value in keys.items() if value.get("when") is False}
+    return _Configuration(
+        questions={key: value for key, value in keys.items() if key not in hidden},
+        # A hidden default that is Jinja is computed from the answers, and is Copier's business.
+        tables={
+            key: yaml.safe_load(value["default"])
+            for key, value in hidden.items()
+            if not _is_jinja(value["default"])
+        },
+    )
+
+
 def questions() -> dict[str, dict[str, Any]]:
     """What a user can be asked, by key, in the order of asking."""
-    return {
-        key: question
-        for key, question in _configuration().items()
-        if not key.startswith("_") and question.get("when") is not False
-    }
+    return _configuration(template.root()).questions
+
+
+def table(name: str) -> Any:
+    """A constant of `copier.yml` that questions read, such as the tasks of each modality."""
+    return _configuration(template.root()).tables[name]
 
 
 @cache
-def _tables() -> dict[str, Any]:
-    """The computed values that questions read, such as the tasks of each modality."""
-    return {
-        key: yaml.safe_load(table["default"])
-        for key, table in _configuration().items()
-        if not key.startswith("_") and table.get("when") is False
-    }
+def _environment() -> SandboxedEnvironment:
+    from jinja2.sandbox import SandboxedEnvironment
+
+    # Copier's own set of filters.
+    return SandboxedEnvironment(extensions=["jinja2_ansible_filters.AnsibleCoreFiltersExtension"])
+
+
+def _evaluate(expression: str, answers: Mapping[str, Any]) -> Any:
+    """Render Jinja as Copier does: questions without an answer count with their default."""
+    from jinja2.meta import find_undeclared_variables
+
+    names = find_undeclared_variables(_environment().parse(expression))
+    context = {name: _value(name, answers) for name in names}
+    return yaml.safe_load(_environment().from_string(expression).render(context))
+
+
+def _value(name: str, answers: Mapping[str, Any]) -> Any:
+    if name in answers:
+        return answers[name]
+    if name not in questions():
+        return table(name)
+    default = questions()[name].get("default")
+    return _evaluate(default, answers) if _is_jinja(default) else default
 
 
 def choices(key: str, answers: Mapping[str, Any]) -> list[str] | None:
@@ -50,13 +91,7 @@ def choices(key: str, answers: Mapping[str, Any]) -> list[str] | None:
     if offered is None:
         return None
     if isinstance(offered, str):
-        from jinja2.sandbox import SandboxedEnvironment
-
-        environment = SandboxedEnvironment()
-        environment.filters["to_json"] = json.dumps
-        defaults = {name: question.get("default") for name, question in questions().items()}
-        context = {**defaults, **_tables(), **answers}
-        offered = yaml.safe_load(environment.from_string(offered).render(context))
+        offered = _evaluate(offered, answers)
     return [str(value) for value in (offered.values() if isinstance(offered, dict) else offered)]
 
 
