@@ -234,6 +234,59 @@ def test_a_moved_file_the_user_deleted_stays_deleted(
     assert not (project / PACKAGE / "contract.py").exists()
 
 
+def merged_into_contract(tmp_path: Path, repository: Path) -> Path:
+    """Make two files of the package one; gives hooks that know it."""
+    rows = [
+        {
+            "from": f"src/{{{{ package_name }}}}/{name}.py",
+            "to": "src/{{ package_name }}/contract.py",
+        }
+        for name in ("errors", "spec")
+    ]
+    (tmp_path / "hooks").mkdir()
+    (tmp_path / "hooks" / "moves.yml").write_text(yaml.safe_dump({"2.0.0": rows}))
+    (repository / SOURCE / "spec.py").rename(repository / SOURCE / "contract.py")
+    (repository / SOURCE / "errors.py").unlink()
+    release(repository)
+    return tmp_path / "hooks"
+
+
+def test_edits_of_two_files_that_became_one_are_both_kept(
+    repository: Path, project: Path, tmp_path: Path
+) -> None:
+    append(project / PACKAGE / "errors.py", "# mine, in errors")
+    append(project / PACKAGE / "spec.py", "# mine, in spec")
+    commit_all(project)
+    prepare(project, merged_into_contract(tmp_path, repository)).apply()
+    everything = "\n".join(path.read_text("utf-8") for path in (project / PACKAGE).glob("*.py"))
+    assert "# mine, in errors" in everything
+    assert "# mine, in spec" in everything
+
+
+def test_deleting_one_of_two_files_that_became_one_keeps_edits_of_the_other(
+    repository: Path, project: Path, tmp_path: Path
+) -> None:
+    append(project / PACKAGE / "errors.py", "# mine, in errors")
+    (project / PACKAGE / "spec.py").unlink()
+    commit_all(project)
+    prepare(project, merged_into_contract(tmp_path, repository)).apply()
+    assert "# mine, in errors" in (project / PACKAGE / "contract.py").read_text("utf-8")
+
+
+def test_a_file_of_the_user_where_another_moves_to_is_kept(
+    repository: Path, project: Path, moving: Path
+) -> None:
+    append(project / PACKAGE / "spec.py", "# mine, in spec")
+    (project / PACKAGE / "contract.py").write_text("# mine, my own contract\n")
+    commit_all(project)
+    (repository / SOURCE / "spec.py").rename(repository / SOURCE / "contract.py")
+    release(repository)
+    prepare(project, moving).apply()
+    everything = "\n".join(path.read_text("utf-8") for path in _markable(project))
+    assert "# mine, in spec" in everything
+    assert "# mine, my own contract" in everything
+
+
 def _markable(project: Path) -> Iterator[Path]:
     for path in sorted(project.rglob("*")):
         if path.is_file() and ".git" not in path.relative_to(project).parts:

@@ -34,6 +34,11 @@ class Sides:
         """Whether the user changed or added this file."""
         return path in self.mine and self.mine[path] != self.base.get(path)
 
+    def deleted(self, successor: str) -> bool:
+        """Whether the user deleted every file that this one succeeds."""
+        succeeded = {old for old, new in self.successors.items() if new == successor}
+        return not self.mine.keys() & succeeded
+
 
 @dataclass(frozen=True)
 class Merged:
@@ -70,12 +75,12 @@ def _with_edits(copied: Tree, sides: Sides) -> Merged:
         if path not in sides.mine:
             # The user deleted the file; its successor must not bring it back.
             target = sides.successors.get(path)
-            if target and target not in sides.mine:
+            if target and target not in sides.mine and sides.deleted(target):
                 tree.pop(target, None)
             continue
         if not sides.edited(path):
             continue
-        rescue = _rescue(path, tree.get(path), sides)
+        rescue = _rescue(path, tree, sides)
         for changed, entry in rescue.changes.items():
             if entry is None:
                 tree.pop(changed, None)
@@ -86,16 +91,18 @@ def _with_edits(copied: Tree, sides: Sides) -> Merged:
     return Merged(tree, notes)
 
 
-def _rescue(path: str, after: Entry | None, sides: Sides) -> _Rescue:
-    """What an edited file needs, given what Copier left of it."""
-    mine, target = sides.mine[path], sides.successors.get(path)
+def _rescue(path: str, tree: Tree, sides: Sides) -> _Rescue:
+    """What an edited file needs, given what Copier and the rescues before it left."""
+    mine, after, target = sides.mine[path], tree.get(path), sides.successors.get(path)
     if after is not None and path in sides.theirs:
         return _rescue_in_place(path, after, sides)
     if after == mine and not target:
         return _Rescue({})
     if target is None:
         return _Rescue({path: mine}, "kept as it is; the template no longer has this file")
-    if joined := _three_way(sides.base[path], mine, sides.theirs[target]):
+    # A file of the user's own can lie there, or the edits of another file that became this one.
+    free = target not in sides.mine and tree.get(target) == sides.theirs[target]
+    if free and (joined := _three_way(sides.base[path], mine, sides.theirs[target])):
         return _Rescue({target: joined, path: None}, f"carried over to {target}")
     return _Rescue({path: mine}, f"kept as it is; the template has {target} instead")
 
