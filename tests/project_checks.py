@@ -35,16 +35,8 @@ NEEDED_UNSEEN = {
     "wandb": "Lightning's WandbLogger imports it",
 }
 
-# Modules of a bundle import each other by their bare names.
-BUNDLE_MODULES = {
-    "batching",
-    "commandline",
-    "inference",
-    "openinference",
-    "preprocessing",
-    "runtime",
-    "server",
-}
+# A bundle's scripts import what lies beside them by its bare name.
+BUNDLE_MODULES = {"inference", "preprocessing", "runtime"}
 
 PARSERS: dict[str, Any] = {
     ".py": ast.parse,

@@ -1,7 +1,7 @@
 """Where the network comes from: model.py, a library, or a file of the user's.
 
-An `Architecture` is data. It goes into the checkpoint's bundle, where `runtime.py` builds the same
-network from it again for the `pytorch` format.
+An `Architecture` is data. It goes into the checkpoint's bundle, where `runtime/sessions.py` builds
+the same network from it again for the `pytorch` format.
 """
 
 from __future__ import annotations

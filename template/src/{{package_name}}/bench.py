@@ -102,8 +102,8 @@ def bench_inference(config: TrainingConfig, console: Console) -> None:
 
 def bundle_work(bundle: Path, batch_size: int) -> dict[str, Callable[[], int]]:
     """One batch through each artifact of a bundle, by the bundle's own code."""
+    from .export.bundle_runtime import load_runtime
     from .export.dummy_inputs import random_inputs, trace_sizes
-    from .export.parity import load_runtime
 
     runtime = load_runtime(bundle)
     spec = json.loads((bundle / "configs" / "task_spec.json").read_text("utf-8"))

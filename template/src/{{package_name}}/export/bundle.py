@@ -23,8 +23,9 @@ from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.module import load_modality
 from ..errors import ExportError
+from ..serving import runtime
 from ..task import TaskSpec
-from . import bundle_files, dummy_inputs
+from . import dummy_inputs
 from .bundle_files import (
     generate_dockerfile,
     generate_inference_script,
@@ -35,7 +36,7 @@ from .bundle_files import (
 from .formats import EXPORTERS, ExportJob, export_format
 from .imports import distributions_of_network
 from .metadata import describe, store_hashes, write_json
-from .parity import TOLERANCE, ParityResult, check_parity, load_runtime
+from .parity import TOLERANCE, ParityResult, check_parity
 from .signature import LOGITS, ExportedNetwork, TensorSpec
 from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
 
@@ -362,7 +363,6 @@ def _replace(path: Path, stage: Path) -> Path:
 
 def _edited_files(path: Path, metadata: dict[str, Any]) -> list[str]:
     """Files of a bundle that somebody has changed or added since it was written."""
-    runtime = load_runtime(bundle_files.SERVING)
     edited = []
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         name = file.relative_to(path).as_posix()
@@ -376,9 +376,8 @@ def _edited_files(path: Path, metadata: dict[str, Any]) -> list[str]:
 
 def _read_metadata(path: Path) -> dict[str, Any]:
     """Metadata of a bundle whose artifacts are as recorded."""
-    runtime = load_runtime(bundle_files.SERVING)
     try:
-        metadata: dict[str, Any] = runtime.read_metadata(path)
+        metadata = runtime.read_metadata(path)
         for name, record in metadata["files"].items():
             kept = name.startswith("artifacts/") or name in ("configs/task_spec.json",)
             if kept and runtime.file_hash(path / name) != record["sha256"]:

@@ -25,15 +25,7 @@ from .parity import TOLERANCE
 PACKAGE = Path(__file__).resolve().parent.parent
 SERVING = PACKAGE / "serving"
 
-SCRIPTS = (
-    "inference.py",
-    "commandline.py",
-    "runtime.py",
-    "server.py",
-    "healthcheck.py",
-    "batching.py",
-    "openinference.py",
-)
+SCRIPTS = ("inference.py", "server.py", "healthcheck.py")
 TORCHSERVE_FILES = ("config.properties", "model-config.yaml", "handler.py")
 DOCKER_FILES = ("Dockerfile", ".dockerignore", "compose.yaml", "kubernetes.yaml")
 
@@ -59,7 +51,7 @@ FORMAT_REQUIREMENTS = {
 def generate_inference_script(
     task_spec: TaskSpec, export_dir: Path, model_format: str | None = None
 ) -> Path:
-    """Copy `inference.py` and the modules it stands on, the project's preprocessing included.
+    """Copy `inference.py` and what it stands on: `runtime/`, and the project's preprocessing.
 
     Args:
         task_spec: must be of this project's modality.
@@ -79,6 +71,13 @@ def generate_inference_script(
         raise ExportError(f"{model_format} is no export format; there are {', '.join(EXPORTERS)}")
     for name in SCRIPTS:
         shutil.copyfile(SERVING / name, export_dir / name)
+    shutil.copytree(
+        SERVING / "runtime",
+        export_dir / "runtime",
+        ignore=shutil.ignore_patterns("__pycache__"),
+        copy_function=shutil.copyfile,
+        dirs_exist_ok=True,
+    )
     shutil.copyfile(PACKAGE / "preprocessing.py", export_dir / "preprocessing.py")
     return export_dir / "inference.py"
 

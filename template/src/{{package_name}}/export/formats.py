@@ -1,4 +1,7 @@
-"""One exporter per format. A new format is a class here, a row in EXPORTERS and one in runtime.py.
+"""One exporter per format.
+
+A new format is a function here and a row in EXPORTERS, a function and a row of `_SESSIONS` in
+serving/runtime/sessions.py, and a row of FORMAT_REQUIREMENTS in bundle_files.py.
 
 An exporter writes its artifacts and raises if it cannot; whether what it wrote computes the same as
 the network is for parity.py to find out.
@@ -118,7 +121,7 @@ def export_torchscript(job: ExportJob) -> dict[str, Path]:
 
 
 def export_pytorch(job: ExportJob) -> dict[str, Path]:
-    """Weights alone, as a state dict and as safetensors; runtime.py rebuilds the network."""
+    """Weights alone, as a state dict and as safetensors; sessions.py rebuilds the network."""
     from safetensors.torch import save_model
 
     network = job.network.network
@@ -150,7 +153,7 @@ def export_format(name: str, job: ExportJob) -> dict[str, Path]:
     """Write the artifacts of one format.
 
     Returns:
-        path of each artifact, by the name under which runtime.py opens it.
+        path of each artifact, by the name under which sessions.py opens it.
 
     Raises:
         ExportError: naming the format, the module that failed and the remedy.

@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from ..serving.runtime import METADATA, file_hash
 from ..task import TaskSpec
 from .imports import distributions_of_file
-from .parity import load_runtime
 from .signature import InputSignature
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -44,7 +44,6 @@ def describe(
 
 def store_hashes(bundle: Path, metadata: dict[str, Any]) -> None:
     """Write metadata.json with hash and size of every other file there is now."""
-    file_hash = load_runtime(bundle).file_hash
     paths = [path for path in sorted(bundle.rglob("*")) if path.is_file()]
     metadata["files"] = {
         path.relative_to(bundle).as_posix(): {
@@ -52,9 +51,9 @@ def store_hashes(bundle: Path, metadata: dict[str, Any]) -> None:
             "bytes": path.stat().st_size,
         }
         for path in paths
-        if path != bundle / "metadata.json"
+        if path != bundle / METADATA
     }
-    write_json(bundle / "metadata.json", metadata)
+    write_json(bundle / METADATA, metadata)
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -1,11 +1,10 @@
 """Does an artifact compute what the network computes? Asked of the files that are shipped.
 
-Each artifact is opened through the staged bundle's own runtime.py, as a stranger's machine will.
+Each artifact is opened through the staged bundle's own runtime, as a stranger's machine will.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -19,6 +18,7 @@ import torch
 from ..errors import ExportError
 from ..task import TaskSpec
 from . import dummy_inputs
+from .bundle_runtime import load_runtime
 from .signature import ExportedNetwork
 
 # float32 sums in another order differ by about 1e-6 of the largest logit; a wrong graph by far more
@@ -30,7 +30,7 @@ class ParityResult:
     """One artifact at one shape.
 
     Attributes:
-        format: name under which runtime.py opens the artifact.
+        format: name under which the bundle's runtime opens the artifact.
         sizes: sizes of the named axes.
         max_error: largest difference, as a share of the largest logit (of 1 where that is less).
         tolerance: what it may be.
@@ -90,15 +90,6 @@ def check_parity(
                 "export_formats"
             )
     return results
-
-
-def load_runtime(bundle: Path) -> ModuleType:
-    """The bundle's runtime.py as a module of no package."""
-    spec = importlib.util.spec_from_file_location("bundle_runtime", bundle / "runtime.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _open(runtime: ModuleType, bundle: Path, name: str) -> Any:

@@ -46,5 +46,6 @@ class Handler:
     def _payload(self, row: dict[str, Any]) -> bytes:
         value = row.get("data", row.get("body"))
         if isinstance(value, dict):  # TorchServe has read application/json itself
-            return self.engine.from_json(value)
+            payload: bytes = self.engine.from_json(value)
+            return payload
         return value.encode() if isinstance(value, str) else bytes(value or b"")

@@ -12,21 +12,29 @@ from __future__ import annotations
 import sys
 import warnings
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from runtime import Array, InferenceEngine, InvalidInput, Item
+from runtime import (
+    Array,
+    ClassPrediction,
+    InferenceEngine,
+    InvalidInput,
+    Item,
+    Prediction,
+    likeliest,
+    softmax,
+)
+from runtime.commandline import run
 
 if TYPE_CHECKING:
     from preprocessing import TextTokenizer
 
 BUNDLE = Path(__file__).resolve().parent
-TOP = 5
 
 
 @dataclass(frozen=True)
@@ -84,39 +92,12 @@ class Filling:
         return vars(self)
 
 
-@dataclass(frozen=True)
-class ClassPrediction:
-    """One class of several.
-
-    Attributes:
-        name, index: the likeliest class.
-        probability: how likely it is.
-        probabilities: the likeliest classes, best first, at most five.
-    """
-
-    name: str
-    index: int
-    probability: float
-    probabilities: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {
-            "class": self.name,
-            "index": self.index,
-            "probability": self.probability,
-            "probabilities": self.probabilities,
-        }
-
-
-Prediction = Continuation | Filling | ClassPrediction
-
-
 class TextInferenceEngine(InferenceEngine):
-    """Texts in, predictions out; `max_item_size` counts the bytes of a text."""
+    """Texts in, predictions out."""
 
     media_types = ("text/*", "application/octet-stream")
     suffixes = (".txt",)
+    item_unit = "bytes"
     default_max_item_size = 1_000_000
 
     generation = Generation()
@@ -153,32 +134,6 @@ class TextInferenceEngine(InferenceEngine):
         self.generation = Generation(
             options.max_new_tokens, options.temperature, options.top_k, options.seed
         )
-
-    def predict(self, source: str | Path | bytes) -> Prediction:
-        """Predict one text.
-
-        Args:
-            source: path of a text file, or its bytes.
-
-        Raises:
-            InvalidInput: it is too large.
-            OSError: the file cannot be opened.
-        """
-        return next(iter(self.batch_predict([source])))
-
-    def batch_predict(
-        self, sources: Iterable[str | Path | bytes], batch_size: int = 32
-    ) -> Iterator[Prediction]:
-        """Predict texts in order, `batch_size` at a time.
-
-        Raises:
-            InvalidInput, OSError: as `predict`.
-        """
-        remaining = iter(sources)
-        while batch := list(islice(remaining, batch_size)):
-            payloads = (s if isinstance(s, bytes) else Path(s).read_bytes() for s in batch)
-            items = [self.decode(payload) for payload in payloads]
-            yield from map(self.interpret, items, self.logits(items))
 
     def decode(self, payload: bytes) -> Item:
         """One text as `input_ids` and `attention_mask`, int64 [T]; a warning if it had to be cut.
@@ -251,17 +206,9 @@ class TextInferenceEngine(InferenceEngine):
             case "masked_lm":
                 return self._fill(item["input_ids"], logits)
             case "text_classification":
-                names = self.metadata["class_names"]
-                top = _likeliest(logits)
-                best, probability = next(iter(top.items()))
-                named = {names[index]: share for index, share in top.items()}
-                return ClassPrediction(names[best], best, probability, named)
+                return ClassPrediction.from_logits(logits, self.metadata["class_names"])
             case other:
                 raise ValueError(f"{other} is no text task")
-
-    def answer(self, item: Item, logits: Array) -> dict[str, Any]:
-        """`interpret` as plain data."""
-        return self.interpret(item, logits).to_json()
 
     def _continue(self, prompt: Array, logits: Array) -> Continuation:
         random = np.random.default_rng(self.generation.seed)
@@ -286,7 +233,7 @@ class TextInferenceEngine(InferenceEngine):
         top_k = self.generation.top_k
         if 0 < top_k < len(scores):
             scores[scores < np.sort(scores)[-top_k]] = -np.inf
-        probabilities = _softmax(scores / self.generation.temperature)
+        probabilities = softmax(scores / self.generation.temperature)
         return int(random.choice(len(scores), p=probabilities))
 
     def _fill(self, ids: Array, logits: Array) -> Filling:
@@ -296,25 +243,13 @@ class TextInferenceEngine(InferenceEngine):
         filled = ids.copy()
         filled[gaps] = scores.argmax(axis=1)
         candidates = [
-            {self.tokenizer.decode([index]): share for index, share in _likeliest(row).items()}
+            {self.tokenizer.decode([index]): share for index, share in likeliest(row).items()}
             for row in scores
         ]
         return Filling(self.tokenizer.decode(filled.tolist()), candidates)
 
 
 Engine = TextInferenceEngine
-
-
-def _softmax(scores: Array) -> Array:
-    exponentials = np.exp(scores - scores.max())  # shifted: a large logit would overflow
-    return exponentials / exponentials.sum()
-
-
-def _likeliest(logits: Array) -> dict[int, float]:
-    """The likeliest outputs and their probabilities, best first."""
-    probabilities = _softmax(logits.astype(np.float64))
-    order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
-    return {index: float(probabilities[index]) for index in order}
 
 
 def _at_least_zero(kind: type[int] | type[float]) -> Callable[[str], int | float]:
@@ -332,8 +267,6 @@ def _at_least_zero(kind: type[int] | type[float]) -> Callable[[str], int | float
 
 def main(arguments: list[str] | None = None) -> int:
     """The command line; see `--help`."""
-    from commandline import run
-
     return run(TextInferenceEngine, BUNDLE, arguments)
 
 

@@ -12,7 +12,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
-from runtime import BundleError, InferenceEngine, InvalidInput, Item, read_metadata, verify_files
+from .engine import InferenceEngine, InvalidInput, Item
+from .integrity import BundleError, read_metadata, verify_files
 
 STDIN = "-"
 

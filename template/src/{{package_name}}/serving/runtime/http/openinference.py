@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from runtime import LOGITS, Array, InvalidInput, Item
 
+from ..engine import InvalidInput, Item
+from ..sessions import LOGITS, Array
+from .payloads import parse_json
+
+# what requests call the one model of a bundle
+MODEL, VERSION = "model", "1.0"
 # the protocol's names of element types
 DATATYPES = {"float32": "FP32", "int64": "INT64"}
 PLATFORMS = {"onnx": "onnxruntime_onnx"}
@@ -58,13 +63,11 @@ class InferRequest:
     binary_output: bool
 
 
-def describe_model(
-    metadata: Mapping[str, Any], format: str, name: str, version: str
-) -> dict[str, Any]:
-    """The answer to `GET /v2/models/NAME`."""
+def describe_model(metadata: Mapping[str, Any], format: str) -> dict[str, Any]:
+    """The answer to `GET /v2/models/model`, for the artifact that runs."""
     return {
-        "name": name,
-        "versions": [version],
+        "name": MODEL,
+        "versions": [VERSION],
         "platform": PLATFORMS.get(format, "pytorch_libtorch"),
         "inputs": [_describe_tensor(tensor) for tensor in metadata["inputs"]],
         "outputs": [_describe_tensor(tensor) for tensor in metadata["outputs"]],
@@ -108,29 +111,11 @@ def parse_request(
     return InferRequest(request.get("id"), items, _wants_binary(request))
 
 
-def parse_json(body: bytes) -> Any:
-    """JSON without NaN.
-
-    Raises:
-        InvalidInput: it is none, or nested beyond reason.
-    """
-    try:
-        return json.loads(body, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"the body is not JSON: {error}") from error
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON number")
-
-
-def format_response(
-    request: InferRequest, logits: Sequence[Array], name: str, version: str
-) -> tuple[bytes, dict[str, str]]:
+def format_response(request: InferRequest, logits: Sequence[Array]) -> tuple[bytes, dict[str, str]]:
     """Body and headers of the answer."""
     array = np.stack(logits).astype(np.float32)
     output: dict[str, Any] = {"name": LOGITS, "datatype": "FP32", "shape": list(array.shape)}
-    answer: dict[str, Any] = {"model_name": name, "model_version": version, "outputs": [output]}
+    answer: dict[str, Any] = {"model_name": MODEL, "model_version": VERSION, "outputs": [output]}
     if request.id is not None:
         answer["id"] = request.id
     if not request.binary_output:

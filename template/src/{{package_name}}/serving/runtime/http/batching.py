@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from runtime import RUN_ERRORS, Array, InferenceEngine, Item
+from ..engine import InferenceEngine, Item
+from ..sessions import RUN_ERRORS, Array
 
 
 class QueueFull(Exception):

@@ -1,0 +1,31 @@
+"""What runs this bundle's model, whatever goes in: `inference.py` derives its engine from here.
+
+Needs numpy, and what the artifact's format needs. Serving over HTTP is `runtime.http`, which this
+file leaves alone: `inference.py --verify` hashes it before anything executes it.
+"""
+
+from .engine import InferenceEngine, InvalidInput, Item
+from .integrity import METADATA, SIGNATURE, BundleError, file_hash, read_metadata, verify_files
+from .predictions import ClassPrediction, Prediction, likeliest, softmax
+from .sessions import LOGITS, RUN_ERRORS, Array, Session, open_session
+
+__all__ = [
+    "LOGITS",
+    "METADATA",
+    "RUN_ERRORS",
+    "SIGNATURE",
+    "Array",
+    "BundleError",
+    "ClassPrediction",
+    "InferenceEngine",
+    "InvalidInput",
+    "Item",
+    "Prediction",
+    "Session",
+    "file_hash",
+    "likeliest",
+    "open_session",
+    "read_metadata",
+    "softmax",
+    "verify_files",
+]

@@ -1,0 +1,170 @@
+"""The application: its routes, and what lies around them."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.formparsers import MultiPartParser
+
+from ..engine import InferenceEngine
+from . import openinference
+from .errors import RESPONSES, RequestError, add_error_handlers
+from .metrics import Metrics
+from .middleware import BodyLimit, RequestLog
+from .openinference import MODEL, VERSION
+from .payloads import read_payloads
+from .process import give_memory_back
+from .service import Service
+from .settings import ENVIRONMENT, Settings
+
+
+def create_app(
+    engine_class: type[InferenceEngine], bundle: Path, settings: Settings | None = None
+) -> FastAPI:
+    """The application; the model is loaded when it starts, and must reproduce its example.
+
+    Args:
+        engine_class: of this bundle.
+        bundle: its folder.
+        settings: those of the environment by default.
+
+    Raises:
+        ValueError: as `Settings.from_environment`.
+    """
+    give_memory_back()
+    settings = settings or Settings.from_environment()
+    metrics = Metrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.service = service = Service(engine_class, bundle, settings, metrics)
+        running = asyncio.create_task(service.batcher.run())
+        app.state.running = running
+        try:
+            yield
+        finally:
+            running.cancel()
+            service.decoders.shutdown(wait=False)
+
+    # parts of a form stay in memory, which the body's limit bounds: a full disk refuses nobody
+    MultiPartParser.spool_max_size = settings.max_body_bytes
+    app = FastAPI(title=MODEL, version=VERSION, lifespan=lifespan)
+    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
+    app.add_middleware(RequestLog, metrics=metrics)  # around the limit: it sees refused bodies too
+    add_error_handlers(app)
+    authorized = Depends(_authorization(os.environ.get(ENVIRONMENT + "TOKEN", "")))
+
+    _add_health(app)
+    _add_prediction(app, authorized)
+    _add_openinference(app, authorized)
+
+    @app.get("/metrics", dependencies=[authorized])
+    async def show_metrics() -> Response:
+        """Counters for Prometheus."""
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4")
+
+    return app
+
+
+def _authorization(token: str) -> Callable[[Request], Awaitable[None]]:
+    """Refuses requests without the bearer token; an empty one lets all pass."""
+
+    async def authorize(request: Request) -> None:
+        given = request.headers.get("authorization", "")
+        if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+            raise RequestError(
+                401, "unauthorized", "a bearer token is needed", {"WWW-Authenticate": "Bearer"}
+            )
+
+    return authorize
+
+
+def _add_health(app: FastAPI) -> None:
+    async def live() -> dict[str, str]:
+        """The process answers."""
+        return {"status": "Healthy"}
+
+    async def ready(request: Request) -> dict[str, str]:
+        """The model is loaded, has reproduced its example, and runs."""
+        if request.app.state.running.done():
+            raise RequestError(503, "not_ready", "the model does not run any more")
+        return {"status": "Ready"}
+
+    for path in ("/ping", "/health", "/v2/health/live"):
+        app.get(path)(live)
+    for path in ("/ready", "/v2/health/ready", f"/v2/models/{MODEL}/ready"):
+        app.get(path)(ready)
+
+
+def _add_prediction(app: FastAPI, authorized: Any) -> None:
+    body = {
+        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        "application/json": {
+            "schema": {
+                "type": "object",
+                "required": ["instances"],
+                "properties": {"instances": {"type": "array", "minItems": 1, "items": {}}},
+            }
+        },
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "properties": {"data": {"type": "string", "format": "binary"}},
+            }
+        },
+    }
+    documented = {"requestBody": {"required": True, "content": body}}
+
+    @app.post(
+        f"/predictions/{MODEL}",
+        dependencies=[authorized],
+        openapi_extra=documented,
+        responses=RESPONSES,
+    )
+    async def predict(request: Request) -> Response:
+        """Predict one item (the body is the item) or several (JSON instances, or form parts)."""
+        service: Service = request.app.state.service
+        payloads, several = await read_payloads(request, service.engine, service.settings.max_items)
+        answers = await service.predict(payloads)
+        failures = [answer for answer in answers if "error" in answer]
+        status = failures[0]["status"] if len(failures) == len(answers) else 200
+        return JSONResponse({"predictions": answers} if several else answers[0], status)
+
+
+def _add_openinference(app: FastAPI, authorized: Any) -> None:
+    @app.get("/v2", dependencies=[authorized])
+    async def server_metadata() -> dict[str, Any]:
+        return {"name": "server.py", "version": VERSION, "extensions": ["binary_tensor_data"]}
+
+    @app.get(f"/v2/models/{MODEL}", dependencies=[authorized])
+    @app.get(f"/v2/models/{MODEL}/versions/{VERSION}", dependencies=[authorized])
+    async def model_metadata(request: Request) -> dict[str, Any]:
+        engine: InferenceEngine = request.app.state.service.engine
+        return openinference.describe_model(engine.metadata, engine.format)
+
+    infer_routes: dict[str, Any] = {
+        "dependencies": [authorized],
+        "openapi_extra": {
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": openinference.REQUEST_SCHEMA}},
+            }
+        },
+        "responses": RESPONSES,
+    }
+
+    @app.post(f"/v2/models/{MODEL}/infer", **infer_routes)
+    @app.post(f"/v2/models/{MODEL}/versions/{VERSION}/infer", **infer_routes)
+    async def infer(request: Request) -> Response:
+        service: Service = request.app.state.service
+        header_length = request.headers.get(openinference.HEADER_LENGTH)
+        content, headers = await service.infer(await request.body(), header_length)
+        return Response(content, headers=headers)

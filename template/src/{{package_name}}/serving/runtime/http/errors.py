@@ -1,0 +1,64 @@
+"""How a request is refused: every error has one shape."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+# for the API's own description
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"description": "refused"} for status in (400, 401, 413, 415, 422, 429, 500, 504)
+}
+
+
+class RequestError(Exception):
+    """A request, or one item of it, is answered with an error.
+
+    Args:
+        status: of HTTP.
+        code: what kind of error it is, for programs.
+        message: what is wrong, for people.
+        headers: of the answer.
+    """
+
+    def __init__(
+        self, status: int, code: str, message: str, headers: dict[str, str] | None = None
+    ) -> None:
+        super().__init__(message)
+        self.status, self.code, self.message, self.headers = status, code, message, headers
+
+    def to_json(self) -> dict[str, Any]:
+        """The one shape of all errors; `error` is a string because the v2 protocol wants one."""
+        return {"error": self.message, "code": self.code, "status": self.status}
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer whatever a route raises in the one shape of all errors."""
+    for kind, handler in (
+        (RequestError, _answer_request_error),
+        (HTTPException, _answer_http_exception),
+        (Exception, _answer_bug),
+    ):
+        app.add_exception_handler(kind, handler)
+
+
+async def _answer_request_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestError)
+    return JSONResponse(error.to_json(), error.status, error.headers)
+
+
+async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = CODES.get(error.status_code, "refused")
+    content = RequestError(error.status_code, code, str(error.detail)).to_json()
+    headers = dict(error.headers) if error.headers else None
+    return JSONResponse(content, error.status_code, headers)
+
+
+async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
+    return JSONResponse(RequestError(500, "internal", "internal error").to_json(), 500)

@@ -1,0 +1,84 @@
+"""What happens to every request, whatever its route."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from .metrics import Metrics
+
+access_log = logging.getLogger("server.access")
+
+
+class BodyLimit:
+    """Refuses bodies of more than `max_body_bytes`, without reading the rest."""
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int) -> None:
+        self.app, self.max_body_bytes = app, max_body_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection."""
+        received = 0
+
+        async def limited() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > self.max_body_bytes:
+                raise HTTPException(413, f"the body exceeds {self.max_body_bytes} bytes")
+            return message
+
+        await self.app(scope, limited if scope["type"] == "http" else receive, send)
+
+
+class RequestLog:
+    """Counts and logs every request, whatever becomes of it."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self.app, self.metrics = app, metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One connection."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = time.perf_counter()
+        received, status = 0, 500
+
+        async def counted() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def noted(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, counted, noted)
+        finally:
+            self._record(scope, received, status, time.perf_counter() - started)
+
+    def _record(self, scope: Scope, received: int, status: int, seconds: float) -> None:
+        # the route, not the path: a client must not be able to invent label values
+        route = scope.get("route")
+        path = route.path if route is not None else "other"
+        self.metrics.observe_request(path, status, seconds)
+        client = scope.get("client")
+        entry = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+            "client": client[0] if client else None,
+            "method": scope["method"],
+            "path": path,
+            "status": status,
+            "bytes_in": received,
+            "ms": round(1000 * seconds, 2),
+        }
+        access_log.info(json.dumps(entry))

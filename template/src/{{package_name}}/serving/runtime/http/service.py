@@ -1,0 +1,174 @@
+"""Requests through the engine: admitted, decoded on threads, run in batches, answered."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..engine import InferenceEngine, InvalidInput, Item
+from ..sessions import RUN_ERRORS, Array
+from . import openinference
+from .batching import Batcher, QueueFull, RunFailed
+from .errors import RequestError
+from .metrics import Metrics
+from .settings import Settings
+
+Result = TypeVar("Result")
+
+log = logging.getLogger("server")
+
+
+class Service:
+    """The engine, its batcher and the threads that decode.
+
+    Args:
+        engine_class: of this bundle.
+        bundle: its folder.
+        settings: threads, sizes and limits.
+        metrics: told of runs and of items that wait.
+
+    Raises:
+        BundleError: the engine cannot be opened, or does not reproduce the stored example.
+    """
+
+    def __init__(
+        self,
+        engine_class: type[InferenceEngine],
+        bundle: Path,
+        settings: Settings,
+        metrics: Metrics,
+    ) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+        threads = settings.threads or max(1, cores // settings.workers)
+        self.settings = settings
+        self.engine = engine_class(
+            bundle, settings.format or None, threads, settings.max_item_size or None
+        )
+        self.engine.verify_example()
+        self.metrics = metrics
+        self.batcher = Batcher(
+            self.engine,
+            settings.batch_size,
+            settings.batch_delay_ms / 1000,
+            settings.queue_size,
+            metrics.observe_run,
+        )
+        self.decoders = ThreadPoolExecutor(max(2, cores), "decode")
+
+    @asynccontextmanager
+    async def admit(self, items: int) -> AsyncIterator[None]:
+        """Room and time for a request's items.
+
+        Raises:
+            RequestError: the queue is full, or time is up.
+        """
+        try:
+            with self.batcher.admit(items):
+                self.metrics.waiting.set(self.batcher.admitted)
+                async with asyncio.timeout(self.settings.timeout_s):
+                    yield
+        except QueueFull:
+            raise RequestError(
+                429, "queue_full", "the queue is full; try again", {"Retry-After": "1"}
+            ) from None
+        except TimeoutError:
+            limit = f"{self.settings.timeout_s:g} s"
+            raise RequestError(504, "timeout", f"no answer within {limit}") from None
+        finally:
+            self.metrics.waiting.set(self.batcher.admitted)
+
+    async def on_thread(self, work: Callable[[], Result]) -> Result:
+        """Run what would hold up other requests beside them."""
+        return await asyncio.get_running_loop().run_in_executor(self.decoders, work)
+
+    async def logits(
+        self, items: Sequence[Item | InvalidInput]
+    ) -> list[Array | InvalidInput | RunFailed]:
+        """Logits of items, in order; an item that failed has its error instead."""
+        return await asyncio.gather(*(self._logits_of(item) for item in items))
+
+    async def _logits_of(self, item: Item | InvalidInput) -> Array | InvalidInput | RunFailed:
+        if isinstance(item, InvalidInput):
+            return item
+        try:
+            return await self.batcher.logits(item)
+        except RunFailed as error:
+            log.error("the network failed on an item", exc_info=error)
+            return error
+
+    async def predict(self, payloads: Sequence[bytes | InvalidInput]) -> list[dict[str, Any]]:
+        """The answer for each payload, in order; one that failed has its error instead.
+
+        Raises:
+            RequestError: too many items, or as `admit`.
+        """
+        if len(payloads) > self.settings.max_items:
+            raise RequestError(
+                413, "too_many_items", f"{len(payloads)} items; at most {self.settings.max_items}"
+            )
+
+        async with self.admit(len(payloads)):
+            items = await self.on_thread(lambda: [self._decode(payload) for payload in payloads])
+            found = await self.logits(items)
+            # on a thread too: going on with a text takes many runs of the network
+            return await self.on_thread(lambda: list(map(self._answer, items, found)))
+
+    async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
+        """Answer a request of the Open Inference Protocol.
+
+        Args:
+            body: the request's.
+            header_length: value of the protocol's header, if it was sent.
+
+        Returns:
+            body and headers of the answer.
+
+        Raises:
+            RequestError: malformed tensors, a network that fails on them, or as `admit`.
+        """
+        try:
+            parsed = await self.on_thread(
+                partial(
+                    openinference.parse_request,
+                    body,
+                    header_length,
+                    self.engine.metadata,
+                    self.settings.max_items,
+                )
+            )
+            for item in parsed.items:
+                self.engine.check(item)
+        except InvalidInput as error:
+            raise RequestError(400, "malformed_request", str(error)) from None
+        async with self.admit(len(parsed.items)):
+            found = await self.logits(parsed.items)
+        logits = [row for row in found if not isinstance(row, (InvalidInput, RunFailed))]
+        if len(logits) < len(found):
+            raise RequestError(500, "internal", "the network failed on this request")
+        return openinference.format_response(parsed, logits)
+
+    def _decode(self, payload: bytes | InvalidInput) -> Item | InvalidInput:
+        try:
+            return self.engine.decode(payload) if isinstance(payload, bytes) else payload
+        except InvalidInput as error:
+            return error
+
+    def _answer(
+        self, item: Item | InvalidInput, found: Array | InvalidInput | RunFailed
+    ) -> dict[str, Any]:
+        if isinstance(item, InvalidInput) or isinstance(found, InvalidInput):
+            return RequestError(400, "malformed_item", str(found)).to_json()
+        if isinstance(found, RunFailed):
+            return RequestError(500, "internal", "the network failed on this item").to_json()
+        try:
+            return self.engine.answer(item, found)
+        except RUN_ERRORS:  # going on with a text runs the network again
+            log.exception("the network failed on one item")
+            return RequestError(500, "internal", "the network failed on this item").to_json()
