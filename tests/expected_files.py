@@ -22,6 +22,7 @@ src/bench.py
 src/cli.py
 src/config.py
 src/data/__init__.py
+src/data/check.py
 src/data/module.py
 src/data/sample.py
 src/data/tables.py
@@ -65,14 +66,18 @@ src/training/benchmark.py
 src/training/checkpoints.py
 src/training/compilation.py
 src/training/distributed.py
+src/training/hardware.py
 src/training/interruption.py
 src/training/loop.py
 src/training/metrics.py
 src/training/objectives.py
 src/training/progress.py
+src/training/row_file.py
+src/training/run_folder.py
 src/training/schedule.py
 src/training/tasks.py
 src/training/trackers.py
+src/training/trained_model.py
 tests/conftest.py
 tests/engine.py
 tests/exported.py
