@@ -25,10 +25,7 @@ class RunFolder(Callback):
     """
 
     def __init__(
-        self,
-        path: Path | None,
-        config: TrainingConfig,
-        data: UniversalDataModule,
+        self, path: Path | None, config: TrainingConfig, data: UniversalDataModule
     ) -> None:
         self.path = path or Path()
         self.config, self.data = config, data
