@@ -27,6 +27,7 @@ src/cli.py
 src/config.py
 src/config_base.py
 src/data/__init__.py
+src/data/check.py
 src/data/module.py
 src/data/order.py
 src/data/sample.py
@@ -86,14 +87,18 @@ src/training/benchmark.py
 src/training/checkpoints.py
 src/training/compilation.py
 src/training/distributed.py
+src/training/hardware.py
 src/training/interruption.py
 src/training/loop.py
 src/training/metrics.py
 src/training/objective.py
 src/training/objectives.py
 src/training/progress.py
+src/training/row_file.py
+src/training/run_folder.py
 src/training/schedule.py
 src/training/trackers.py
+src/training/trained_model.py
 tests/bundles.py
 tests/conftest.py
 tests/payloads.py

@@ -115,9 +115,9 @@ def _write_bundle(
     sbom: bool = False,
 ) -> None:
     from .export.bundle import create_export_bundle
-    from .training.checkpoints import load_trained
+    from .training.trained_model import load_trained_model
 
-    trained = load_trained(checkpoint)
+    trained = load_trained_model(checkpoint)
     bundle = create_export_bundle(
         trained.model,
         None,
@@ -153,7 +153,7 @@ def _bench(given: Namespace, console: Console) -> int:
 
 def _report(given: Namespace, console: Console) -> int:
     from .report import write_report
-    from .training.checkpoints import latest_run
+    from .training.run_folder import latest_run
 
     run = given.pop("run")
     config = _config(given)

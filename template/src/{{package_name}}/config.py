@@ -24,7 +24,7 @@ from .input_config import InputConfig, Task
 
 CompileMode = Literal["auto", "default", "reduce-overhead", "max-autotune"]
 ExportFormat = Literal["onnx", "torchscript", "pytorch", "pt2"]
-Tracker = Literal["wandb", "tensorboard", "mlflow"]
+TrackerName = Literal["wandb", "tensorboard", "mlflow"]
 
 # Fields of 3.4 that go by another name now.
 RENAMED = {
@@ -130,7 +130,7 @@ class TrainingConfig(InputConfig):
     deterministic: bool = False
     """Use only deterministic kernels; slower on a GPU."""
 
-    trackers: list[Tracker] = field(default_factory=list)
+    trackers: list[TrackerName] = field(default_factory=list)
     """Where metrics go besides metrics.csv: wandb, tensorboard, mlflow."""
 
     output_dir: str = "runs"

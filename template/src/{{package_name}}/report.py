@@ -14,8 +14,9 @@ from matplotlib.figure import Figure
 
 from .errors import TrainingError
 from .figures import evaluation_figures
-from .training.checkpoints import FOLDER, load_trained
+from .training.checkpoints import FOLDER
 from .training.metrics import read_metrics
+from .training.trained_model import load_trained_model
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -48,7 +49,7 @@ def write_report(run_dir: Path) -> Path:
     if not (run_dir / "metrics.csv").is_file():
         raise TrainingError(f"{run_dir} holds no metrics.csv; give the folder of a run")
     metrics = read_metrics(run_dir)
-    trained = load_trained(run_dir / FOLDER / "best.ckpt")
+    trained = load_trained_model(run_dir / FOLDER / "best.ckpt")
     body = [
         _section("Best checkpoint", _table(trained.metrics)),
         _section("Training", _image(curves(metrics))),

@@ -22,16 +22,35 @@ from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
+class Signals:
+    """What processes tell each other at the end of a window.
+
+    Attributes:
+        stop: end training after this window.
+        fallback: go on without the compiler.
+    """
+
+    stop: bool = False
+    fallback: bool = False
+
+
+@dataclass(frozen=True)
 class WindowTotal:
     """A closed window, over all processes.
 
     Attributes:
-        total: loss sum, number of targets and signals, a tensor [3] on the loss's device.
+        sums: loss, targets, processes that signal `stop`, processes that signal `fallback`; a
+            tensor [4] on the loss's device.
         is_empty: no process had a target, so there is nothing to learn and no gradient.
     """
 
-    total: Tensor
+    sums: Tensor
     is_empty: bool
+
+    @property
+    def loss_sum(self) -> Tensor:
+        """Loss summed over all targets: a scalar on the loss's device."""
+        return self.sums[0]
 
 
 class AccumulationWindow:
@@ -70,13 +89,13 @@ class AccumulationWindow:
         return loss_sum * (self.micro_batches / self.constant)
 
     def normalize_gradients(
-        self, parameters: Iterable[nn.Parameter], signals: int = 0
+        self, parameters: Iterable[nn.Parameter], signals: Signals
     ) -> WindowTotal:
         """Close the window: turn the accumulated sums into the gradient of the mean.
 
         Args:
             parameters: those whose gradients were accumulated.
-            signals: a number that is added up over all processes on the way.
+            signals: what this process tells the others; it travels with the sums.
 
         Runs on every process, after gradients are unscaled and before they are clipped. A window
         without targets leaves no gradients at all, so that the optimizer changes nothing: with
@@ -90,22 +109,22 @@ class AccumulationWindow:
         targets, loss_sums = self._targets, self._loss_sums
         self._targets, self._loss_sums = 0, []
         loss_sum = torch.stack(loss_sums).sum(dtype=_wide(loss_sums[0]))
-        counts = (torch.full_like(loss_sum, number) for number in (targets, signals))
-        total = torch.stack([loss_sum, *counts])
+        counts = (targets, signals.stop, signals.fallback)
+        sums = torch.stack([loss_sum, *(torch.full_like(loss_sum, count) for count in counts)])
         parameters = list(parameters)
         gradients = [p.grad for p in parameters if p.grad is not None]
         factor: Tensor | float = self.constant / max(1, targets)
         is_empty = targets == 0
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
-            dist.all_reduce(total)
-            factor = self.constant * dist.get_world_size() / total[1].clamp(min=1)
+            dist.all_reduce(sums)
+            factor = self.constant * dist.get_world_size() / sums[1].clamp(min=1)
             # who has targets knows that the window has; only who has none must wait and look
-            is_empty = is_empty and total[1].item() == 0
+            is_empty = is_empty and sums[1].item() == 0
         if is_empty:
             drop_gradients(parameters)
         elif gradients:
             torch._foreach_mul_(gradients, factor)
-        return WindowTotal(total, is_empty)
+        return WindowTotal(sums, is_empty)
 
 
 def drop_gradients(parameters: Iterable[nn.Parameter]) -> None:

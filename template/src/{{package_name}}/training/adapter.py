@@ -20,15 +20,15 @@ from ..data.order import micro_batch_seed
 from ..errors import ModelError, TrainingError
 from ..forward import LABELS, ModelSignatureInspector, logits_of
 from ..task import TaskSpec
-from .accumulation import AccumulationWindow, WindowTotal, drop_gradients
+from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
 from .compilation import CompileHook
 from .metrics import MetricsTracker, WindowRow
+from .objective import monitored_metric
 from .objectives import OBJECTIVES
-from .schedule import warmup_cosine
+from .schedule import RunLength, warmup_cosine
 
-# What processes tell each other at the end of a window; their sums stay apart below 1024 processes.
-STOP_SIGNAL = 1
-FALLBACK_SIGNAL = 1024
+# Counts up when what a checkpoint holds changes, so that code can tell old ones apart.
+CHECKPOINT_VERSION = 1
 
 
 class UniversalModelAdapter(LightningModule):
@@ -41,11 +41,11 @@ class UniversalModelAdapter(LightningModule):
         learning_rate: peak learning rate; the configuration's by default.
         task_spec: the task; the preset of `config.task` by default.
         tracker: where training metrics go; a fresh local one by default.
+        run_length: of the whole run, for the learning rate and `compile_mode: auto`; one step by
+            default, which suits a network that is not trained.
         log: takes single lines about what was decided on the way, such as compiling.
 
     Attributes:
-        total_steps: optimizer steps in the whole run, for the learning rate.
-        total_micro_batches: micro-batches in the whole run; None where nobody knows.
         stop_requested: set it to end training after the window in progress.
         stop_agreed: every process has reached the end of that window.
     """
@@ -59,6 +59,7 @@ class UniversalModelAdapter(LightningModule):
         *,
         task_spec: TaskSpec | None = None,
         tracker: MetricsTracker | None = None,
+        run_length: RunLength | None = None,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__()
@@ -81,8 +82,7 @@ class UniversalModelAdapter(LightningModule):
         )
         self.val_loss = MeanMetric()
         self.val_metrics = self.objective.metrics(self.task_spec, tokenizer)
-        self.total_steps = 1
-        self.total_micro_batches: int | None = None
+        self.run_length = run_length or RunLength(steps=1)
         self.stop_requested = False
         self.stop_agreed = False
         self.log_line = log
@@ -154,7 +154,7 @@ class UniversalModelAdapter(LightningModule):
                 logits = logits_of(self.model(*positional, **keyword))
                 return self.objective.loss_sum(logits, batch[LABELS]) / self.window.constant
 
-        remaining = self.total_micro_batches
+        remaining = self.run_length.micro_batches
         if remaining is not None:
             remaining -= self.trainer.fit_loop.epoch_loop.total_batch_idx
         compilation = self.compile_hook.warm_up(step, remaining_steps=remaining)
@@ -178,8 +178,7 @@ class UniversalModelAdapter(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The accumulated sums become the gradient of the mean; it is clipped next."""
-        signals = STOP_SIGNAL * self.stop_requested
-        signals += FALLBACK_SIGNAL * self.compile_hook.wants_fallback
+        signals = Signals(stop=self.stop_requested, fallback=self.compile_hook.wants_fallback)
         self._closed = self.window.normalize_gradients(self.parameters(), signals)
         if self._closed.is_empty:
             warnings.warn(
@@ -209,7 +208,7 @@ class UniversalModelAdapter(LightningModule):
         """Every process sees the same sums and gradients, hence decides the same."""
         assert self._closed is not None
         scaled = self.config.precision == "16-mixed"  # its gradients overflow by design
-        watched = [self._closed.total[0], *([] if scaled else [norm])]
+        watched = [self._closed.loss_sum, *([] if scaled else [norm])]
         if all(math.isfinite(value.item()) for value in watched):
             return
         drop_gradients(self.parameters())
@@ -234,25 +233,25 @@ class UniversalModelAdapter(LightningModule):
         super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
         assert self._closed is not None
         self.tracker.end_window(
-            epoch, self._closed.total, {"learning_rate": learning_rate}, self._measured
+            epoch, self._closed, {"learning_rate": learning_rate}, self._measured
         )
         self._closed = None
         # on a GPU one window is left under way, so that nobody waits for it
-        self.settle(keep=int(self.device.type == "cuda"))
+        self.flush_windows(keep=int(self.device.type == "cuda"))
         self.compile_hook.watch()
 
-    def settle(self, *, keep: int = 0) -> None:
-        """Take in the numbers of closed windows.
+    def flush_windows(self, *, keep: int = 0) -> None:
+        """Write the rows of closed windows and act on what they say.
 
         Args:
-            keep: how many of the newest may be left for later.
+            keep: how many of the newest to leave for later.
 
         Raises:
             TrainingError: one was not finite, and the configuration says to stop then.
         """
-        for row in self.tracker.settle(keep=keep):
-            self.stop_agreed |= row.signals % FALLBACK_SIGNAL > 0
-            if row.signals >= FALLBACK_SIGNAL:
+        for row in self.tracker.flush(keep=keep):
+            self.stop_agreed |= row.signals.stop
+            if row.signals.fallback:
                 self.compile_hook.follow()
             if self.config.on_nonfinite == "stop":
                 self._check_finite(row)
@@ -279,7 +278,7 @@ class UniversalModelAdapter(LightningModule):
 
     def on_validation_start(self) -> None:
         """Every process validates with the buffers that a checkpoint holds: those of the first."""
-        self.settle()
+        self.flush_windows()
         if self.trainer.world_size > 1:
             for buffer in self.model.buffers():
                 torch.distributed.broadcast(buffer, src=0)
@@ -305,12 +304,12 @@ class UniversalModelAdapter(LightningModule):
     @property
     def monitor(self) -> str:
         """The metric that decides which checkpoint is best."""
-        return f"val/{self.objective.monitor}"
+        return monitored_metric(self.objective)
 
     # --- optimiser -------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, warmed up and annealed over `total_steps` optimizer steps."""
+        """AdamW, warmed up and annealed over the run's optimizer steps."""
         matrices = [p for p in self._trainable() if p.ndim >= 2]
         others = [p for p in self._trainable() if p.ndim < 2]  # biases and norms do not decay
         # a fused optimizer unscales fp16 gradients itself, after they should have been clipped
@@ -325,7 +324,7 @@ class UniversalModelAdapter(LightningModule):
             weight_decay=self.config.weight_decay,
             fused=fused,
         )
-        schedule = warmup_cosine(optimizer, self.config.warmup_ratio, self.total_steps)
+        schedule = warmup_cosine(optimizer, self.config.warmup_ratio, self.run_length.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def _trainable(self) -> Iterator[nn.Parameter]:
@@ -339,7 +338,8 @@ class UniversalModelAdapter(LightningModule):
         Raises:
             TrainingError: the run has gone wrong since the last one, which is kept instead.
         """
-        self.settle()
+        self.flush_windows()
+        checkpoint["checkpoint_version"] = CHECKPOINT_VERSION
         checkpoint["config"] = self.config.to_dict()
         checkpoint["task_spec"] = self.task_spec.to_dict()
         checkpoint["metrics"] = {

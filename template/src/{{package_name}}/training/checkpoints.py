@@ -1,4 +1,4 @@
-"""Runs on disk: finding them, and getting a trained network back out of a checkpoint."""
+"""Checkpoints: when they are written, how, and finding and reading them again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import pickle
 import shutil
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +15,17 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
-from torch import nn
 
-from ..architecture import Architecture
-from ..config import TrainingConfig
-from ..data.module import UniversalDataModule, load_modality
+from ..data.module import UniversalDataModule
 from ..data.order import Position
 from ..errors import TrainingError
-from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
 from .interruption import Interruption
+from .run_folder import RunFolder, latest_run
 
 FOLDER = "checkpoints"
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 MODEL_PREFIX = "model."  # the adapter's name for the network
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained network and everything an export needs to know about it.
-
-    Attributes:
-        model: the network with the checkpoint's weights, on the CPU, in eval mode.
-        task_spec: its task, class names included.
-        config: settings of its run.
-        architecture: how to build it again.
-        processor: what made numbers of its inputs, where anything was learned for that.
-        metrics: validation metrics at the checkpoint.
-        example: a real input file that was kept with the run; None where it was removed.
-    """
-
-    model: nn.Module
-    task_spec: TaskSpec
-    config: TrainingConfig
-    architecture: Architecture
-    processor: Any
-    metrics: dict[str, float]
-    example: Path | None
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -100,26 +74,29 @@ class RunCheckpoints(Checkpoint):
     ModelCheckpoint does save there after a resume, hence this callback.
 
     Args:
+        run_folder: the run's folder, in which checkpoints have their own.
         every_n_steps: optimizer steps between two `last`; None for one an epoch.
-        interruption: knows whether the run was asked to stop.
+        interruption: ends the run behind its last checkpoint, once all processes agree to stop.
     """
 
-    def __init__(self, every_n_steps: int | None, interruption: Interruption) -> None:
+    def __init__(
+        self, run_folder: RunFolder, every_n_steps: int | None, interruption: Interruption
+    ) -> None:
+        self.run_folder = run_folder
         self.every_n_steps = every_n_steps
         self.interruption = interruption
-        self.folder = Path(FOLDER)
         self.best_score: float | None = None
         self.best_step = -1
 
     @property
     def last(self) -> Path:
         """The newest checkpoint."""
-        return self.folder / LAST
+        return self.run_folder.path / FOLDER / LAST
 
     @property
     def best(self) -> Path:
         """The one with the best validation result."""
-        return self.folder / BEST
+        return self.run_folder.path / FOLDER / BEST
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """A run killed between `last` and `best` gets its `best` now."""
@@ -138,7 +115,7 @@ class RunCheckpoints(Checkpoint):
         if pl_module.stop_agreed or (due and not trainer.should_stop):
             trainer.save_checkpoint(self.last)
         if pl_module.stop_agreed:
-            self.interruption.stop(step, self.folder.parent)
+            self.interruption.stop(step, self.run_folder.path)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `last`, and `best` where it is."""
@@ -152,7 +129,7 @@ class RunCheckpoints(Checkpoint):
             self._link_best()
         trainer.strategy.barrier("best checkpoint")
         if pl_module.stop_agreed:
-            self.interruption.stop(trainer.global_step, self.folder.parent)
+            self.interruption.stop(trainer.global_step, self.run_folder.path)
 
     def _improves(self, score: float, mode: str) -> bool:
         if score != score:
@@ -223,18 +200,6 @@ def _reopen_epoch(epochs: dict[str, Any], batches: dict[str, Any]) -> None:
     batches["is_last_batch"] = False
 
 
-def latest_run(output_dir: str | Path) -> Path:
-    """The newest run's folder.
-
-    Raises:
-        TrainingError: there is none.
-    """
-    runs = [path.parent for path in Path(output_dir).glob("*/config.yaml")]
-    if not runs:
-        raise TrainingError(f"{output_dir} holds no run; start one with `train`")
-    return max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
-
-
 def find_checkpoint(output_dir: str | Path, place: str = "last", which: str = "last") -> Path:
     """A checkpoint file.
 
@@ -287,38 +252,3 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     if "task_spec" not in checkpoint:
         raise TrainingError(f"{path} is not a checkpoint of this project")
     return checkpoint
-
-
-def load_trained(path: Path) -> Trained:
-    """Rebuild the network of a checkpoint.
-
-    Raises:
-        TrainingError: the checkpoint cannot be read, or the network's code has changed since.
-        ModelError: the network's code is gone.
-    """
-    checkpoint = read_checkpoint(path)
-    config = TrainingConfig.from_dict(checkpoint["config"])
-    task_spec = TaskSpec.from_dict(checkpoint["task_spec"])
-    architecture = Architecture.resolve(config.model, task_spec)
-    model = architecture.build()
-    weights = {
-        name.removeprefix(MODEL_PREFIX): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith(MODEL_PREFIX)
-    }
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise TrainingError(
-            f"{path} does not fit the network {config.model}: its code has changed since training"
-        ) from error
-    run_dir = path.parent.parent
-    return Trained(
-        model.eval(),
-        task_spec,
-        config,
-        architecture,
-        load_modality(task_spec.modality).load_processor(run_dir),
-        checkpoint["metrics"],
-        next(iter(sorted(run_dir.glob("example.*"))), None),
-    )

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
-import os
 import warnings
 from dataclasses import dataclass, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 from rich.console import Console
@@ -21,17 +17,27 @@ from torch import nn
 
 from ..architecture import Architecture
 from ..config import TrainingConfig
+from ..data.check import check_samples
 from ..data.module import UniversalDataModule
-from ..errors import ConfigError, DataError, TrainingError
+from ..errors import TrainingError
 from ..task import TaskSpec
-from . import checkpoints
 from .adapter import UniversalModelAdapter
-from .checkpoints import AtomicCheckpointIO, RunCheckpoints, find_checkpoint, read_checkpoint
+from .checkpoints import (
+    FOLDER,
+    AtomicCheckpointIO,
+    RunCheckpoints,
+    find_checkpoint,
+    read_checkpoint,
+)
 from .distributed import choose_strategy, process_rank, processes
+from .hardware import check_hardware
 from .interruption import Interruption
 from .metrics import MetricsTracker
+from .objective import monitored_metric
+from .objectives import OBJECTIVES
 from .progress import RunProgress
-from .schedule import steps_per_epoch
+from .run_folder import RunFolder, new_run_dir, slurm_run_dir
+from .schedule import RunLength
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -64,9 +70,8 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
         TrainingError: nothing to resume, or the run cannot go on.
     """
     console = console or Console(stderr=True)
-    _check_hardware(config)
-    data = UniversalDataModule.from_config(config)
-    check_samples(data, config)
+    check_hardware(config)
+    data = _checked_data(config)
     seed_everything(config.seed, verbose=False)
     architecture = Architecture.resolve(config.model, data.task_spec)
     return _fit(architecture.build(), config, data, console)
@@ -96,15 +101,21 @@ def fine_tune(
         config = _deprecated_accumulation(config, gradient_accumulation_steps)
     if n_epochs is not None:
         config = replace(config, epochs=n_epochs)
-    _check_hardware(config)
+    check_hardware(config)
     if splits is None:
-        data = UniversalDataModule.from_config(config)
-        check_samples(data, config)
+        data = _checked_data(config)
     else:
         task_spec = TaskSpec.from_config(config, splits.output_names, splits.processor)
         data = UniversalDataModule(task_spec, config.batch_size, config=config, splits=splits)
     seed_everything(config.seed, verbose=False)
     return _fit(model, config, data, Console(stderr=True))
+
+
+def _checked_data(config: TrainingConfig) -> UniversalDataModule:
+    data = UniversalDataModule.from_config(config)
+    if process_rank() == 0:
+        check_samples(data, config)
+    return data
 
 
 def _deprecated_accumulation(config: TrainingConfig, steps: int) -> TrainingConfig:
@@ -133,43 +144,8 @@ test_fine_tuning = fine_tune
 fine_tune.__test__ = False  # type: ignore[attr-defined]  # or pytest takes that name for a test
 
 
-class RunFolder(Callback):
-    """Agrees on the run's folder once all processes know each other.
-
-    Args:
-        path: the folder; only the first process has it before `setup`.
-        config, data, tracker, saves: what goes to the folder, or needs to know it.
-    """
-
-    def __init__(
-        self,
-        path: Path | None,
-        config: TrainingConfig,
-        data: UniversalDataModule,
-        tracker: MetricsTracker,
-        saves: RunCheckpoints,
-    ) -> None:
-        self.path = path or Path()
-        self.config, self.data = config, data
-        self.tracker, self.saves = tracker, saves
-
-    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Everyone writes where the first process says; what is written once, it writes."""
-        self.path = Path(trainer.strategy.broadcast(str(self.path)))
-        self.saves.folder = self.path / checkpoints.FOLDER
-        self.tracker.attach(
-            self.path, settings=self.config.to_dict(), writes=trainer.is_global_zero
-        )
-        if trainer.is_global_zero:
-            assert self.data.splits is not None
-            replace(self.config, resume=None).save(self.path / "config.yaml")
-            modality, splits = self.data.modality, self.data.splits
-            modality.save_processor(splits.processor, self.path)
-            modality.keep_example(splits, self.data.task_spec, self.path)
-
-
 class StepLimit(Callback):
-    """Ends training at `total_steps`, with a validation even inside an epoch.
+    """Ends training after the run's optimizer steps, with a validation even inside an epoch.
 
     Lightning's own max_steps would skip that validation, and the run would have no best checkpoint.
     """
@@ -179,7 +155,7 @@ class StepLimit(Callback):
     ) -> None:
         """Stop after the last step."""
         assert isinstance(pl_module, UniversalModelAdapter)
-        if trainer.global_step >= pl_module.total_steps:
+        if trainer.global_step >= pl_module.run_length.steps:
             trainer.should_stop = True
 
 
@@ -187,47 +163,17 @@ def _fit(
     model: nn.Module, config: TrainingConfig, data: UniversalDataModule, console: Console
 ) -> TrainingResult:
     resume_from = _checkpoint_to_resume(config)
-    folder = resume_from.parent.parent if resume_from else None
-    if folder is None and process_rank() == 0:
-        folder = _new_run_dir(config)
-    devices, nodes = processes(config)
+    run_folder = RunFolder(_run_dir(config, resume_from), config, data)
     interruption = Interruption(console)
-    saves = RunCheckpoints(config.checkpoint_every_n_steps, interruption)
-    tracker = MetricsTracker(
-        project_name=Path.cwd().name,
-        gradient_accumulation_steps=config.gradient_accumulation_steps,
-        trackers=config.trackers,
+    saves = RunCheckpoints(run_folder, config.checkpoint_every_n_steps, interruption)
+    stops = _early_stopping(config, data.task_spec)
+    trainer = _trainer(
+        config, [run_folder, StepLimit(), RunProgress(console), saves, interruption, *stops]
     )
-
-    def log(line: str) -> None:
-        if process_rank() == 0:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-
-    adapter = UniversalModelAdapter(
-        model, config, data.processor, task_spec=data.task_spec, tracker=tracker, log=log
-    )
-    if folder is not None:
-        saves.folder = folder / checkpoints.FOLDER
-    run_folder = RunFolder(folder, config, data, tracker, saves)
-    callbacks: list[Callback] = [run_folder, StepLimit(), RunProgress(console), saves, interruption]
-    if config.early_stopping_patience:
-        callbacks.append(
-            EarlyStopping(
-                adapter.monitor,
-                mode=adapter.objective.mode,
-                patience=config.early_stopping_patience,
-            )
-        )
-    trainer = _trainer(config, callbacks, devices, nodes)
-    micro_batches = data.micro_batches_per_epoch(trainer.world_size)
-    tracker.steps_per_epoch = micro_batches
-    adapter.total_micro_batches = config.epochs * micro_batches
-    adapter.total_steps = config.epochs * steps_per_epoch(
-        micro_batches, config.gradient_accumulation_steps
-    )
-    if config.max_steps is not None:
-        adapter.total_steps = min(adapter.total_steps, config.max_steps)
-    if resume_from and read_checkpoint(resume_from)["global_step"] >= adapter.total_steps:
+    # only the trainer knows how many processes share an epoch, and so how long the run is
+    adapter = _adapter(model, config, data, trainer.world_size, console)
+    total_steps = adapter.run_length.steps
+    if resume_from and read_checkpoint(resume_from)["global_step"] >= total_steps:
         console.print(
             "this run has ended already; give more epochs or max_steps to go on", highlight=False
         )
@@ -238,6 +184,48 @@ def _fit(
     return TrainingResult(
         run_folder.path, best, saves.last, read_checkpoint(best)["metrics"], steps
     )
+
+
+def _adapter(
+    model: nn.Module,
+    config: TrainingConfig,
+    data: UniversalDataModule,
+    world_size: int,
+    console: Console,
+) -> UniversalModelAdapter:
+    def log(line: str) -> None:
+        if process_rank() == 0:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    micro_batches = data.micro_batches_per_epoch(world_size)
+    tracker = MetricsTracker(
+        project_name=Path.cwd().name,
+        gradient_accumulation_steps=config.gradient_accumulation_steps,
+        steps_per_epoch=micro_batches,
+        trackers=config.trackers,
+    )
+    return UniversalModelAdapter(
+        model,
+        config,
+        data.processor,
+        task_spec=data.task_spec,
+        tracker=tracker,
+        run_length=RunLength.from_config(config, micro_batches),
+        log=log,
+    )
+
+
+def _early_stopping(config: TrainingConfig, task_spec: TaskSpec) -> list[Callback]:
+    if not config.early_stopping_patience:
+        return []
+    objective = OBJECTIVES[task_spec.task_type]
+    return [
+        EarlyStopping(
+            monitored_metric(objective),
+            mode=objective.mode,
+            patience=config.early_stopping_patience,
+        )
+    ]
 
 
 def _run(
@@ -273,22 +261,21 @@ def _checkpoint_to_resume(config: TrainingConfig) -> Path | None:
     """Where to go on: as configured, or where SLURM's requeue interrupted this very job."""
     if config.resume:
         return find_checkpoint(config.output_dir, config.resume)
-    requeued = _slurm_run_dir(config)
-    if requeued is not None and (requeued / checkpoints.FOLDER).is_dir():
+    requeued = slurm_run_dir(config)
+    if requeued is not None and (requeued / FOLDER).is_dir():
         return find_checkpoint(config.output_dir, str(requeued))
     return None
 
 
-def _slurm_run_dir(config: TrainingConfig) -> Path | None:
-    """A job keeps its number when it is requeued, so its folder is named after that."""
-    if not SLURMEnvironment.detect():
-        return None
-    return Path(config.output_dir) / f"slurm-{os.environ['SLURM_JOB_ID']}"
+def _run_dir(config: TrainingConfig, resume_from: Path | None) -> Path | None:
+    """The resumed run's folder, or a new one, which only the first process makes."""
+    if resume_from is not None:
+        return resume_from.parent.parent
+    return new_run_dir(config) if process_rank() == 0 else None
 
 
-def _trainer(
-    config: TrainingConfig, callbacks: list[Callback], devices: int | str, nodes: int
-) -> Trainer:
+def _trainer(config: TrainingConfig, callbacks: list[Callback]) -> Trainer:
+    devices, nodes = processes(config)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     # Lightning's advice about workers, loggers and resuming does not fit what this project does
     for advice in (
@@ -320,78 +307,3 @@ def _trainer(
         use_distributed_sampler=False,
         enable_model_summary=False,
     )
-
-
-def check_samples(data: UniversalDataModule, config: TrainingConfig) -> None:
-    """Open every sample before the first epoch, unless these very files were opened before.
-
-    Raises:
-        DataError: naming the samples that cannot be read.
-    """
-    assert data.splits is not None
-    if process_rank() != 0:
-        return
-    stamp = Path(config.output_dir) / ".checked"
-    state = _files_state(Path(config.data))
-    if state is not None and stamp.exists() and stamp.read_text(encoding="utf-8") == state:
-        return
-    problems = [
-        problem
-        for rows in (data.splits.train, data.splits.val)
-        for problem in data.modality.find_problems(rows)
-    ]
-    if problems:
-        shown = "\n".join(problems[:10])
-        rest = f"\nand {len(problems) - 10} more" if len(problems) > 10 else ""
-        raise DataError(
-            f"{len(problems)} samples in {config.data} cannot be read:\n{shown}{rest}\n"
-            "Replace or remove them; `data check` lists them all"
-        )
-    if state is not None:
-        try:
-            stamp.parent.mkdir(parents=True, exist_ok=True)
-            stamp.write_text(state, encoding="utf-8")
-        except OSError as error:
-            raise TrainingError(f"cannot write {stamp}: {error.strerror}") from error
-
-
-def _files_state(data: Path) -> str | None:
-    """Digest of path, size and time of every file that belongs to the data; None off the disk."""
-    root = data if data.is_dir() else data.parent  # a manifest's images lie beside it
-    if not data.exists() or Path.cwd().is_relative_to(root.resolve()):
-        return None
-    digest = hashlib.blake2b(str(data.resolve()).encode(), digest_size=16)
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
-        status = path.stat()
-        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
-
-
-def _check_hardware(config: TrainingConfig) -> None:
-    gpu = torch.cuda.is_available()
-    problems = []
-    if config.accelerator == "gpu" and not gpu:
-        problems.append("accelerator: this machine has no GPU that torch can use; give auto or cpu")
-    if config.precision == "16-mixed" and not gpu:
-        problems.append("precision: 16-mixed needs a GPU; give bf16-mixed or 32-true")
-    if config.strategy == "fsdp" and not gpu:
-        problems.append("strategy: fsdp needs GPUs; give ddp or auto")
-    if problems:
-        raise ConfigError(problems)
-
-
-def _new_run_dir(config: TrainingConfig) -> Path:
-    wanted = _slurm_run_dir(config)
-    if wanted is None:
-        stamp = os.environ.get("RUN_STAMP") or datetime.now().strftime("%Y%m%d-%H%M%S")
-        wanted = Path(config.output_dir) / stamp
-    run_dir, number = wanted, 1
-    while True:
-        try:
-            run_dir.mkdir(parents=True)
-            return run_dir
-        except FileExistsError:
-            number += 1
-            run_dir = wanted.with_name(f"{wanted.name}-{number}")
-        except OSError as error:
-            raise TrainingError(f"cannot create {run_dir}: {error.strerror}") from error

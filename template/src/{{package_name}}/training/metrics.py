@@ -7,7 +7,7 @@ import csv
 import io
 import tempfile
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from .trackers import STEP, Outlet, Row, RunInfo
+from .accumulation import Signals, WindowTotal
+from .row_file import RowFile
+from .trackers import STEP, Row, RunInfo, TrackerThread
 
 ROWS = "metrics.csv"
 TABLE = "micro_batches.csv"
@@ -46,28 +48,28 @@ class WindowRow:
         row: what the trackers got.
         losses: mean loss of each of this process's micro-batches.
         loss_sum: over all of them and all processes.
-        signals: what the processes told each other, added up.
+        signals: what any process told the others.
     """
 
     row: Row
     losses: list[float]
     loss_sum: float
-    signals: int
+    signals: Signals
 
 
-class _Numbers:
+class _HostCopy:
     """Figures of a closed window. From a GPU they are copied while it goes on working.
 
     Args:
-        total: a tensor [N].
+        sums: a tensor [N].
         others: scalar tensors beside it.
     """
 
-    def __init__(self, total: Tensor, others: Sequence[Tensor]) -> None:
-        self._tensors = [total, *others]
+    def __init__(self, sums: Tensor, others: Sequence[Tensor]) -> None:
+        self._tensors = [sums, *others]
         self._arrived: torch.cuda.Event | None = None
-        if total.is_cuda:
-            figures = torch.cat([tensor.reshape(-1).to(total.dtype) for tensor in self._tensors])
+        if sums.is_cuda:
+            figures = torch.cat([tensor.reshape(-1).to(sums.dtype) for tensor in self._tensors])
             on_host = torch.empty(figures.shape, dtype=figures.dtype, pin_memory=True)
             self._tensors = [on_host.copy_(figures, non_blocking=True)]
             self._arrived = torch.cuda.Event()  # type: ignore[no-untyped-call]
@@ -86,7 +88,7 @@ class _Pending:
     """A closed window whose numbers are still on their way from the device."""
 
     window: _Window
-    numbers: _Numbers
+    figures: _HostCopy
     optimizer_step: int
     epoch: int
     names: list[str]
@@ -129,15 +131,15 @@ class MetricsTracker:
         self.last_values: Row = {}
         self._names = list(dict.fromkeys([*trackers, *(["wandb"] if use_wandb else [])]))
         self._micro_step = 0
-        self._driven = False
+        self._in_training = False
         self._row_count = 0
         self._rows_sent = 0
         self._window = _Window(0)
         self._pending: deque[_Pending] = deque()
-        self._outlets: list[Outlet] | None = None
+        self._trackers: list[TrackerThread] | None = None
         self._writes = True
         self._info = RunInfo(project_name or DEFAULT_PROJECT)
-        self._rows = _RowFile(None)
+        self._rows = RowFile(None)
         self._table: IO[str] | None = None
         self._table_bytes = 0
         if directory is not None:
@@ -163,16 +165,16 @@ class MetricsTracker:
         self._info = RunInfo(
             self.project_name or DEFAULT_PROJECT, directory.name, directory, settings or {}
         )
-        self._rows = _RowFile(directory / ROWS if writes else None)
+        self._rows = RowFile(directory / ROWS if writes else None)
 
     def close(self) -> None:
         """Write what is left, the last window's row included, and wait for the trackers."""
-        self.settle()
-        if self._window.scalars and not self._driven:
+        self.flush()
+        if self._window.scalars and not self._in_training:
             self._close_direct_window()
-        for outlet in self._outlets or ():
-            outlet.close()
-        self._outlets = []
+        for tracker in self._trackers or ():
+            tracker.close()
+        self._trackers = []
         if self._table is not None:
             with contextlib.suppress(OSError):  # a full disk has been reported by then
                 self._table.flush()
@@ -205,9 +207,9 @@ class MetricsTracker:
         """
         if step is None:
             step = self._micro_step
-            self._micro_step += not self._driven
-        effective_step = self.optimizer_step if self._driven else self.effective_step(step)
-        if not self._driven and effective_step != self.optimizer_step:
+            self._micro_step += not self._in_training
+        effective_step = self.optimizer_step if self._in_training else self.effective_step(step)
+        if not self._in_training and effective_step != self.optimizer_step:
             self._close_direct_window()
             self.optimizer_step = effective_step
         self._tabulate(step, effective_step, name, value)
@@ -229,8 +231,8 @@ class MetricsTracker:
 
     def begin_micro_batch(self, targets: int) -> None:
         """The next micro-batch starts; scalars logged from here on belong to it."""
-        self._micro_step += self._driven  # the first one is number 0
-        self._driven = True
+        self._micro_step += self._in_training  # the first one is number 0
+        self._in_training = True
         if not self._window.targets:
             self._window.first_step = self._micro_step
         self._window.targets.append(targets)
@@ -242,27 +244,27 @@ class MetricsTracker:
     def end_window(
         self,
         epoch: int,
-        total: Tensor,
+        total: WindowTotal,
         scalars: Mapping[str, float],
         measured: Mapping[str, Tensor],
     ) -> None:
-        """Close the window at its optimizer step; `settle` writes its row.
+        """Close the window at its optimizer step; `flush` writes its row.
 
         Args:
             epoch: the one in progress, from 0.
-            total: loss sum, number of targets and signals, over all processes; a tensor [3].
+            total: what the window came to, over all processes.
             scalars: more values of this optimizer step.
             measured: the same, scalar tensors that may still be on the device.
         """
         window = self._window
         self._window = _Window(0)
         self.optimizer_step += 1
-        numbers = _Numbers(total, [*measured.values(), *window.loss_sums])
+        figures = _HostCopy(total.sums, [*measured.values(), *window.loss_sums])
         self._pending.append(
-            _Pending(window, numbers, self.optimizer_step, epoch, list(measured), dict(scalars))
+            _Pending(window, figures, self.optimizer_step, epoch, list(measured), dict(scalars))
         )
 
-    def settle(self, *, keep: int = 0) -> list[WindowRow]:
+    def flush(self, *, keep: int = 0) -> list[WindowRow]:
         """Write the rows of closed windows.
 
         Args:
@@ -271,13 +273,13 @@ class MetricsTracker:
         Returns:
             what was written, in order.
         """
-        settled = []
+        rows = []
         while len(self._pending) > keep:
-            settled.append(self._settle(self._pending.popleft()))
-        return settled
+            rows.append(self._write_window(self._pending.popleft()))
+        return rows
 
-    def _settle(self, pending: _Pending) -> WindowRow:
-        loss_sum, targets, signals, *rest = pending.numbers.read()
+    def _write_window(self, pending: _Pending) -> WindowRow:
+        loss_sum, targets, stop, fallback, *rest = pending.figures.read()
         measured, loss_sums = rest[: len(pending.names)], rest[len(pending.names) :]
         window = pending.window
         losses = [s / n if n else 0.0 for s, n in zip(loss_sums, window.targets, strict=True)]
@@ -292,11 +294,11 @@ class MetricsTracker:
         row.update(zip(pending.names, measured, strict=True))
         row.update(_weighted_means(window))
         self._write(row)
-        return WindowRow(row, losses, loss_sum, int(signals))
+        return WindowRow(row, losses, loss_sum, Signals(stop > 0, fallback > 0))
 
     def log_epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
         """Write a row of what was measured at the end of an epoch, counted from 0."""
-        self.settle()
+        self.flush()
         self._write({STEP: self.optimizer_step, EPOCH: epoch, **scalars})
 
     # --- writing ---------------------------------------------------------------------------------
@@ -315,10 +317,10 @@ class MetricsTracker:
         self._rows.append(row)
         if self._row_count <= self._rows_sent:
             return  # a resumed run takes steps again whose rows the trackers have
-        if self._outlets is None:
-            self._outlets = [Outlet(name, self._info) for name in self._names]
-        for outlet in self._outlets:
-            outlet.write(row, at_once=not self._driven)
+        if self._trackers is None:
+            self._trackers = [TrackerThread(name, self._info) for name in self._names]
+        for tracker in self._trackers:
+            tracker.write(row, at_once=not self._in_training)
 
     def _tabulate(self, step: int, effective_step: int, name: str, value: float) -> None:
         if not self._writes:
@@ -363,57 +365,8 @@ class MetricsTracker:
         self.skipped_windows = state["skipped_windows"]
         self._row_count = state["rows"]
         self._table_bytes = state["table_bytes"]
-        self._driven = True
+        self._in_training = True
         self._rows_sent = self._rows.truncate(self._row_count)
-
-
-class _RowFile:
-    """`metrics.csv`: a header and a line per row; a new column rewrites the file once."""
-
-    def __init__(self, path: Path | None) -> None:
-        self.path = path
-        self._columns: dict[str, None] = {}
-        self._file: IO[str] | None = None
-
-    def append(self, row: Row) -> None:
-        if self.path is None:
-            return
-        if self._file is None or not row.keys() <= self._columns.keys():
-            self._rewrite(self._read(), row)
-        assert self._file is not None
-        self._writer.writerow([row.get(name, "") for name in self._columns])
-        self._file.flush()  # a killed process loses nothing that the system has
-
-    def truncate(self, count: int) -> int:
-        """Keep the first `count` rows; returns how many there were."""
-        if self.path is None or not self.path.exists():
-            return 0
-        rows = self._read()
-        self._columns = {}
-        kept = rows[:count]
-        self._rewrite(kept, [name for row in kept for name, value in row.items() if value])
-        return len(rows)
-
-    def _read(self) -> list[dict[str, str]]:
-        if self.path is None or not self.path.exists():
-            return []
-        with self.path.open(newline="", encoding="utf-8") as file:
-            return [row for row in csv.DictReader(file) if None not in row.values()]
-
-    def _rewrite(self, rows: list[dict[str, str]], names: Iterable[str]) -> None:
-        """Write the file anew with a column for each of these names, too."""
-        assert self.path is not None
-        self._columns |= dict.fromkeys(names)
-        partial = self.path.with_suffix(".partial")
-        if self._file is not None:
-            self._file.close()
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self._columns, extrasaction="ignore")
-            writer.writeheader()
-            writer.writerows(rows)
-        partial.replace(self.path)
-        self._file = self.path.open("a", newline="", encoding="utf-8")
-        self._writer = csv.writer(self._file)
 
 
 def _weighted_means(window: _Window) -> Row:

@@ -54,6 +54,11 @@ class Objective(Protocol):
         """What the metrics compare with the labels."""
 
 
+def monitored_metric(objective: Objective) -> str:
+    """Name under which validation reports the metric that makes a checkpoint the best."""
+    return f"val/{objective.monitor}"
+
+
 class Classification:
     """One class a sample: logits [B, K], labels int64 [B]."""
 

@@ -53,7 +53,7 @@ class RunProgress(ProgressBar):
                 auto_refresh=False,
                 transient=True,
             )
-            self._task = self._live.add_task("", total=pl_module.total_steps, figures="")
+            self._task = self._live.add_task("", total=pl_module.run_length.steps, figures="")
             self._live.start()
 
     def on_train_batch_end(
@@ -102,6 +102,8 @@ class RunProgress(ProgressBar):
         parts.append(f"{samples / max(1e-9, now - self._epoch_started_at):,.0f} samples/s")
         done = trainer.global_step - self._first_step
         if done:
-            left = (pl_module.total_steps - trainer.global_step) * (now - self._started_at) / done
+            left = (
+                (pl_module.run_length.steps - trainer.global_step) * (now - self._started_at) / done
+            )
             parts.append(f"{timedelta(seconds=round(left))} left")
         return "  ".join(parts)

@@ -1,11 +1,37 @@
-"""The learning rate, by optimizer step."""
+"""How long a run is, and its learning rate by optimizer step."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
+
+from ..config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class RunLength:
+    """How long a whole run is.
+
+    Attributes:
+        steps: optimizer steps, `max_steps` respected.
+        micro_batches: of one process in all its epochs; None where nobody knows.
+    """
+
+    steps: int
+    micro_batches: int | None = None
+
+    @classmethod
+    def from_config(cls, config: TrainingConfig, micro_batches_per_epoch: int) -> RunLength:
+        """The length that a configuration gives."""
+        steps = config.epochs * steps_per_epoch(
+            micro_batches_per_epoch, config.gradient_accumulation_steps
+        )
+        if config.max_steps is not None:
+            steps = min(steps, config.max_steps)
+        return cls(steps, config.epochs * micro_batches_per_epoch)
 
 
 def warmup_cosine(optimizer: Optimizer, warmup_ratio: float, total_steps: int) -> LambdaLR:

@@ -1,6 +1,6 @@
 """Where rows of metrics go besides `metrics.csv`: Weights & Biases, TensorBoard, MLflow.
 
-A sink gets whole rows, one per optimizer step or epoch, and imports its library only when opened.
+A tracker gets whole rows, one per optimizer step or epoch, and imports its library when opened.
 It works in a thread of its own, so that a slow or dead network costs a training step nothing.
 """
 
@@ -39,7 +39,7 @@ class RunInfo:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
-class Sink(Protocol):
+class Tracker(Protocol):
     """One place that keeps rows."""
 
     def write(self, rows: Sequence[Row]) -> None:
@@ -49,7 +49,7 @@ class Sink(Protocol):
         """Nothing follows."""
 
 
-class WandbSink:
+class WandbTracker:
     """Weights & Biases: one history row per row, drawn over `optimizer_step`.
 
     W&B's own step is left alone: given one, it drops rows that come late or share a number.
@@ -78,7 +78,7 @@ class WandbSink:
         self._run.finish()
 
 
-class TensorBoardSink:
+class TensorBoardTracker:
     """TensorBoard: an event file in the run's folder."""
 
     def __init__(self, info: RunInfo) -> None:
@@ -101,7 +101,7 @@ class TensorBoardSink:
         self._writer.close()
 
 
-class MlflowSink:
+class MlflowTracker:
     """MLflow: the server that MLFLOW_TRACKING_URI names, or the folder `mlruns`."""
 
     BATCH = 1000  # metrics in one request, the most that MLflow's servers take
@@ -148,18 +148,18 @@ class MlflowSink:
         self._client.set_terminated(self._run_id)
 
 
-SINKS: dict[str, Callable[[RunInfo], Sink]] = {
-    "wandb": WandbSink,
-    "tensorboard": TensorBoardSink,
-    "mlflow": MlflowSink,
+TRACKERS: dict[str, Callable[[RunInfo], Tracker]] = {
+    "wandb": WandbTracker,
+    "tensorboard": TensorBoardTracker,
+    "mlflow": MlflowTracker,
 }
 
 
-class Outlet:
-    """A sink in its own thread. Whatever happens there costs a warning, never the run.
+class TrackerThread:
+    """A tracker in its own thread. Whatever happens there costs a warning, never the run.
 
     Args:
-        name: a key of `SINKS`.
+        name: a key of `TRACKERS`.
         info: about the run.
     """
 
@@ -168,7 +168,7 @@ class Outlet:
     def __init__(self, name: str, info: RunInfo) -> None:
         self.name = name
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._opened: Future[Sink] = self._thread.submit(SINKS[name], info)
+        self._opened: Future[Tracker] = self._thread.submit(TRACKERS[name], info)
         self._tasks: list[Future[Any]] = [self._opened]
         self._rows: list[Row] = []
         self._handed_over = time.monotonic()

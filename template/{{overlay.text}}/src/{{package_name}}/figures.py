@@ -16,8 +16,8 @@ from .errors import DataError
 from .forward import IGNORED
 from .preprocessing import TextTokenizer
 from .training.adapter import UniversalModelAdapter
-from .training.checkpoints import Trained
 from .training.objectives import TokenPrediction, token_losses
+from .training.trained_model import TrainedModel
 
 # enough to see how the network does; a large validation set would make the report slow
 MAX_SAMPLES = 512
@@ -39,7 +39,7 @@ class TokenEvaluation:
     losses: npt.NDArray[np.float32]
 
 
-def evaluation_figures(trained: Trained) -> list[tuple[str, Figure]]:
+def evaluation_figures(trained: TrainedModel) -> list[tuple[str, Figure]]:
     """Titles and figures that fit the task; none where the data are gone."""
     try:
         batches = list(_batches(trained))
@@ -62,7 +62,7 @@ def evaluation_figures(trained: Trained) -> list[tuple[str, Figure]]:
 
 
 @torch.inference_mode()
-def _batches(trained: Trained) -> list[tuple[torch.Tensor, torch.Tensor]]:
+def _batches(trained: TrainedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
     """Labels and logits of the first validation samples.
 
     Raises:
@@ -89,7 +89,9 @@ def _classes(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[npt.NDAr
     return labels.numpy(), torch.cat([logits for _, logits in batches]).numpy()
 
 
-def _tokens(batches: list[tuple[torch.Tensor, torch.Tensor]], trained: Trained) -> TokenEvaluation:
+def _tokens(
+    batches: list[tuple[torch.Tensor, torch.Tensor]], trained: TrainedModel
+) -> TokenEvaluation:
     objective = UniversalModelAdapter(
         trained.model, trained.config, trained.processor, task_spec=trained.task_spec
     ).objective

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from .data.module import UniversalDataModule
 from .errors import DataError
 from .training.adapter import UniversalModelAdapter
-from .training.checkpoints import Trained
+from .training.trained_model import TrainedModel
 
 # enough to see how the network does; a large validation set would make the report slow
 MAX_IMAGES = 2000
@@ -35,7 +35,7 @@ class Evaluation:
     outputs: npt.NDArray[np.float32]
 
 
-def evaluation_figures(trained: Trained) -> list[tuple[str, Figure]]:
+def evaluation_figures(trained: TrainedModel) -> list[tuple[str, Figure]]:
     """Titles and figures that fit the task; none where the data are gone."""
     try:
         evaluation = evaluate(trained)
@@ -56,7 +56,7 @@ def evaluation_figures(trained: Trained) -> list[tuple[str, Figure]]:
 
 
 @torch.inference_mode()
-def evaluate(trained: Trained) -> Evaluation:
+def evaluate(trained: TrainedModel) -> Evaluation:
     """Run the network over the first validation images.
 
     Raises:

@@ -1,0 +1,60 @@
+"""Whether every sample can be read."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from ..config import TrainingConfig
+from ..errors import DataError, TrainingError
+from .module import Modality, Splits, UniversalDataModule
+
+SHOWN_PROBLEMS = 10
+
+
+def find_problems(modality: Modality, splits: Splits) -> list[str]:
+    """Open every sample of all splits; one line for each that cannot be read, with its path."""
+    return [
+        problem for rows in (splits.train, splits.val) for problem in modality.find_problems(rows)
+    ]
+
+
+def check_samples(data: UniversalDataModule, config: TrainingConfig) -> None:
+    """Open every sample before the first epoch, unless these very files were opened before.
+
+    Raises:
+        DataError: naming the samples that cannot be read.
+        TrainingError: the output folder cannot be written.
+    """
+    assert data.splits is not None
+    stamp = Path(config.output_dir) / ".checked"
+    state = _files_state(Path(config.data))
+    if state is not None and stamp.exists() and stamp.read_text(encoding="utf-8") == state:
+        return
+    problems = find_problems(data.modality, data.splits)
+    if problems:
+        shown = "\n".join(problems[:SHOWN_PROBLEMS])
+        more = len(problems) - SHOWN_PROBLEMS
+        rest = f"\nand {more} more" if more > 0 else ""
+        raise DataError(
+            f"{len(problems)} samples in {config.data} cannot be read:\n{shown}{rest}\n"
+            "Replace or remove them; `data check` lists them all"
+        )
+    if state is not None:
+        try:
+            stamp.parent.mkdir(parents=True, exist_ok=True)
+            stamp.write_text(state, encoding="utf-8")
+        except OSError as error:
+            raise TrainingError(f"cannot write {stamp}: {error.strerror}") from error
+
+
+def _files_state(data: Path) -> str | None:
+    """Digest of path, size and time of every file that belongs to the data; None off the disk."""
+    root = data if data.is_dir() else data.parent  # a manifest's images lie beside it
+    if not data.exists() or Path.cwd().is_relative_to(root.resolve()):
+        return None
+    digest = hashlib.blake2b(str(data.resolve()).encode(), digest_size=16)
+    for path in sorted(p for p in root.rglob("*") if p.is_file()):
+        status = path.stat()
+        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

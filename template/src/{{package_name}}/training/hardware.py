@@ -1,0 +1,26 @@
+"""Whether this machine can do what a configuration asks for."""
+
+from __future__ import annotations
+
+import torch
+
+from ..config import TrainingConfig
+from ..errors import ConfigError
+
+
+def check_hardware(config: TrainingConfig) -> None:
+    """Say what the machine lacks before anything is read or built.
+
+    Raises:
+        ConfigError: with one line for each setting that needs what is not there.
+    """
+    gpu = torch.cuda.is_available()
+    problems = []
+    if config.accelerator == "gpu" and not gpu:
+        problems.append("accelerator: this machine has no GPU that torch can use; give auto or cpu")
+    if config.precision == "16-mixed" and not gpu:
+        problems.append("precision: 16-mixed needs a GPU; give bf16-mixed or 32-true")
+    if config.strategy == "fsdp" and not gpu:
+        problems.append("strategy: fsdp needs GPUs; give ddp or auto")
+    if problems:
+        raise ConfigError(problems)

@@ -1,0 +1,74 @@
+"""A trained network, got back out of a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from ..architecture import Architecture
+from ..config import TrainingConfig
+from ..data.module import load_modality
+from ..errors import TrainingError
+from ..task import TaskSpec
+from .checkpoints import MODEL_PREFIX, read_checkpoint
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained network and everything an export needs to know about it.
+
+    Attributes:
+        model: the network with the checkpoint's weights, on the CPU, in eval mode.
+        task_spec: its task, class names included.
+        config: settings of its run.
+        architecture: how to build it again.
+        processor: what made numbers of its inputs, where anything was learned for that.
+        metrics: validation metrics at the checkpoint.
+        example: a real input file that was kept with the run; None where it was removed.
+    """
+
+    model: nn.Module
+    task_spec: TaskSpec
+    config: TrainingConfig
+    architecture: Architecture
+    processor: Any
+    metrics: dict[str, float]
+    example: Path | None
+
+
+def load_trained_model(path: Path) -> TrainedModel:
+    """Rebuild the network of a checkpoint.
+
+    Raises:
+        TrainingError: the checkpoint cannot be read, or the network's code has changed since.
+        ModelError: the network's code is gone.
+    """
+    checkpoint = read_checkpoint(path)
+    config = TrainingConfig.from_dict(checkpoint["config"])
+    task_spec = TaskSpec.from_dict(checkpoint["task_spec"])
+    architecture = Architecture.resolve(config.model, task_spec)
+    model = architecture.build()
+    weights = {
+        name.removeprefix(MODEL_PREFIX): value
+        for name, value in checkpoint["state_dict"].items()
+        if name.startswith(MODEL_PREFIX)
+    }
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{path} does not fit the network {config.model}: its code has changed since training"
+        ) from error
+    run_dir = path.parent.parent
+    return TrainedModel(
+        model.eval(),
+        task_spec,
+        config,
+        architecture,
+        load_modality(task_spec.modality).load_processor(run_dir),
+        checkpoint["metrics"],
+        next(iter(sorted(run_dir.glob("example.*"))), None),
+    )
