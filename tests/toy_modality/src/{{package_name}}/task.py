@@ -1,0 +1,50 @@
+"""TaskSpec of a project for points, and its preset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from .config import TrainingConfig
+from .task_base import BaseTaskSpec
+
+# Names under which networks ask for the main input of a batch, the points.
+MAIN_INPUT_NAMES = ("x", "input", "inputs", "points")
+
+
+@dataclass(kw_only=True)
+class TaskSpec(BaseTaskSpec):
+    """A task on points; `input_schema` holds `dimensions`."""
+
+    modality: str = "points"
+    task_type: str = "points_classification"
+    input_schema: dict[str, Any] = field(default_factory=lambda: {"dimensions": 2})
+
+    @classmethod
+    def points_tiny(cls) -> Self:
+        """The sample set: points inside and outside a circle."""
+        names = ["inside", "outside"]
+        return cls(name="points_tiny", output_schema={"num_outputs": 2, "class_names": names})
+
+    @classmethod
+    def preset(cls, task_type: str) -> Self:
+        """The preset of a task type."""
+        return {"points_classification": cls.points_tiny()}[task_type]
+
+    @classmethod
+    def from_config(
+        cls, config: TrainingConfig, output_names: Sequence[str], processor: None = None
+    ) -> Self:
+        """The task a configuration asks for on data with these classes."""
+        return cls(
+            name=config.task,
+            task_type=config.task,
+            input_schema={"dimensions": config.dimensions},
+            output_schema={"num_outputs": len(output_names), "class_names": list(output_names)},
+        )
+
+
+def get_default_task_specs() -> dict[str, TaskSpec]:
+    """The presets by name."""
+    return {"points_tiny": TaskSpec.points_tiny()}
