@@ -18,11 +18,17 @@ pyproject.toml
 src/__init__.py
 src/__main__.py
 src/architecture.py
-src/bench.py
+src/bench/__init__.py
+src/bench/data.py
+src/bench/inference.py
+src/bench/timing.py
+src/bench/train.py
 src/cli.py
 src/config.py
 src/data/__init__.py
+src/data/check.py
 src/data/module.py
+src/data/new_folder.py
 src/data/sample.py
 src/data/tables.py
 src/errors.py
@@ -39,6 +45,7 @@ src/export/supply_chain.py
 src/figures.py
 src/inputs.py
 src/model.py
+src/plots.py
 src/preprocessing.py
 src/report.py
 src/serving/.dockerignore
@@ -61,7 +68,6 @@ src/task.py
 src/training/__init__.py
 src/training/accumulation.py
 src/training/adapter.py
-src/training/benchmark.py
 src/training/checkpoints.py
 src/training/compilation.py
 src/training/distributed.py
@@ -87,6 +93,7 @@ tests/test_faults.py
 tests/test_reliability.py
 tests/test_resume.py
 tests/test_server.py
+tests/test_settings.py
 tests/test_task.py
 tests/test_torchserve.py
 """
