@@ -60,11 +60,11 @@ def _run(arguments: list[str], console: Console) -> int:
 
 def _train(given: Namespace, console: Console) -> None:
     config = _of_resumed_run(given, _config(given))
+    _sample_when_missing(config, console)  # before imports that take seconds: it may fail
     from .report import write_report
     from .training.distributed import process_rank
     from .training.loop import train
 
-    _sample_when_missing(config, console)
     result = train(config, console)
     if process_rank() != 0:
         return
