@@ -22,13 +22,18 @@ pyproject.toml
 src/__init__.py
 src/__main__.py
 src/architecture.py
-src/bench.py
+src/bench/__init__.py
+src/bench/data.py
+src/bench/inference.py
+src/bench/timing.py
+src/bench/train.py
 src/cli.py
 src/config.py
 src/config_base.py
 src/data/__init__.py
 src/data/check.py
 src/data/module.py
+src/data/new_folder.py
 src/data/order.py
 src/data/sample.py
 src/data/tables.py
@@ -48,6 +53,7 @@ src/figures.py
 src/forward.py
 src/input_config.py
 src/model.py
+src/plots.py
 src/preprocessing.py
 src/report.py
 src/serving/.dockerignore
@@ -83,7 +89,6 @@ src/task_base.py
 src/training/__init__.py
 src/training/accumulation.py
 src/training/adapter.py
-src/training/benchmark.py
 src/training/checkpoints.py
 src/training/compilation.py
 src/training/distributed.py
@@ -114,6 +119,7 @@ tests/test_failures.py
 tests/test_resume.py
 tests/test_server.py
 tests/test_server_reliability.py
+tests/test_settings.py
 tests/test_task.py
 tests/test_torchserve.py
 """

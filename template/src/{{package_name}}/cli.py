@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -51,49 +51,37 @@ def _run(arguments: list[str], console: Console) -> int:
     if command is None:
         parser.print_help()
         return 0
-    given = options[command]
-    run = {
-        "train": _train,
-        "export": _export,
-        "bench": _bench,
-        "report": _report,
-        "data": _data,
-    }[command]
-    return run(given, console)
+    COMMANDS[command].run(options[command], console)
+    return 0
 
 
 # --- commands ------------------------------------------------------------------------------------
 
 
-def _train(given: Namespace, console: Console) -> int:
+def _train(given: Namespace, console: Console) -> None:
     config = _of_resumed_run(given, _config(given))
+    _sample_when_missing(config, console)  # before imports that take seconds: it may fail
     from .report import write_report
     from .training.distributed import process_rank
     from .training.loop import train
 
-    first_process = process_rank() == 0
-    if first_process:
-        _sample_when_missing(config, console)
-    while not first_process and not Path(config.data).exists() and ":" not in config.data:
-        time.sleep(0.1)
     result = train(config, console)
-    if not first_process:
-        return 0
+    if process_rank() != 0:
+        return
     console.print(f"[green]trained[/] {result.optimizer_steps} steps; {result.run_dir}")
     for name, value in result.metrics.items():
         console.print(f"  {name} {value:.4f}")
     console.print(f"  report {write_report(result.run_dir)}")
     if config.export_bundle:
         _write_bundle(config, result.best, console)
-    return 0
 
 
-def _export(given: Namespace, console: Console) -> int:
+def _export(given: Namespace, console: Console) -> None:
     from .export.bundle import refresh_bundle
 
     if given.refresh is not None:
         refresh_bundle(Path(given.refresh), console=console)
-        return 0
+        return
     from .training.checkpoints import find_checkpoint
 
     which = given.pop("checkpoint")
@@ -103,7 +91,6 @@ def _export(given: Namespace, console: Console) -> int:
     named = which in ("best", "last")
     checkpoint = find_checkpoint(config.output_dir, "last", which) if named else Path(which)
     _write_bundle(config, checkpoint, console, **attest)
-    return 0
 
 
 def _write_bundle(
@@ -141,17 +128,16 @@ def _with_export_settings(trained: TrainingConfig, asked: TrainingConfig) -> Tra
     return replace(trained, export_formats=asked.export_formats, export_dir=asked.export_dir)
 
 
-def _bench(given: Namespace, console: Console) -> int:
+def _bench(given: Namespace, console: Console) -> None:
     from .bench import BENCHMARKS
 
     subject = given.pop("subject")
     config = _config(given)
     _sample_when_missing(config, console)
     BENCHMARKS[subject](config, console)
-    return 0
 
 
-def _report(given: Namespace, console: Console) -> int:
+def _report(given: Namespace, console: Console) -> None:
     from .report import write_report
     from .training.run_folder import latest_run
 
@@ -159,25 +145,29 @@ def _report(given: Namespace, console: Console) -> int:
     config = _config(given)
     run_dir = Path(run) if run else latest_run(config.output_dir)
     console.print(f"[green]wrote[/] {write_report(run_dir)}")
-    return 0
 
 
-def _data(given: Namespace, console: Console) -> int:
-    action = given.pop("action")
-    config = _config(given)
-    if action == "sample":
-        from .data.sample import write_sample
+def _data(given: Namespace, console: Console) -> None:
+    action = {"sample": _write_sample, "check": _check}[given.pop("action")]
+    action(_config(given), console)
 
-        count = write_sample(Path(config.data), config.task)
-        console.print(f"[green]wrote[/] {count} samples to {config.data}")
-        return 0
+
+def _write_sample(config: TrainingConfig, console: Console) -> None:
+    from .data.sample import write_sample
+
+    count = write_sample(Path(config.data), config.task)
+    console.print(f"[green]wrote[/] {count} samples to {config.data}")
+
+
+def _check(config: TrainingConfig, console: Console) -> None:
+    from .data.check import find_problems
     from .data.module import load_modality
     from .errors import DataError
     from .task import TaskSpec
 
     modality = load_modality(TaskSpec.modality)
     splits = modality.read_splits(config)
-    problems = [p for rows in (splits.train, splits.val) for p in modality.find_problems(rows)]
+    problems = find_problems(modality, splits)
     for problem in problems:
         print(problem)
     if problems:
@@ -186,7 +176,6 @@ def _data(given: Namespace, console: Console) -> int:
     console.print(
         f"[green]fine[/] {len(splits.train)} samples to train on, {len(splits.val)} to validate on"
     )
-    return 0
 
 
 def _of_resumed_run(given: Namespace, config: TrainingConfig) -> TrainingConfig:
@@ -203,17 +192,42 @@ def _of_resumed_run(given: Namespace, config: TrainingConfig) -> TrainingConfig:
 
 
 def _sample_when_missing(config: TrainingConfig, console: Console) -> None:
-    """First use: without data of the user's own, the sample set shows how everything works."""
+    """First use: without data of the user's own, the sample set shows how everything works.
+
+    Each of several processes does it for itself, and all but one find it done: none waits for
+    another, which could fail.
+    """
+    from .data.sample import write_sample
+    from .errors import DataError
+
     data = Path(config.data)
     if data.exists() or config.data != TrainingConfig.defaults()["data"]:
         return
-    from .data.sample import write_sample
-
-    count = write_sample(data, config.task)
+    try:
+        count = write_sample(data, config.task)
+    except DataError:
+        if data.exists():  # another process was quicker
+            return
+        raise
     console.print(f"no {data}/ here: wrote the built-in sample set to it, {count} samples")
 
 
 # --- options -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Command:
+    """A command of the command line.
+
+    Attributes:
+        description: for its help.
+        run: does it.
+        add_options: adds what it takes besides the settings.
+    """
+
+    description: str
+    run: Callable[[Namespace, Console], None]
+    add_options: Callable[[ArgumentParser], None] = lambda parser: None
 
 
 def _parser() -> ArgumentParser:
@@ -225,44 +239,49 @@ def _parser() -> ArgumentParser:
         allow_abbrev=False,
     )
     commands = parser.add_subcommands(required=False, dest="command")
-    train = _command("train a network; writes runs/<run>/")
-    export = _command("write a bundle from a checkpoint; writes exports/model_<time>/")
-    export.add_argument(
-        "--checkpoint", type=str, default="best", help="best, last or a file (default: best)"
-    )
-    export.add_argument(
-        "--refresh", type=str, default=None, help="renew a bundle's files, but not its artifacts"
-    )
-    export.add_argument(
-        "--sign", type=Path | None, default=None, help="private key to sign the bundle with (PEM)"
-    )
-    export.add_argument(
-        "--sbom", action="store_true", help="add a CycloneDX list of what the bundle installs"
-    )
-    bench = _command("measure; prints a table and writes a picture")
-    bench.add_argument("subject", type=str, choices=["data", "train", "inference"])
-    report = _command("write a run's report.html anew")
-    report.add_argument("run", type=str, nargs="?", default=None, help="folder (default: newest)")
-    data = _command("write the sample set, or check your data")
-    data.add_argument("action", type=str, choices=["sample", "check"])
-    for name, command in (
-        ("train", train),
-        ("export", export),
-        ("bench", bench),
-        ("report", report),
-        ("data", data),
-    ):
-        _add_fields(command)
-        commands.add_subcommand(name, command, help=command.description)
+    for name, command in COMMANDS.items():
+        options = _command_parser(command)
+        commands.add_subcommand(name, options, help=command.description)
     return parser
 
 
-def _command(description: str) -> ArgumentParser:
-    parser = ArgumentParser(description=description, exit_on_error=False, allow_abbrev=False)
+def _command_parser(command: Command) -> ArgumentParser:
+    parser = ArgumentParser(
+        description=command.description, exit_on_error=False, allow_abbrev=False
+    )
     parser.add_argument(
         "--config", type=str, default=None, help=f"settings to read (default: {CONFIG_FILE})"
     )
+    command.add_options(parser)
+    _add_fields(parser)
     return parser
+
+
+def _export_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--checkpoint", type=str, default="best", help="best, last or a file (default: best)"
+    )
+    parser.add_argument(
+        "--refresh", type=str, default=None, help="renew a bundle's files, but not its artifacts"
+    )
+    parser.add_argument(
+        "--sign", type=Path | None, default=None, help="private key to sign the bundle with (PEM)"
+    )
+    parser.add_argument(
+        "--sbom", action="store_true", help="add a CycloneDX list of what the bundle installs"
+    )
+
+
+def _bench_options(parser: ArgumentParser) -> None:
+    parser.add_argument("subject", type=str, choices=["data", "train", "inference"])
+
+
+def _report_options(parser: ArgumentParser) -> None:
+    parser.add_argument("run", type=str, nargs="?", default=None, help="folder (default: newest)")
+
+
+def _data_options(parser: ArgumentParser) -> None:
+    parser.add_argument("action", type=str, choices=["sample", "check"])
 
 
 def _add_fields(parser: ArgumentParser) -> None:
@@ -271,6 +290,17 @@ def _add_fields(parser: ArgumentParser) -> None:
     for name, meaning in TrainingConfig.descriptions().items():
         shown = meaning.replace("%", "%%")
         settings.add_argument(f"--{name}", type=Any, default=SUPPRESS, metavar="VALUE", help=shown)
+
+
+COMMANDS = {
+    "train": Command("train a network; writes runs/<run>/", _train),
+    "export": Command(
+        "write a bundle from a checkpoint; writes exports/model_<time>/", _export, _export_options
+    ),
+    "bench": Command("measure; prints a table and writes a picture", _bench, _bench_options),
+    "report": Command("write a run's report.html anew", _report, _report_options),
+    "data": Command("write the sample set, or check your data", _data, _data_options),
+}
 
 
 def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import json
+import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -252,9 +253,18 @@ def _tensors(network: nn.Module) -> Iterator[Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """TorchScript's deprecation and tracer advice are for us, and parity.py answers the latter."""
+    """TorchScript's deprecation and tracer advice are for us, and parity.py answers the latter.
+
+    The ONNX registry warns of each operator whose library is not installed; no network uses one.
+    """
+    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
+    level = registry.level
+    registry.setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit\..* is (deprecated|not supported)")
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
         warnings.filterwarnings("ignore", message=".*LeafSpec.*")
-        yield
+        try:
+            yield
+        finally:
+            registry.setLevel(level)

@@ -18,6 +18,8 @@ def check_hardware(config: TrainingConfig) -> None:
     problems = []
     if config.accelerator == "gpu" and not gpu:
         problems.append("accelerator: this machine has no GPU that torch can use; give auto or cpu")
+    if config.accelerator == "mps" and not torch.backends.mps.is_available():
+        problems.append("accelerator: this machine has no Apple GPU (mps); give auto or cpu")
     if config.precision == "16-mixed" and not gpu:
         problems.append("precision: 16-mixed needs a GPU; give bf16-mixed or 32-true")
     if config.strategy == "fsdp" and not gpu:

@@ -14,6 +14,7 @@ from .data import text
 from .data.module import UniversalDataModule
 from .errors import DataError
 from .forward import IGNORED
+from .plots import confusion
 from .preprocessing import TextTokenizer
 from .training.adapter import UniversalModelAdapter
 from .training.objectives import TokenPrediction, token_losses
@@ -138,27 +139,6 @@ def hardest(evaluation: TokenEvaluation, tokenizer: TextTokenizer) -> Figure:
         )
     axes.margins(x=0.2)
     axes.set_xlabel("share of the whole loss")
-    return figure
-
-
-def confusion(
-    labels: npt.NDArray[np.int64], logits: npt.NDArray[np.float32], names: list[str]
-) -> Figure:
-    """How often each class (row) is taken for each other (column)."""
-    counts = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(counts, (labels, logits.argmax(1)), 1)
-    size = min(12.0, 3 + 0.4 * len(names))
-    figure = Figure(figsize=(size, size), layout="constrained")
-    axes = figure.subplots()
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true")
-    if len(names) <= 40:
-        axes.set_xticks(range(len(names)), names, rotation=90)
-        axes.set_yticks(range(len(names)), names)
-        for row, place in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if shares[row, place] > 0.5 else "black"
-            axes.text(place, row, str(counts[row, place]), ha="center", va="center", color=colour)
     return figure
 
 

@@ -11,7 +11,9 @@ import torch
 from matplotlib.figure import Figure
 
 from .data.module import UniversalDataModule
+from .data.vision import ImageDataset, make_dataset
 from .errors import DataError
+from .plots import confusion
 from .training.adapter import UniversalModelAdapter
 from .training.trained_model import TrainedModel
 
@@ -25,12 +27,12 @@ class Evaluation:
     """Validation images with what the network says of them.
 
     Attributes:
-        pixels: uint8 [N, C, H, W].
+        images: them and perhaps more, in the same order, as uint8 pixels.
         labels: int64 [N], or float32 [N, K].
         outputs: float32 [N, K]: logits or values.
     """
 
-    pixels: npt.NDArray[np.uint8]
+    images: ImageDataset
     labels: npt.NDArray[Any]
     outputs: npt.NDArray[np.float32]
 
@@ -44,7 +46,10 @@ def evaluation_figures(trained: TrainedModel) -> list[tuple[str, Figure]]:
     names = trained.task_spec.class_names
     if trained.task_spec.task_type == "vision_classification":
         return [
-            ("Confusion on validation images", confusion(evaluation, names)),
+            (
+                "Confusion on validation images",
+                confusion(evaluation.labels, evaluation.outputs, names),
+            ),
             (
                 "Hardest validation images: true class and its probability",
                 gallery(evaluation, names),
@@ -64,36 +69,17 @@ def evaluate(trained: TrainedModel) -> Evaluation:
     """
     data = UniversalDataModule.from_config(trained.config)
     adapter = UniversalModelAdapter(trained.model, trained.config, task_spec=trained.task_spec)
-    data.collator.defer = True  # type: ignore[attr-defined]
     adapter.eval()
-    pixels, labels, outputs, seen = [], [], [], 0
+    labels, outputs, seen = [], [], 0
     for batch in data.val_dataloader():
-        pixels.append(batch["pixel_values"].numpy())
         labels.append(batch["labels"].numpy())
         outputs.append(adapter(batch).float().numpy())
-        seen += len(pixels[-1])
+        seen += len(labels[-1])
         if seen >= MAX_IMAGES:
             break
-    return Evaluation(np.concatenate(pixels), np.concatenate(labels), np.concatenate(outputs))
-
-
-def confusion(evaluation: Evaluation, names: list[str]) -> Figure:
-    """How often each class (row) is taken for each other (column)."""
-    counts = np.zeros((len(names), len(names)), dtype=int)
-    np.add.at(counts, (evaluation.labels, evaluation.outputs.argmax(1)), 1)
-    size = min(12.0, 3 + 0.4 * len(names))
-    figure = Figure(figsize=(size, size), layout="constrained")
-    axes = figure.subplots()
-    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set(xlabel="predicted", ylabel="true")
-    if len(names) <= 40:
-        axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
-        axes.set_yticks(range(len(names)), names)
-        for row, column in zip(*np.nonzero(counts), strict=True):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=colour)
-    return figure
+    assert data.splits is not None
+    images = make_dataset(data.splits.val, trained.task_spec, trained.config, training=False)
+    return Evaluation(images, np.concatenate(labels), np.concatenate(outputs))
 
 
 def gallery(evaluation: Evaluation, names: list[str]) -> Figure:
@@ -109,7 +95,8 @@ def gallery(evaluation: Evaluation, names: list[str]) -> Figure:
     for axes, index in zip(cells, worst, strict=False):
         predicted = int(probabilities[index].argmax())
         label = int(evaluation.labels[index])
-        axes.imshow(_displayable(evaluation.pixels[index]), cmap="gray", vmin=0, vmax=255)
+        pixels = evaluation.images[0, int(index)]["pixel_values"].numpy()
+        axes.imshow(_displayable(pixels), cmap="gray", vmin=0, vmax=255)
         title, colour = f"{names[label]} {true[index]:.0%}", "black"
         if predicted != label:
             title = f"{title}, not {names[predicted]} {probabilities[index, predicted]:.0%}"

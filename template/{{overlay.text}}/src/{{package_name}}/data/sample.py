@@ -7,12 +7,12 @@ to tell which package each comes from.
 from __future__ import annotations
 
 import json
-import shutil
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..errors import DataError
+from .new_folder import new_folder
 
 PACKAGES = (
     "asyncio",
@@ -42,23 +42,14 @@ def write_sample(destination: Path, task: str) -> int:
         how many files or snippets were written.
 
     Raises:
-        DataError: the destination exists, or this Python has no sources.
+        DataError: the destination exists or cannot be written, or this Python has no sources.
     """
-    if destination.exists():
-        raise DataError(f"{destination} exists already; remove it to write the sample set anew")
     sources = list(_sources(Path(sysconfig.get_path("stdlib"))))
     if not sources:
         raise DataError("this Python comes without its sources; bring data of your own")
-    staging = destination.with_name(f".{destination.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        write = _write_snippets if task == "text_classification" else _write_texts
-        count = write(staging, sources)
-        staging.rename(destination)
-    except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise DataError(f"cannot write the sample set to {destination}: {error}") from error
-    return count
+    write = _write_snippets if task == "text_classification" else _write_texts
+    with new_folder(destination) as folder:
+        return write(folder, sources)
 
 
 def _sources(library: Path) -> Iterator[tuple[str, str]]:

@@ -7,7 +7,6 @@ Repository, 1998. 8x8 pixels, 17 shades of grey.
 from __future__ import annotations
 
 import csv
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..errors import DataError
+from .new_folder import new_folder
 
 # every fifth image validates
 VALIDATION_EVERY = 5
@@ -31,26 +31,18 @@ def write_sample(destination: Path, task: str) -> int:
         how many images were written.
 
     Raises:
-        DataError: the destination exists, or scikit-learn is not installed.
+        DataError: the destination exists or cannot be written, or scikit-learn is not installed.
     """
     try:
         from sklearn.datasets import load_digits
     except ModuleNotFoundError as error:
         raise DataError("the sample set needs scikit-learn: uv add --dev scikit-learn") from error
-    if destination.exists():
-        raise DataError(f"{destination} exists already; remove it to write the sample set anew")
     digits = load_digits()
-    staging = destination.with_name(f".{destination.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
+    with new_folder(destination) as folder:
         if task == "vision_classification":
-            _write_folders(staging, digits.images, digits.target)
+            _write_folders(folder, digits.images, digits.target)
         else:
-            _write_manifests(staging, digits.images, digits.target, task)
-        staging.rename(destination)
-    except OSError as error:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise DataError(f"cannot write the sample set to {destination}: {error}") from error
+            _write_manifests(folder, digits.images, digits.target, task)
     return len(digits.images)
 
 

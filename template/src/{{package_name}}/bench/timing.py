@@ -1,0 +1,103 @@
+"""Timing alternatives against each other, and showing the result as a table and as a picture."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from ..config import TrainingConfig
+
+ROUNDS = 9
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Median time of one batch.
+
+    Attributes:
+        name: what was timed.
+        milliseconds: for one batch.
+        samples: in one batch.
+    """
+
+    name: str
+    milliseconds: float
+    samples: int
+
+    @property
+    def per_second(self) -> float:
+        """Samples a second."""
+        return 1000 * self.samples / self.milliseconds
+
+
+def interleave(work: Mapping[str, Callable[[], int]], rounds: int = ROUNDS) -> list[Timing]:
+    """Time several ways of doing the same, one after the other in every round.
+
+    Args:
+        work: functions that handle one batch and return how many samples it had.
+        rounds: repetitions, after one that does not count.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in work}
+    samples: dict[str, int] = {}
+    for number in range(rounds + 1):
+        for name, run in work.items():
+            start = time.perf_counter()
+            samples[name] = run()
+            if number:
+                seconds[name].append(time.perf_counter() - start)
+    return [
+        Timing(name, 1000 * statistics.median(values), samples[name])
+        for name, values in seconds.items()
+    ]
+
+
+def print_table(
+    title: str,
+    timings: Sequence[Timing],
+    console: Console,
+    extra: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """One row a timing; the first is what the others are compared with.
+
+    Args:
+        title: above the table.
+        timings: the rows.
+        console: where the table goes.
+        extra: further columns by heading, a text for each row.
+    """
+    columns: dict[str, Sequence[str]] = {
+        "way": [timing.name for timing in timings],
+        "ms a batch": [f"{timing.milliseconds:,.3f}" for timing in timings],
+        "samples a second": [f"{timing.per_second:,.0f}" for timing in timings],
+        "speed": [f"{timing.per_second / timings[0].per_second:.2f}x" for timing in timings],
+    } | dict(extra or {})
+    table = Table(title=title)
+    for heading in columns:
+        table.add_column(heading, justify="left" if heading == "way" else "right")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    console.print(table)
+
+
+def save_picture(title: str, figure: Figure, config: TrainingConfig, console: Console) -> None:
+    """Write a figure beside the runs, as `bench-<title>.png`, and say where."""
+    picture = Path(config.output_dir) / f"bench-{title.replace(' ', '-')}.png"
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=150)
+    console.print(f"picture: {picture}", highlight=False, markup=False)
+
+
+def throughput(title: str, timings: Sequence[Timing]) -> Figure:
+    """Samples a second, one bar each."""
+    figure = Figure(figsize=(7, 1 + 0.4 * len(timings)), layout="constrained")
+    axes = figure.subplots()
+    axes.barh([t.name for t in timings][::-1], [t.per_second for t in timings][::-1])
+    axes.set(title=title, xlabel="samples a second")
+    return figure
