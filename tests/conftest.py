@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -30,9 +31,23 @@ allow = always
 """
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--shard 2/4`: the second of four parts of whatever else is chosen."""
+    parser.addoption("--shard", default="1/1", metavar="I/N", help="run part I of N")
+
+
+@pytest.hookimpl(trylast=True)  # after -m and -k have chosen
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with the longest tests, so that no worker is left alone with one at the end."""
     items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+    shard = config.getoption("shard")
+    found = re.fullmatch(r"([1-9]\d*)/([1-9]\d*)", shard)
+    if not found or int(found[1]) > int(found[2]):
+        raise pytest.UsageError(f"--shard {shard} is no part of a whole; give one such as 2/4")
+    part, parts = int(found[1]), int(found[2])
+    left_out = [item for number, item in enumerate(items) if number % parts != part - 1]
+    items[:] = items[part - 1 :: parts]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @contextmanager

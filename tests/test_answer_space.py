@@ -20,6 +20,8 @@ from answer_space import (
     some_format,
 )
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize("strength", [2, 3])
 @pytest.mark.parametrize("factors", [CORE, GATES], ids=["core", "gates"])

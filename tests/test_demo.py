@@ -16,6 +16,8 @@ from conftest import Tp35
 
 from tp35 import modalities
 
+pytestmark = pytest.mark.unit
+
 UV = """#!/bin/sh
 echo "$PWD: $*" >> {log}
 test -z "$VIRTUAL_ENV$UV_PROJECT_ENVIRONMENT" || exit 9

@@ -16,6 +16,8 @@ from tp35 import answers_file, environment, template
 from tp35.doctor import diagnose
 from tp35.findings import Finding, Level
 
+pytestmark = pytest.mark.unit
+
 
 def found(project: Path, subject: str) -> list[Finding]:
     return [finding for finding in diagnose(project) if finding.subject == subject]

@@ -10,6 +10,8 @@ from faults import Fault, modalities, place, product_files, read_faults
 from project_checks import PARSERS
 from rendering import ROOT
 
+pytestmark = pytest.mark.unit
+
 FILES = product_files(ROOT)
 FAULTS = read_faults()
 

@@ -14,6 +14,8 @@ import yaml
 from conftest import Tp35
 from rendering import ROOT
 
+pytestmark = pytest.mark.unit
+
 GUIDE = ROOT / "docs" / "migrating-from-3.4.md"
 
 OLD_CONFIG = {"learning_rate": 5e-5, "batch_size": 8, "n_epochs": 1, "accumulate_grad_batches": 4}

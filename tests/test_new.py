@@ -21,6 +21,8 @@ from tp35.presets import Preset, presets
 from tp35.problems import Misuse, Problem
 from tp35.template import Source
 
+pytestmark = pytest.mark.unit
+
 ORIGIN = ("_commit", "_src_path")
 
 

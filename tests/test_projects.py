@@ -18,6 +18,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import coverage
 import pytest
 import yaml
 from answer_space import (
@@ -30,10 +31,13 @@ from answer_space import (
     answers,
     covering_array,
     name,
+    overlay,
 )
 from conftest import Tp35
-from rendering import UNMEASURED, commit_all, git, render, started
-from warm import WarmProcess
+from rendering import ROOT, UNMEASURED, commit_all, git, render, started
+from warm import PLAIN, WarmProcess
+
+pytestmark = pytest.mark.integration
 
 PAIRWISE = covering_array(GATES, 2)
 THREEWISE = [row for row in covering_array(GATES, 3) if row not in PAIRWISE]
@@ -121,7 +125,7 @@ def warm(
     folder = tmp_path_factory.mktemp("warm")
     # the projects' own tests run the same files, and are measured
     environment = {"TORCHINDUCTOR_CACHE_DIR": str(compile_cache), "OMP_NUM_THREADS": "1"}
-    environment |= UNMEASURED
+    environment |= {"HF_HOME": str(folder / "huggingface")} | UNMEASURED
     with ExitStack() as stack:
         processes = {}
         for modality in MODALITIES:
@@ -305,17 +309,48 @@ def test_types(template_folder: Path, tmp_path: Path) -> None:
         run(project, "-m", "mypy", *cache, env=environment)
 
 
-@pytest.mark.timeout(3000)  # it holds a whole test run
-@pytest.mark.parametrize("modality", MODALITIES)
+# Shared tests of code that does the same for every modality: they run for the first one, and for
+# the others in the slow set.
+SAME_FOR_ALL = {
+    "test_compilation.py",
+    "test_config.py",
+    "test_distributed.py",
+    "test_effective_steps.py",
+    "test_failures.py",
+}
+CONTAINERS = {"test_docker.py", "test_torchserve.py"}  # have tests of their own below
+
+
+def _own_tests() -> Iterator[Any]:
+    """Every test file of every modality's project."""
+    for modality in MODALITIES:
+        folders = (ROOT / "template" / "tests", overlay(modality) / "tests")
+        found = {
+            path.name.removesuffix(".jinja")
+            for folder in folders
+            for path in folder.glob("test_*.py.jinja")
+        }
+        for name_ in sorted(found - CONTAINERS):
+            once = name_ in SAME_FOR_ALL and modality != next(iter(MODALITIES))
+            yield pytest.param(modality, name_, marks=[pytest.mark.slow] if once else [])
+
+
+@pytest.mark.parametrize(("modality", "file"), _own_tests())
 def test_the_projects_own_tests(
-    modality: str, template_folder: Path, tmp_path: Path, compile_cache: Path
+    modality: str,
+    file: str,
+    template_folder: Path,
+    tmp_path: Path,
+    warm: dict[str, WarmProcess],
+    compile_cache: Path,
 ) -> None:
     project = render(template_folder, tmp_path / "p", named({"modality": modality}))
-    run(
-        project,
-        *["-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"],
-        env={"TORCHINDUCTOR_CACHE_DIR": str(compile_cache)},
-    )
+    if coverage.Coverage.current() is None:
+        warm[modality].run_tests(project, f"tests/{file}")
+        return
+    # what a forked process had imported before would count as never run
+    environment = {"TORCHINDUCTOR_CACHE_DIR": str(compile_cache)}
+    run(project, "-m", "pytest", "-q", *PLAIN, f"tests/{file}", env=environment)
 
 
 @pytest.mark.slow
@@ -374,8 +409,8 @@ def test_bundles_in_their_containers_and_behind_torchserve(
     if reason := problem():
         pytest.skip(f"{kind}: {reason}")
     project = render(template_folder, tmp_path / "p", named({"modality": modality}))
-    plain = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov"]
-    run(project, "-m", "pytest", *plain, "-m", kind, f"tests/test_{kind}.py", env=UNMEASURED)
+    arguments = ["-q", *PLAIN, "-m", kind, f"tests/test_{kind}.py"]
+    run(project, "-m", "pytest", *arguments, env=UNMEASURED)
 
 
 @pytest.mark.parametrize(

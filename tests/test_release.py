@@ -15,6 +15,8 @@ from rendering import ROOT, git, render
 
 from tp35 import moves
 
+pytestmark = pytest.mark.unit
+
 PACKAGE = "my_project"
 
 

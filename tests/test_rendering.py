@@ -36,6 +36,8 @@ from project_checks import (
 from pytest_copie.plugin import Copie
 from rendering import ROOT, files, render
 
+pytestmark = pytest.mark.integration
+
 PAIRWISE = covering_array(GATES, 2)
 
 # What a modality's tests may use although another one's code imports it.

@@ -23,6 +23,8 @@ from tp35.template import Source
 from tp35.trees import Entry, read_tree
 from tp35.update_plan import Fate, Plan
 
+pytestmark = pytest.mark.integration
+
 History = tuple[Path, list[PastVersion]]
 PACKAGE = Path("src") / "my_project"
 SOURCE = Path("template") / "src" / "{{package_name}}"

@@ -9,7 +9,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from rendering import files, render
+
+pytestmark = pytest.mark.unit
 
 
 def seconds(action: Callable[[], object], rounds: int) -> float:

@@ -13,6 +13,8 @@ from jinja2 import Environment, meta
 from rendering import ROOT, render
 from test_rendering import OTHERS
 
+pytestmark = pytest.mark.unit
+
 TEMPLATE = ROOT / "template"
 # What Copier defines besides the answers.
 BUILT_IN = {"_copier_answers", "_copier_conf"}

@@ -22,6 +22,8 @@ from test_projects import ask_bundle, newest_bundle, package, run
 from test_rendering import lint
 from warm import WarmProcess
 
+pytestmark = pytest.mark.integration
+
 NAME = "points"
 TOY = Path(__file__).parent / "toy_modality"
 ROW = {"title": "Points", "tasks": ["points_classification"], "modules": ["pointlib"]}
@@ -66,9 +68,7 @@ def test_renders(template: Path, project: Path) -> None:
     assert "points-project data check --data points" in readme
 
 
-def test_the_others_stay_as_they_are(
-    template: Path, template_folder: Path, tmp_path: Path
-) -> None:
+def test_the_others_stay_as_they_are(template: Path, template_folder: Path, tmp_path: Path) -> None:
     for modality in ("vision", "text"):
         answers = {"modality": modality}
         with_it = render(template, tmp_path / f"{modality}-with", answers)
@@ -112,5 +112,7 @@ def test_its_other_tests(project: Path, process: WarmProcess) -> None:
 def test_the_guide_lists_the_folders_files() -> None:
     guide = (ROOT / "docs" / "adding-a-modality.md").read_text("utf-8")
     section = guide.partition("## The folder")[2].partition("###")[0]
-    listed = {path.replace("NAME", NAME) for path in re.findall(r"^\| `(.+?)` \|", section, re.M)}
+    listed = {
+        path.replace("NAME", NAME) for path in re.findall(r"^\| `(.+?)` \|", section, re.MULTILINE)
+    }
     assert listed == set(files(TOY))

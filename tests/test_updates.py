@@ -17,6 +17,8 @@ from rendering import commit_all, files, git, render, started, update
 
 from tp35 import answers_file
 
+pytestmark = pytest.mark.integration
+
 History = tuple[Path, list[PastVersion]]
 
 # Answers as users of past versions have recorded them.
