@@ -29,7 +29,7 @@ SCRIPTS = ("inference.py", "server.py", "healthcheck.py")
 TORCHSERVE_FILES = ("config.properties", "model-config.yaml", "handler.py")
 DOCKER_FILES = ("Dockerfile", ".dockerignore", "compose.yaml", "kubernetes.yaml")
 
-# what server.py imports, with the oldest version it was run with
+# what runtime/http imports, with the oldest version it was run with
 SERVER_REQUIREMENTS = {
     "fastapi": "0.115",
     "httptools": "0.6",
