@@ -67,12 +67,16 @@ def _write_commit(commit: str, repository: Path) -> None:
         tar.extractall(repository, filter="data")
 
 
-def _write_younger(repository: Path, version: int) -> None:
-    """Where the history is too short: the working tree with lines and files taken away."""
+def _write_working_tree(repository: Path) -> None:
     copy_template(repository / "scratch")
     for part in TEMPLATE_PARTS:
         (repository / "scratch" / part).rename(repository / part)
     (repository / "scratch").rmdir()
+
+
+def _write_younger(repository: Path, version: int) -> None:
+    """Where the history is too short: the working tree with lines and files taken away."""
+    _write_working_tree(repository)
     sources = sorted((repository / "template").rglob("src/**/*.py"))
     for number, path in enumerate(sources):
         if number % (PAST + 2) == version:
@@ -86,6 +90,28 @@ def _release(repository: Path, tag: str) -> None:
     git("add", "-A", cwd=repository)
     git("commit", "--allow-empty", "-m", f"release {tag}", cwd=repository)
     git("tag", tag, cwd=repository)
+
+
+def commit_before(removed: str) -> str | None:
+    """The last commit of this repository that had a file; None where the history does not say."""
+    if not (ROOT / ".git").exists():
+        return None
+    found = git(
+        "log", "-1", "--diff-filter=DR", "--no-renames", "--format=%H", "--", removed, cwd=ROOT
+    )
+    return f"{found.strip()}^" if found else None
+
+
+def build_two_versions(repository: Path, commit: str) -> Path:
+    """A repository with the template of a past commit, v3.4.99, and the working tree, v3.5.0."""
+    repository.mkdir(parents=True)
+    git("init", cwd=repository)
+    _write_commit(commit, repository)
+    _release(repository, "v3.4.99")
+    _clear(repository)
+    _write_working_tree(repository)
+    _release(repository, "v3.5.0")
+    return repository
 
 
 def build_history(repository: Path) -> tuple[Path, list[PastVersion]]:
@@ -106,9 +132,6 @@ def build_history(repository: Path) -> tuple[Path, list[PastVersion]]:
         _release(repository, tag)
         versions.append(PastVersion(tag, origin))
     _clear(repository)
-    copy_template(repository / "scratch")
-    for part in TEMPLATE_PARTS:
-        (repository / "scratch" / part).rename(repository / part)
-    (repository / "scratch").rmdir()
+    _write_working_tree(repository)
     _release(repository, NEWEST)
     return repository, versions
