@@ -55,14 +55,14 @@ def test_every_file_that_moved_since_the_last_tag_has_a_row(tmp_path: Path) -> N
 def test_a_move_without_a_row_would_be_noticed(repository: Path, tmp_path: Path) -> None:
     source = repository / "template" / "src" / "{{package_name}}"
     (source / "spec.py").rename(source / "contract.py")
-    (source / "bench.py").unlink()
+    (source / "plots.py").unlink()
     git("add", "-A", cwd=repository)
     git("commit", "-m", "move", cwd=repository)
     missing = unexplained(repository, "v1.0.0", repository / "hooks", tmp_path / "one")
-    assert missing == ["src/my_project/bench.py", "src/my_project/spec.py"]
+    assert missing == ["src/my_project/plots.py", "src/my_project/spec.py"]
     rows = [
         {"from": "src/{{ package_name }}/spec.py", "to": "src/{{ package_name }}/contract.py"},
-        {"from": "src/{{ package_name }}/bench.py", "to": None},
+        {"from": "src/{{ package_name }}/plots.py", "to": None},
     ]
     (tmp_path / "moves.yml").write_text(yaml.safe_dump({"1.1.0": rows}))
     assert unexplained(repository, "v1.0.0", tmp_path, tmp_path / "two") == []

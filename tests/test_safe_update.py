@@ -104,7 +104,7 @@ def eventful(repository: Path, project: Path) -> Path:
     append(repository / SOURCE / "config.py", "# theirs")
     append(repository / SOURCE / "__main__.py", "# theirs")
     (repository / SOURCE / "report.py").unlink()
-    (repository / SOURCE / "bench.py").unlink()
+    (repository / SOURCE / "plots.py").unlink()
     (repository / SOURCE / "spec.py").rename(repository / SOURCE / "contract.py")
     (repository / SOURCE / "fresh.py").write_text("FRESH = True\n")
     release(repository)
@@ -127,7 +127,7 @@ def test_every_file_is_classified(eventful: Path, moving: Path) -> None:
         "config.py": Fate.CONFLICT,
         "__main__.py": Fate.UPDATED,
         "report.py": Fate.LOST,
-        "bench.py": Fate.REMOVED,
+        "plots.py": Fate.REMOVED,
         "spec.py": Fate.LOST,
         "contract.py": Fate.MERGED,
         "fresh.py": Fate.NEW,
@@ -183,7 +183,7 @@ def test_edits_in_removed_and_moved_files_are_kept(eventful: Path, moving: Path)
     plan.apply()
     package = eventful / PACKAGE
     assert (package / "report.py").read_text().endswith("# mine, in a file that is removed\n")
-    assert not (package / "bench.py").exists()
+    assert not (package / "plots.py").exists()
     assert not (package / "spec.py").exists()
     assert (package / "contract.py").read_text().endswith("# mine, in a file that moves\n")
     notes = {outcome.path: outcome.note for outcome in plan.outcomes}
