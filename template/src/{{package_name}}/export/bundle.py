@@ -11,13 +11,14 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
-from torch import nn
+from torch import Tensor, nn
 
 from ..architecture import Architecture
 from ..config import TrainingConfig
@@ -35,7 +36,7 @@ from .bundle_files import (
 )
 from .formats import EXPORTERS, ExportJob, export_format
 from .imports import distributions_of_network
-from .metadata import describe, store_hashes, write_json
+from .metadata import BundleMetadata, write_json
 from .parity import TOLERANCE, ParityResult, check_parity
 from .signature import LOGITS, ExportedNetwork, TensorSpec
 from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
@@ -98,30 +99,33 @@ def create_export_bundle(
     network = ExportedNetwork(_plain_copy(model), signature.names).eval()
 
     with staged(Path(export_base_dir)) as stage:
-        metadata = describe(task_spec, signature, config, metrics)
-        metadata["formats"] = formats
-        metadata["outputs"] = [_output_spec(network, task_spec).to_dict()]
+        recipe = None
         if "pytorch" in formats:
             architecture = architecture or Architecture.resolve(training_config.model, task_spec)
-            metadata["architecture"] = _ship_architecture(architecture, network, task_spec, stage)
-        job = ExportJob(
-            network,
-            dummy_inputs.random_inputs(
-                task_spec, dummy_inputs.trace_sizes(task_spec), _generator()
-            ),
+            recipe = _ship_architecture(architecture, network, task_spec, stage)
+        metadata = BundleMetadata.of_task(
+            task_spec,
             signature,
-            {key: metadata[key] for key in ESSENTIALS if metadata[key]},
-            stage / "artifacts",
+            outputs=[_output_spec(network, task_spec).to_dict()],
+            model_config=config if config is None or isinstance(config, dict) else vars(config),
+            metrics=metrics or {},
+            formats=formats,
+            architecture=recipe,
         )
-        metadata["artifacts"] = _export_all(formats, job, console)
+        inputs = _trace_inputs(task_spec)
+        job = ExportJob(network, inputs, signature, metadata.essentials(), stage / "artifacts")
+        metadata = replace(metadata, artifacts=_export_all(formats, job, console))
         load_modality(task_spec.modality).save_processor(processor, stage)
         generate_inference_script(task_spec, stage, formats[0])
-        store_hashes(stage, metadata)
+        metadata.write(stage)  # without hashes no artifact is opened
 
-        results = check_parity(stage, list(metadata["artifacts"]), network, task_spec)
-        metadata["parity"] = [result.to_dict() for result in results]
+        results = check_parity(stage, list(metadata.artifacts), network, task_spec)
         _print_parity(results, console)
-        metadata["example"] = _store_example(task_spec, network, example, processor, stage)
+        metadata = replace(
+            metadata,
+            parity=[result.to_dict() for result in results],
+            example=_store_example(task_spec, network, example, processor, stage),
+        )
         write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
         write_json(stage / "configs" / "training_config.json", training_config.to_dict())
         _finish(task_spec, metadata, stage, sbom=sbom)
@@ -175,19 +179,6 @@ def refresh_bundle(path: Path, console: Console | None = None) -> None:
 
 # --- The steps of an export ----------------------------------------------------------------------
 
-# what every artifact says about itself
-ESSENTIALS = (
-    "name",
-    "task_type",
-    "class_names",
-    "inputs",
-    "outputs",
-    "input_schema",
-    "preprocessing",
-    "created",
-    "git_commit",
-)
-
 
 def _plain_copy(model: nn.Module) -> nn.Module:
     """An uncompiled copy on the CPU; copying also leaves mode and device of the original alone."""
@@ -198,6 +189,10 @@ def _plain_copy(model: nn.Module) -> nn.Module:
 
 def _generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
+
+
+def _trace_inputs(task_spec: TaskSpec) -> dict[str, Tensor]:
+    return dummy_inputs.random_inputs(task_spec, dummy_inputs.trace_sizes(task_spec), _generator())
 
 
 def _output_spec(network: ExportedNetwork, task_spec: TaskSpec) -> TensorSpec:
@@ -219,9 +214,8 @@ def _output_spec(network: ExportedNetwork, task_spec: TaskSpec) -> TensorSpec:
 def _ship_architecture(
     architecture: Architecture, network: ExportedNetwork, task_spec: TaskSpec, stage: Path
 ) -> dict[str, Any]:
-    batch = dummy_inputs.random_inputs(task_spec, dummy_inputs.trace_sizes(task_spec), _generator())
     with torch.no_grad():
-        call = network.calling_convention(batch)
+        call = network.calling_convention(_trace_inputs(task_spec))
     source = None
     if architecture.file:
         source = "artifacts/model.py"
@@ -271,21 +265,18 @@ def _store_example(
     }
 
 
-def _finish(task_spec: TaskSpec, metadata: dict[str, Any], stage: Path, *, sbom: bool) -> None:
+def _finish(task_spec: TaskSpec, metadata: BundleMetadata, stage: Path, *, sbom: bool) -> None:
     """Write what surrounds the artifacts, record every file, and let the bundle check itself."""
     generate_torchserve_config(task_spec, stage)
     generate_dockerfile(task_spec, stage)
-    architecture = metadata["architecture"]
-    lines = runtime_requirements(
-        metadata["formats"],
-        architecture["requirements"] if architecture else [],
-    )
+    recipe = metadata.architecture
+    lines = runtime_requirements(metadata.formats, recipe["requirements"] if recipe else [])
     (stage / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if sbom:
         write_sbom(stage)
-    store_hashes(stage, metadata)
-    generate_readme(task_spec, stage, metadata["formats"])
-    store_hashes(stage, metadata)
+    metadata.write(stage)
+    generate_readme(task_spec, stage, metadata.formats)
+    metadata.write(stage)
     _verify(stage)
 
 
@@ -361,24 +352,24 @@ def _replace(path: Path, stage: Path) -> Path:
     return replaced
 
 
-def _edited_files(path: Path, metadata: dict[str, Any]) -> list[str]:
+def _edited_files(path: Path, metadata: BundleMetadata) -> list[str]:
     """Files of a bundle that somebody has changed or added since it was written."""
     edited = []
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         name = file.relative_to(path).as_posix()
         if name in (runtime.METADATA, SIGNATURE) or "__pycache__" in file.parts:
             continue
-        record = metadata["files"].get(name)
+        record = metadata.files.get(name)
         if record is None or runtime.file_hash(file) != record["sha256"]:
             edited.append(name)
     return edited
 
 
-def _read_metadata(path: Path) -> dict[str, Any]:
+def _read_metadata(path: Path) -> BundleMetadata:
     """Metadata of a bundle whose artifacts are as recorded."""
     try:
-        metadata = runtime.read_metadata(path)
-        for name, record in metadata["files"].items():
+        metadata = BundleMetadata.read(path)
+        for name, record in metadata.files.items():
             kept = name.startswith("artifacts/") or name in ("configs/task_spec.json",)
             if kept and runtime.file_hash(path / name) != record["sha256"]:
                 raise ExportError(f"{path}: {name} has changed; export again instead")

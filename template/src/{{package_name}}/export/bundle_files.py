@@ -10,16 +10,16 @@ import string
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from ..errors import ExportError
+from ..serving.runtime import METADATA
 from ..task import TaskSpec
 from . import dummy_inputs
 from .formats import EXPORTERS
 from .imports import distributions_of_file
-from .metadata import describe, write_json
+from .metadata import BundleMetadata, write_json
 from .parity import TOLERANCE
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -96,28 +96,28 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
     metadata = _recorded(task_spec, export_dir)
     rows = [
         f"| {kind} | `{spec['name']}` | {spec['dtype']} | {_shape(spec['shape'])} |"
-        for kind, specs in (("input", metadata["inputs"]), ("output", metadata["outputs"]))
+        for kind, specs in (("input", metadata.inputs), ("output", metadata.outputs))
         for spec in specs
     ]
     worst: dict[str, float] = {}
-    for result in metadata.get("parity", []):
+    for result in metadata.parity:
         worst[result["format"]] = max(worst.get(result["format"], 0.0), result["max_error"])
     artifacts = [
         f"| `{name}` | `{file}` | {_size(export_dir / file)} | "
         f"{f'{worst[name]:.1e}' if name in worst else 'not compared'} |"
-        for name, file in metadata["artifacts"].items()
+        for name, file in metadata.artifacts.items()
     ]
-    missing = [name for name in formats if name not in metadata["artifacts"]]
+    missing = [name for name in formats if name not in metadata.artifacts]
     artifacts += [f"| `{name}` | not exported | | |" for name in missing]
-    metrics = [f"| {name} | {value:.4g} |" for name, value in metadata["metrics"].items()]
+    metrics = [f"| {name} | {value:.4g} |" for name, value in metadata.metrics.items()]
     template = string.Template((SERVING / "README.template.md").read_text(encoding="utf-8"))
     path = export_dir / "README.md"
     path.write_text(
         template.substitute(
-            name=metadata["name"],
+            name=metadata.name,
             task=task_spec.task_type,
-            created=metadata["created"],
-            example=metadata["example"]["input"],
+            created=metadata.created,
+            example=metadata.example["input"] if metadata.example else "FILE",
             outputs=", ".join(task_spec.class_names) or f"{task_spec.num_outputs} without names",
             signature="\n".join(rows),
             artifacts="\n".join(artifacts),
@@ -130,14 +130,11 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
     return path
 
 
-def _recorded(task_spec: TaskSpec, export_dir: Path) -> dict[str, Any]:
+def _recorded(task_spec: TaskSpec, export_dir: Path) -> BundleMetadata:
     """What metadata.json holds, or what the task alone says where there is none."""
-    path = export_dir / "metadata.json"
-    if path.is_file():
-        recorded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return recorded
-    known = describe(task_spec, dummy_inputs.input_signature(task_spec), None, None)
-    return known | {"outputs": [], "artifacts": {}, "example": {"input": "FILE"}}
+    if (export_dir / METADATA).is_file():
+        return BundleMetadata.read(export_dir)
+    return BundleMetadata.of_task(task_spec, dummy_inputs.input_signature(task_spec))
 
 
 def generate_torchserve_config(task_spec: TaskSpec, export_dir: Path) -> Path:

@@ -6,54 +6,124 @@ import importlib.metadata
 import json
 import platform
 import subprocess
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from ..serving.runtime import METADATA, file_hash
+from ..serving.runtime import METADATA, BundleError, file_hash, read_metadata
 from ..task import TaskSpec
 from .imports import distributions_of_file
 from .signature import InputSignature
 
 PACKAGE = Path(__file__).resolve().parent.parent
 RECORDED = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
+ESSENTIALS = (
+    "name",
+    "task_type",
+    "class_names",
+    "inputs",
+    "outputs",
+    "input_schema",
+    "preprocessing",
+    "created",
+    "git_commit",
+)
 
 
-def describe(
-    task_spec: TaskSpec, signature: InputSignature, config: Any, metrics: dict[str, float] | None
-) -> dict[str, Any]:
-    """All that is known before anything is exported."""
-    return {
-        "bundle_version": 1,
-        "name": task_spec.name,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "modality": task_spec.modality,
-        "task_type": task_spec.task_type,
-        "class_names": task_spec.class_names,
-        "inputs": [tensor.to_dict() for tensor in signature.tensors],
-        "limits": dict(signature.limits),
-        "input_schema": task_spec.input_schema,
-        "preprocessing": task_spec.preprocessing_config,
-        "model_config": config if config is None or isinstance(config, dict) else vars(config),
-        "metrics": metrics or {},
-        "git_commit": git_commit(),
-        "versions": versions(),
-        "architecture": None,
-    }
+@dataclass(frozen=True, kw_only=True)
+class BundleMetadata:
+    """The content of metadata.json, plain data throughout.
 
+    Attributes:
+        bundle_version: raised when a key changes its meaning.
+        name, modality, task_type, class_names, input_schema, preprocessing: of the task.
+        created: time of the export, in UTC.
+        inputs, outputs: name, dtype and shape of each tensor; a name in a shape is an open axis.
+        limits: the largest size of those open axes that have one.
+        model_config: the network's own configuration, as it was given.
+        metrics: of the checkpoint.
+        git_commit: of the project; None outside of Git.
+        versions: of what made the artifacts.
+        formats: those asked for; the first is what serves.
+        architecture: how to build the network, for the formats that hold weights alone.
+        artifacts: file of each artifact, by the name under which it is opened.
+        parity: what comparing each artifact with the network found.
+        example: the stored input, its logits, and by how much they may differ.
+        files: `sha256` and `bytes` of every other file.
+    """
 
-def store_hashes(bundle: Path, metadata: dict[str, Any]) -> None:
-    """Write metadata.json with hash and size of every other file there is now."""
-    paths = [path for path in sorted(bundle.rglob("*")) if path.is_file()]
-    metadata["files"] = {
-        path.relative_to(bundle).as_posix(): {
-            "sha256": file_hash(path),
-            "bytes": path.stat().st_size,
+    bundle_version: int = 1
+    name: str
+    created: str
+    modality: str
+    task_type: str
+    class_names: list[str]
+    inputs: list[dict[str, Any]]
+    outputs: list[dict[str, Any]] = field(default_factory=list)
+    limits: dict[str, int]
+    input_schema: dict[str, Any]
+    preprocessing: dict[str, Any]
+    model_config: Any = None
+    metrics: dict[str, float] = field(default_factory=dict)
+    git_commit: str | None = None
+    versions: dict[str, str]
+    formats: list[str] = field(default_factory=list)
+    architecture: dict[str, Any] | None = None
+    artifacts: dict[str, str] = field(default_factory=dict)
+    parity: list[dict[str, Any]] = field(default_factory=list)
+    example: dict[str, Any] | None = None
+    files: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    @classmethod
+    def of_task(cls, task_spec: TaskSpec, signature: InputSignature, **known: Any) -> Self:
+        """What the task and this project say by themselves; `known` are more fields."""
+        return cls(
+            name=task_spec.name,
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            modality=task_spec.modality,
+            task_type=task_spec.task_type,
+            class_names=task_spec.class_names,
+            inputs=[tensor.to_dict() for tensor in signature.tensors],
+            limits=dict(signature.limits),
+            input_schema=task_spec.input_schema,
+            preprocessing=task_spec.preprocessing_config,
+            git_commit=git_commit(),
+            versions=versions(),
+            **known,
+        )
+
+    @classmethod
+    def read(cls, bundle: Path) -> Self:
+        """Of a bundle on disk.
+
+        Raises:
+            BundleError: there is none, or it is of another version.
+        """
+        try:
+            return cls(**read_metadata(bundle))
+        except TypeError as error:  # a key too many or too few
+            reason = str(error).partition(" ")[2]
+            raise BundleError(f"{METADATA} is of another version: {reason}") from error
+
+    def essentials(self) -> dict[str, Any]:
+        """What every artifact says about itself."""
+        return {name: value for name in ESSENTIALS if (value := getattr(self, name))}
+
+    def write(self, bundle: Path) -> Self:
+        """Write metadata.json; gives what it holds: `files` are those that are there now."""
+        paths = (path for path in sorted(bundle.rglob("*")) if path.is_file())
+        files = {
+            path.relative_to(bundle).as_posix(): {
+                "sha256": file_hash(path),
+                "bytes": path.stat().st_size,
+            }
+            for path in paths
+            if path != bundle / METADATA
         }
-        for path in paths
-        if path != bundle / METADATA
-    }
-    write_json(bundle / METADATA, metadata)
+        written = replace(self, files=files)
+        write_json(bundle / METADATA, asdict(written))
+        return written
 
 
 def write_json(path: Path, data: Any) -> None:

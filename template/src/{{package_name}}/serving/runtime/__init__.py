@@ -6,7 +6,14 @@ file leaves alone: `inference.py --verify` hashes it before anything executes it
 
 from .engine import InferenceEngine, InvalidInput, Item
 from .integrity import METADATA, SIGNATURE, BundleError, file_hash, read_metadata, verify_files
-from .predictions import ClassPrediction, Prediction, likeliest, softmax
+from .predictions import (
+    ClassPrediction,
+    LabelsPrediction,
+    Prediction,
+    ValuesPrediction,
+    likeliest,
+    softmax,
+)
 from .sessions import LOGITS, RUN_ERRORS, Array, Session, open_session
 
 __all__ = [
@@ -20,8 +27,10 @@ __all__ = [
     "InferenceEngine",
     "InvalidInput",
     "Item",
+    "LabelsPrediction",
     "Prediction",
     "Session",
+    "ValuesPrediction",
     "file_hash",
     "likeliest",
     "open_session",

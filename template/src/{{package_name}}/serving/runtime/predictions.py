@@ -1,4 +1,4 @@
-"""What an engine answers; what every modality's classification means."""
+"""What an engine answers, and what logits mean where they mean the same for every modality."""
 
 from __future__ import annotations
 
@@ -57,6 +57,47 @@ class ClassPrediction:
             "probability": self.probability,
             "probabilities": self.probabilities,
         }
+
+
+@dataclass(frozen=True)
+class LabelsPrediction:
+    """Any number of labels.
+
+    Attributes:
+        labels: those with a probability of at least one half.
+        probabilities: of every label.
+    """
+
+    labels: list[str]
+    probabilities: dict[str, float]
+
+    @classmethod
+    def from_logits(cls, logits: Array, names: Sequence[str]) -> LabelsPrediction:
+        """Each of K labels by itself; logits [K], of one input."""
+        scores = logits.astype(np.float64)
+        probabilities = np.exp(-np.logaddexp(0, -scores)).tolist()
+        by_name = dict(zip(names, probabilities, strict=True))
+        return cls([name for name, share in by_name.items() if share >= 0.5], by_name)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"labels": self.labels, "probabilities": self.probabilities}
+
+
+@dataclass(frozen=True)
+class ValuesPrediction:
+    """Numbers, by name."""
+
+    values: dict[str, float]
+
+    @classmethod
+    def from_logits(cls, values: Array, names: Sequence[str]) -> ValuesPrediction:
+        """The K outputs [K] for one input as they are."""
+        return cls(dict(zip(names, values.astype(np.float64).tolist(), strict=True)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"values": self.values}
 
 
 def softmax(scores: Array) -> Array:

@@ -12,43 +12,21 @@ from __future__ import annotations
 import base64
 import binascii
 import sys
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from runtime import Array, ClassPrediction, InferenceEngine, InvalidInput, Item, Prediction
+from runtime import (
+    Array,
+    ClassPrediction,
+    InferenceEngine,
+    InvalidInput,
+    Item,
+    LabelsPrediction,
+    Prediction,
+    ValuesPrediction,
+)
 from runtime.commandline import run
 
 BUNDLE = Path(__file__).resolve().parent
-
-
-@dataclass(frozen=True)
-class LabelsPrediction:
-    """Any number of labels.
-
-    Attributes:
-        labels: those with a probability of at least one half.
-        probabilities: of every label.
-    """
-
-    labels: list[str]
-    probabilities: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"labels": self.labels, "probabilities": self.probabilities}
-
-
-@dataclass(frozen=True)
-class ValuesPrediction:
-    """Numbers, by name."""
-
-    values: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {"values": self.values}
 
 
 class VisionInferenceEngine(InferenceEngine):
@@ -94,16 +72,13 @@ class VisionInferenceEngine(InferenceEngine):
     def interpret(self, item: Item, logits: Array) -> Prediction:
         """What the logits [K] of one image mean."""
         names = self.metadata["class_names"] or [str(index) for index in range(len(logits))]
-        scores = logits.astype(np.float64)
         match self.metadata["task_type"]:
             case "vision_classification":
                 return ClassPrediction.from_logits(logits, names)
             case "vision_multilabel":
-                probabilities = np.exp(-np.logaddexp(0, -scores)).tolist()
-                by_name = dict(zip(names, probabilities, strict=True))
-                return LabelsPrediction([n for n, p in by_name.items() if p >= 0.5], by_name)
+                return LabelsPrediction.from_logits(logits, names)
             case "vision_regression":
-                return ValuesPrediction(dict(zip(names, scores.tolist(), strict=True)))
+                return ValuesPrediction.from_logits(logits, names)
             case other:
                 raise ValueError(f"{other} is no vision task")
 
