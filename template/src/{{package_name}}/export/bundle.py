@@ -90,6 +90,7 @@ def create_export_bundle(
     Raises:
         ExportError: a format failed or differs from the network; nothing is left behind.
         ModelError: `training_config.model` cannot be found.
+        DataError: the input needs a processor and none was given.
     """
     console = console or Console(stderr=True)
     formats: list[str] = list(dict.fromkeys(training_config.export_formats))
