@@ -335,7 +335,7 @@ def _own_tests() -> Iterator[Any]:
             yield pytest.param(modality, name_, marks=[pytest.mark.slow] if once else [])
 
 
-@pytest.mark.parametrize(("modality", "file"), _own_tests())
+@pytest.mark.parametrize(("modality", "file"), list(_own_tests()))
 def test_the_projects_own_tests(
     modality: str,
     file: str,
