@@ -318,7 +318,13 @@ SAME_FOR_ALL = {
     "test_effective_steps.py",
     "test_failures.py",
 }
-CONTAINERS = {"test_docker.py", "test_torchserve.py"}  # have tests of their own below
+# Files of which every test is slow: two have tests of their own below, the others are run by hand.
+SLOW_FILES = {
+    "test_docker.py",
+    "test_server_reliability.py",
+    "test_text_training.py",
+    "test_torchserve.py",
+}
 
 
 def _own_tests() -> Iterator[Any]:
@@ -330,7 +336,7 @@ def _own_tests() -> Iterator[Any]:
             for folder in folders
             for path in folder.glob("test_*.py.jinja")
         }
-        for name_ in sorted(found - CONTAINERS):
+        for name_ in sorted(found - SLOW_FILES):
             once = name_ in SAME_FOR_ALL and modality != next(iter(MODALITIES))
             yield pytest.param(modality, name_, marks=[pytest.mark.slow] if once else [])
 
