@@ -30,9 +30,7 @@ MODULES = {
 NEEDED_UNSEEN = {
     "onnx": "torch.onnx.export(dynamo=True) imports it",
     "onnxscript": "torch.onnx.export(dynamo=True) imports it",
-    "tensorboard": "Lightning's TensorBoardLogger imports it",
-    "mlflow-skinny": "Lightning's MLFlowLogger imports it",
-    "wandb": "Lightning's WandbLogger imports it",
+    "tensorboard": "torch.utils.tensorboard imports it",
 }
 
 # A bundle's scripts import what lies beside them by its bare name.

@@ -58,8 +58,12 @@ def package(project: Path) -> str:
 
 @pytest.fixture(scope="session")
 def compile_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One cache of compiled kernels for all tests of this worker."""
-    return tmp_path_factory.mktemp("inductor")
+    """One cache of compiled kernels for all tests, whichever worker runs them."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    (folder / "inductor").mkdir(exist_ok=True)
+    return folder / "inductor"
 
 
 def run(
@@ -118,8 +122,18 @@ def ask_bundle(project: Path, bundle: Path, process: WarmProcess, *options: str)
 
 
 @pytest.fixture(scope="session")
+def projects(template_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The default project of every modality; do not change it."""
+    folder = tmp_path_factory.mktemp("projects")
+    return {
+        modality: render(template_folder, folder / modality, named({"modality": modality}))
+        for modality in MODALITIES
+    }
+
+
+@pytest.fixture(scope="session")
 def warm(
-    template_folder: Path, tmp_path_factory: pytest.TempPathFactory, compile_cache: Path
+    projects: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, compile_cache: Path
 ) -> Iterator[dict[str, WarmProcess]]:
     """For every modality a process that has imported its package."""
     folder = tmp_path_factory.mktemp("warm")
@@ -128,8 +142,7 @@ def warm(
     environment |= {"HF_HOME": str(folder / "huggingface")} | UNMEASURED
     with ExitStack() as stack:
         processes = {}
-        for modality in MODALITIES:
-            project = render(template_folder, folder / modality, named({"modality": modality}))
+        for modality, project in projects.items():
             process = WarmProcess(
                 project / "src", package(project), folder / f"{modality}.log", environment
             )
@@ -301,10 +314,9 @@ def test_python_files_do_not_depend_on_the_answers(
     assert all(tree == trees[0] for tree in trees)
 
 
-def test_types(template_folder: Path, tmp_path: Path) -> None:
+def test_types(projects: dict[str, Path], tmp_path: Path) -> None:
     cache = ("--cache-dir", tmp_path / "mypy")  # the libraries are read once for all modalities
-    for modality in MODALITIES:
-        project = render(template_folder, tmp_path / modality, named({"modality": modality}))
+    for project in projects.values():
         environment = {"MYPYPATH": str(project / "src")} | UNMEASURED
         run(project, "-m", "mypy", *cache, env=environment)
 
@@ -345,12 +357,11 @@ def _own_tests() -> Iterator[Any]:
 def test_the_projects_own_tests(
     modality: str,
     file: str,
-    template_folder: Path,
-    tmp_path: Path,
+    projects: dict[str, Path],
     warm: dict[str, WarmProcess],
     compile_cache: Path,
 ) -> None:
-    project = render(template_folder, tmp_path / "p", named({"modality": modality}))
+    project = projects[modality]
     if coverage.Coverage.current() is None:
         warm[modality].run_tests(project, f"tests/{file}")
         return
@@ -409,12 +420,11 @@ def test_bundles_in_their_containers_and_behind_torchserve(
     modality: str,
     kind: str,
     problem: Callable[[], str | None],
-    template_folder: Path,
-    tmp_path: Path,
+    projects: dict[str, Path],
 ) -> None:
     if reason := problem():
         pytest.skip(f"{kind}: {reason}")
-    project = render(template_folder, tmp_path / "p", named({"modality": modality}))
+    project = projects[modality]
     arguments = ["-q", *PLAIN, "-m", kind, f"tests/test_{kind}.py"]
     run(project, "-m", "pytest", *arguments, env=UNMEASURED)
 
