@@ -325,7 +325,6 @@ def test_types(projects: dict[str, Path], tmp_path: Path) -> None:
 # the others in the slow set.
 SAME_FOR_ALL = {
     "test_compilation.py",
-    "test_config.py",
     "test_distributed.py",
     "test_effective_steps.py",
     "test_failures.py",
