@@ -5,9 +5,10 @@
 Run it where the development environment is active. Every fault goes into a fresh copy of the
 repository, one at a time. One in the template is looked for by the default tests of the project
 that the copy renders (of every project that has the line: vision, text or both), those named in the
-list first, then all others; any other by the tests of the repository that the list names. A test
-that hangs, and a rendering that fails, find a fault too. Nothing here is part of the default tests:
-a fault that is missed runs whole suites, so the whole list takes hours.
+list first, then all others, but for files that the gate runs in the first project only; any other
+by the tests of the repository that the list names. A test that hangs, and a rendering that fails,
+find a fault too. Nothing here is part of the default tests: a fault that is missed runs whole
+suites, so the whole list takes hours.
 
 The tests are those of the repository given, which may be an older one: a fault is located by its
 line, wherever that stands now.
@@ -16,6 +17,7 @@ line, wherever that stands now.
 from __future__ import annotations
 
 import argparse
+import ast
 import importlib.util
 import os
 import re
@@ -123,6 +125,16 @@ def modalities(path: str) -> tuple[str, ...]:
     return tuple(name for name in MODALITIES if name in overlay) or MODALITIES
 
 
+def same_for_all(repository: Path) -> list[str]:
+    """Test files that the gate runs in the first modality's project only; an old gate has none."""
+    module = ast.parse((repository / "tests" / "test_projects.py").read_text("utf-8"))
+    for statement in module.body:
+        match statement:
+            case ast.Assign(targets=[ast.Name("SAME_FOR_ALL")], value=value):
+                return sorted(ast.literal_eval(value))
+    return []
+
+
 # --- Running tests --------------------------------------------------------------------------------
 
 
@@ -206,13 +218,15 @@ def find_in_projects(path: str, fault: Fault, copy: Path, scratch: Scratch) -> s
             return f"rendering ({modality})"
         projects.append(project)
     without = ["-p", "no:xdist", "-p", "no:cov"]
-    hinted = {
-        project: [f"tests/{name}" for name in fault.tests if (project / "tests" / name).is_file()]
-        for project in projects
-    }
-    rounds = [(project, names) for project, names in hinted.items() if names]
-    rounds += [(project, [f"--ignore={name}" for name in hinted[project]]) for project in projects]
-    for project, arguments in rounds:
+    first, others = [], []
+    for project in projects:
+        left_out = [] if project.name == MODALITIES[0] else same_for_all(copy)
+        gated = [name for name in fault.tests if name not in left_out]
+        hinted = [f"tests/{name}" for name in gated if (project / "tests" / name).is_file()]
+        first += [(project, hinted)] if hinted else []
+        ignored = [*hinted, *(f"tests/{name}" for name in left_out)]
+        others.append((project, [f"--ignore={name}" for name in ignored]))
+    for project, arguments in first + others:
         if by := scratch.finder(project, project / "src", *without, *arguments):
             return f"{by} ({project.name})"
     return None
