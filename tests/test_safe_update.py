@@ -374,6 +374,19 @@ def test_edits_survive_the_real_moves(
         assert target in places or path in ran.out
 
 
+def test_an_edit_is_carried_to_a_name_that_another_file_had(
+    moved_template: Path, tmp_path: Path, tp35: Tp35
+) -> None:
+    project = started(render(moved_template, tmp_path / "project", ref="v3.4.99"))
+    training = project / "src" / "my_project" / "training"
+    assert (training / "objectives.py").is_file()
+    append(training / "tasks.py", "# mine")
+    commit_all(project)
+    assert tp35("update", project).code == 0
+    assert not (training / "tasks.py").exists()
+    assert (training / "objectives.py").read_text().endswith("# mine\n")
+
+
 def test_files_added_and_deleted_by_the_user_stay_so(
     history: History, tmp_path: Path, tp35: Tp35
 ) -> None:

@@ -100,8 +100,9 @@ def _rescue(path: str, tree: Tree, sides: Sides) -> _Rescue:
         return _Rescue({})
     if target is None:
         return _Rescue({path: mine}, "kept as it is; the template no longer has this file")
-    # A file of the user's own can lie there, or the edits of another file that became this one.
-    free = target not in sides.mine and tree.get(target) == sides.theirs[target]
+    # A file of the user's own can lie there, or the edits of another file: one that became this
+    # one, or one that had this name before.
+    free = not sides.edited(target) and tree.get(target) == sides.theirs[target]
     if free and (joined := _three_way(sides.base[path], mine, sides.theirs[target])):
         return _Rescue({target: joined, path: None}, f"carried over to {target}")
     return _Rescue({path: mine}, f"kept as it is; the template has {target} instead")
