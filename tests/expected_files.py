@@ -109,6 +109,7 @@ tests/conftest.py
 tests/payloads.py
 tests/small_runs.py
 tests/test_accumulation.py
+tests/test_bench.py
 tests/test_compilation.py
 tests/test_config.py
 tests/test_distributed.py

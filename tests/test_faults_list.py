@@ -35,6 +35,14 @@ def test_a_fault_changes_one_line_of_the_product(fault: Fault) -> None:
     PARSERS[PurePosixPath(path).suffix](faulty)
 
 
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_names_tests_that_are_there(fault: Fault) -> None:
+    """Otherwise whole suites run before the one that finds it; older names may stand beside."""
+    in_template = (place(fault, FILES) or "").startswith("template/")
+    paths = (ROOT / "template").rglob("test_*") if in_template else (ROOT / "tests").glob("test_*")
+    assert {path.name.removesuffix(".jinja") for path in paths} & set(fault.tests)
+
+
 def test_the_list_is_long_and_covers_every_package() -> None:
     paths = [place(fault, FILES) or "" for fault in FAULTS]
     assert len(FAULTS) == len({fault.name for fault in FAULTS}) >= 40
