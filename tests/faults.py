@@ -42,6 +42,8 @@ ROOT = LIST.parents[1]
 
 PRODUCT = ("copier.yml", "generator", "hooks", "template")
 MODALITIES = ("vision", "text")
+# Files of slow tests that the gate runs all the same, in one project.
+CONTAINERS = {"vision": "docker", "text": "torchserve"}
 # made by tools, or of no use to a test
 NOT_COPIED = (".git", ".venv", "__pycache__", ".*_cache", ".coverage*", "build", "demo", "dist")
 
@@ -224,6 +226,9 @@ def find_in_projects(path: str, fault: Fault, copy: Path, scratch: Scratch) -> s
         gated = [name for name in fault.tests if name not in left_out]
         hinted = [f"tests/{name}" for name in gated if (project / "tests" / name).is_file()]
         first += [(project, hinted)] if hinted else []
+        kind = CONTAINERS[project.name]
+        if f"test_{kind}.py" in fault.tests:
+            first.append((project, ["-m", kind, f"tests/test_{kind}.py"]))
         ignored = [*hinted, *(f"tests/{name}" for name in left_out)]
         others.append((project, [f"--ignore={name}" for name in ignored]))
     for project, arguments in first + others:
