@@ -387,6 +387,23 @@ def test_an_edit_is_carried_to_a_name_that_another_file_had(
     assert (training / "objectives.py").read_text().endswith("# mine\n")
 
 
+def test_an_edit_that_conflicts_is_not_carried_to_a_name_that_another_file_had(
+    moved_template: Path, tmp_path: Path, tp35: Tp35
+) -> None:
+    """Git would offer the sides of that other file for the conflict, which lack the edit."""
+    project = started(render(moved_template, tmp_path / "project", ref="v3.4.99"))
+    training = project / "src" / "my_project" / "training"
+    mine = "# mine\n" + (training / "tasks.py").read_text().partition("\n")[2]
+    (training / "tasks.py").write_text(mine)
+    commit_all(project)
+    ran = tp35("update", project)
+    assert "kept as it is" in ran.out
+    assert (training / "tasks.py").read_text() == mine
+    fresh = render(moved_template, tmp_path / "fresh")
+    place = (training / "objectives.py").relative_to(project)
+    assert (project / place).read_bytes() == (fresh / place).read_bytes()
+
+
 def test_files_added_and_deleted_by_the_user_stay_so(
     history: History, tmp_path: Path, tp35: Tp35
 ) -> None:

@@ -103,7 +103,10 @@ def _rescue(path: str, tree: Tree, sides: Sides) -> _Rescue:
     # A file of the user's own can lie there, or the edits of another file: one that became this
     # one, or one that had this name before.
     free = not sides.edited(target) and tree.get(target) == sides.theirs[target]
-    if free and (joined := _three_way(sides.base[path], mine, sides.theirs[target])):
+    joined = _three_way(sides.base[path], mine, sides.theirs[target]) if free else None
+    # Git would hold the sides of the file that had this name before as those of a conflict.
+    misleading = target in sides.mine and marker_lines(joined)
+    if joined and not misleading:
         return _Rescue({target: joined, path: None}, f"carried over to {target}")
     return _Rescue({path: mine}, f"kept as it is; the template has {target} instead")
 
