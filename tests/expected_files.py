@@ -36,6 +36,7 @@ src/data/module.py
 src/data/new_folder.py
 src/data/order.py
 src/data/sample.py
+src/data/splits.py
 src/data/tables.py
 src/errors.py
 src/export/__init__.py

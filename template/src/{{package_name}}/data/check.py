@@ -7,7 +7,8 @@ from pathlib import Path
 
 from ..config import TrainingConfig
 from ..errors import DataError, TrainingError
-from .module import Modality, Splits, UniversalDataModule
+from .module import Modality, UniversalDataModule
+from .splits import Splits
 
 SHOWN_PROBLEMS = 10
 
@@ -15,7 +16,9 @@ SHOWN_PROBLEMS = 10
 def find_problems(modality: Modality, splits: Splits) -> list[str]:
     """Open every sample of all splits; one line for each that cannot be read, with its path."""
     return [
-        problem for rows in (splits.train, splits.val) for problem in modality.find_problems(rows)
+        problem
+        for rows in (splits.train, splits.val)
+        for problem in modality.examine(rows).problems
     ]
 
 

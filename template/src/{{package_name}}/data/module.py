@@ -6,7 +6,7 @@ import importlib
 import math
 import signal
 from collections.abc import Callable, Sized
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader, Dataset
 from ..config import TrainingConfig
 from ..task import TaskSpec
 from .order import EpochSampler, Position
+from .splits import Examination, Splits
 
 if TYPE_CHECKING:
     import datasets
@@ -26,32 +27,14 @@ Batch: TypeAlias = dict[str, torch.Tensor]
 Collator: TypeAlias = Callable[[list[dict[str, Any]]], Batch]
 
 
-@dataclass(frozen=True)
-class Splits:
-    """Rows to train and to validate on.
-
-    Attributes:
-        train, val: tables whose columns are the modality's own.
-        output_names: classes, labels or values, in the order of the network's outputs; empty where
-            the processor knows them.
-        processor: what was learned from the data to make numbers of them, such as a tokenizer; None
-            where nothing was.
-    """
-
-    train: datasets.Dataset
-    val: datasets.Dataset
-    output_names: list[str]
-    processor: Any = None
-
-
 class Modality(Protocol):
     """What a module `data/<modality>.py` provides."""
 
     def read_splits(self, config: TrainingConfig) -> Splits:
         """Read `config.data`; DataError names what is wrong with it."""
 
-    def find_problems(self, rows: datasets.Dataset) -> list[str]:
-        """Open every sample; one line for each that cannot be read, with its path."""
+    def examine(self, rows: datasets.Dataset) -> Examination:
+        """Open every sample: what they are, and one line for each that cannot be read."""
 
     def make_dataset(
         self, rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
@@ -141,7 +124,7 @@ class UniversalDataModule(LightningDataModule):
             DataError: nothing there, or not in a layout this project reads.
         """
         splits = load_modality(TaskSpec.modality).read_splits(config)
-        task_spec = TaskSpec.from_config(config, splits.output_names, splits.processor)
+        task_spec = TaskSpec.from_config(config, splits)
         return cls(task_spec, config.batch_size, config=config, splits=splits)
 
     def _get_collator(self, task_spec: TaskSpec) -> Collator:

@@ -105,7 +105,7 @@ def fine_tune(
     if splits is None:
         data = _checked_data(config)
     else:
-        task_spec = TaskSpec.from_config(config, splits.output_names, splits.processor)
+        task_spec = TaskSpec.from_config(config, splits)
         data = UniversalDataModule(task_spec, config.batch_size, config=config, splits=splits)
     seed_everything(config.seed, verbose=False)
     return _fit(model, config, data, Console(stderr=True))

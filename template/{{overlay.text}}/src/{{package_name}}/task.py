@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .config import TrainingConfig
 from .preprocessing import TextTokenizer
 from .task_base import BaseTaskSpec
+
+if TYPE_CHECKING:
+    from .data.splits import Splits
 
 # Names under which networks ask for the main input of a batch, the token ids.
 MAIN_INPUT_NAMES = ("x", "input", "inputs", "ids", "idx", "input_ids", "tokens")
@@ -67,21 +69,20 @@ class TaskSpec(BaseTaskSpec):
         return next(spec for spec in presets if spec.task_type == task_type)
 
     @classmethod
-    def from_config(
-        cls,
-        config: TrainingConfig,
-        output_names: Sequence[str],
-        processor: TextTokenizer | None = None,
-    ) -> Self:
+    def from_config(cls, config: TrainingConfig, splits: Splits) -> Self:
         """The task a configuration asks for on data with these classes and this tokenizer.
 
         A vocabulary learned from little text is smaller than `config.vocab_size`: the tokenizer's
-        counts where it is given as `processor`.
+        counts where there is one.
         """
-        vocab_size = processor.vocab_size if processor else config.vocab_size
+        tokenizer: TextTokenizer | None = splits.processor
+        vocab_size = tokenizer.vocab_size if tokenizer else config.vocab_size
         outputs: dict[str, Any] = {"num_outputs": vocab_size}
         if config.task == "text_classification":
-            outputs = {"num_outputs": len(output_names), "class_names": list(output_names)}
+            outputs = {
+                "num_outputs": len(splits.output_names),
+                "class_names": list(splits.output_names),
+            }
         return cls(
             name=config.task,
             task_type=config.task,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .config import TrainingConfig
 from .task_base import BaseTaskSpec
+
+if TYPE_CHECKING:
+    from .data.splits import Splits
 
 # Names under which networks ask for the main input of a batch, the image.
 MAIN_INPUT_NAMES = ("x", "input", "inputs", "image", "images", "pixel_values")
@@ -78,16 +81,17 @@ class TaskSpec(BaseTaskSpec):
         return next(spec for spec in presets if spec.task_type == task_type)
 
     @classmethod
-    def from_config(
-        cls, config: TrainingConfig, output_names: Sequence[str], processor: None = None
-    ) -> Self:
+    def from_config(cls, config: TrainingConfig, splits: Splits) -> Self:
         """The task a configuration asks for on data with these classes, labels or values."""
         channels = config.image_size[0]
         return cls(
             name=config.task,
             task_type=config.task,
             input_schema=_image(*config.image_size),
-            output_schema={"num_outputs": len(output_names), "class_names": list(output_names)},
+            output_schema={
+                "num_outputs": len(splits.output_names),
+                "class_names": list(splits.output_names),
+            },
             preprocessing_config={
                 "normalize": config.normalize,
                 "mean": _per_channel(config.mean, channels),

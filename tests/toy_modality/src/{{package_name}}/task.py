@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .config import TrainingConfig
 from .task_base import BaseTaskSpec
+
+if TYPE_CHECKING:
+    from .data.splits import Splits
 
 # Names under which networks ask for the main input of a batch, the points.
 MAIN_INPUT_NAMES = ("x", "input", "inputs", "points")
@@ -33,15 +35,16 @@ class TaskSpec(BaseTaskSpec):
         return {"points_classification": cls.points_tiny()}[task_type]
 
     @classmethod
-    def from_config(
-        cls, config: TrainingConfig, output_names: Sequence[str], processor: None = None
-    ) -> Self:
+    def from_config(cls, config: TrainingConfig, splits: Splits) -> Self:
         """The task a configuration asks for on data with these classes."""
         return cls(
             name=config.task,
             task_type=config.task,
             input_schema={"dimensions": config.dimensions},
-            output_schema={"num_outputs": len(output_names), "class_names": list(output_names)},
+            output_schema={
+                "num_outputs": len(splits.output_names),
+                "class_names": list(splits.output_names),
+            },
         )
 
 

@@ -29,8 +29,9 @@ from ..preprocessing import (
     model_input,
 )
 from ..task import TaskSpec
-from .module import Batch, Splits
+from .module import Batch
 from .order import Key, sample_seed
+from .splits import Examination, Splits
 from .tables import (
     HUB,
     MANIFESTS,
@@ -254,9 +255,9 @@ def _labelled_texts(
     return texts, labels, names
 
 
-def find_problems(rows: datasets.Dataset) -> list[str]:
-    """None: `read_splits` has opened every text already, and named those it could not read."""
-    return []
+def examine(rows: datasets.Dataset) -> Examination:
+    """No problems: `read_splits` has opened every text and named those it could not read."""
+    return Examination()
 
 
 # --- Tokenising ----------------------------------------------------------------------------------

@@ -21,8 +21,9 @@ from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import InvalidImage
 from ..task import TaskSpec
-from .module import Batch, Splits
+from .module import Batch
 from .order import Key, sample_seed
+from .splits import Examination, Splits
 from .tables import (
     HUB,
     MANIFESTS,
@@ -193,7 +194,7 @@ def _split(
     return rows.select(kept), rows.select(held_out)
 
 
-def find_problems(rows: datasets.Dataset) -> list[str]:
+def examine(rows: datasets.Dataset) -> Examination:
     """Decode every image; one line, starting with its path, for each that cannot be."""
 
     def problem(row: dict[str, Any]) -> str | None:
@@ -210,7 +211,7 @@ def find_problems(rows: datasets.Dataset) -> list[str]:
         results = pool.map(problem, rows.select_columns("image"))
         console = Console(stderr=True)
         checked = track(results, "Checking images", len(rows), console=console, transient=True)
-        return [line for line in checked if line]
+        return Examination([line for line in checked if line])
 
 
 def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:

@@ -15,8 +15,9 @@ from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import InvalidPoint, read_point
 from ..task import TaskSpec
-from .module import Batch, Splits
+from .module import Batch
 from .order import Key
+from .splits import Examination, Splits
 from .tables import find_sources
 
 if TYPE_CHECKING:
@@ -50,9 +51,9 @@ def _table(root: Path, names: list[str]) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"path": [str(path) for path in files], "labels": labels})
 
 
-def find_problems(rows: datasets.Dataset) -> list[str]:
-    """None: every point is read when it is needed."""
-    return []
+def examine(rows: datasets.Dataset) -> Examination:
+    """Nothing: every point is read when it is needed."""
+    return Examination()
 
 
 PROCESSOR_FILES: tuple[str, ...] = ()
