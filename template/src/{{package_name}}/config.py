@@ -53,7 +53,10 @@ class TrainingConfig(InputConfig):
     """What is learned; decides labels, loss and metrics."""
 
     data: str = "data"
-    """Where the data lie: a folder, a manifest, or hub:NAME; the README shows the layouts."""
+    """Where the data lie: a folder, a table, or hub:NAME; the README shows the layouts."""
+
+    label_column: str | None = None
+    """Column of a table that holds the class or the labels; null for one by a usual name."""
 
     validation_split: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Share of the training samples set aside to validate on, where there are no others."""

@@ -20,7 +20,26 @@ class ConfigError(ProjectError, ValueError):
 
 
 class DataError(ProjectError):
-    """The data folder or manifest is missing, empty or damaged."""
+    """The data folder or table is missing, empty or damaged."""
+
+
+class BadSamples(DataError):
+    """Samples that cannot be used; `problems` has a line for each, the message the first of them.
+
+    Args:
+        data: where they lie.
+        problems: one line each, beginning with where the sample is.
+    """
+
+    SHOWN = 10
+
+    def __init__(self, data: str, problems: list[str]) -> None:
+        self.data, self.problems = data, problems
+        noun = "sample" if len(problems) == 1 else "samples"
+        lines = [f"{len(problems)} {noun} in {data} cannot be used:", *problems[: self.SHOWN]]
+        if (more := len(problems) - self.SHOWN) > 0:
+            lines.append(f"and {more} more; `data check` lists them all")
+        super().__init__("\n".join(lines))
 
 
 class ModelError(ProjectError):

@@ -1,12 +1,23 @@
-"""What was read: the rows of each split, and what looking at every sample told."""
+"""What was read: the rows of each split, and what is known of them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
+from ..config import TrainingConfig
+from ..errors import DataError
+from .account import Account, shown
+
 if TYPE_CHECKING:
     import datasets
+
+# A class with fewer validation samples than this is named: its metrics say little.
+ENOUGH_TO_VALIDATE = 5
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,7 @@ class Splits:
             where nothing was.
         test: rows that training never sees; None where there are none.
         facts: what the training samples are like, once they have been examined.
+        summary: what was understood of the data, ready for JSON; see `summarize`.
     """
 
     train: datasets.Dataset
@@ -42,3 +54,122 @@ class Splits:
     processor: Any = None
     test: datasets.Dataset | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    summary: dict[str, Any] = field(default_factory=dict)
+
+
+def hold_out(groups: npt.NDArray[Any], share: float, seed: int) -> list[int]:
+    """Positions of validation samples, in order: the same share of every group.
+
+    Args:
+        groups: the group of each sample [N]; a group of one is never held out.
+        share: of each group; at least one sample of it, and at least `ENOUGH_TO_VALIDATE` where
+            that is no more than a quarter of the group.
+        seed: chooses them.
+    """
+    generator = np.random.default_rng(seed)
+    held_out: list[int] = []
+    for group in np.unique(groups):
+        members = generator.permutation(np.flatnonzero(groups == group))
+        wanted = max(1, round(len(members) * share), min(ENOUGH_TO_VALIDATE, len(members) // 4))
+        held_out += members[: min(wanted, len(members) - 1)].tolist()
+    return sorted(held_out)
+
+
+def set_aside(
+    rows: datasets.Dataset, groups: Sequence[int] | None, config: TrainingConfig
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Divide rows into those to train on and those to validate on.
+
+    Args:
+        rows: all of them.
+        groups: the class of each, which keeps its share; None where there are no classes.
+        config: `validation_split` and `seed`.
+
+    Raises:
+        DataError: too few rows.
+    """
+    chosen = np.zeros(len(rows), dtype=int) if groups is None else np.asarray(groups)
+    held_out = hold_out(chosen, config.validation_split, config.seed)
+    if not held_out:
+        raise DataError(f"{config.data}: {len(rows)} samples are too few to set some aside")
+    kept = np.setdiff1d(np.arange(len(rows)), held_out)
+    return rows.select(kept), rows.select(held_out)
+
+
+def validation_choice(config: TrainingConfig, by_class: bool) -> str:
+    """How `set_aside` chooses, for people."""
+    share = f"{config.validation_split:.0%} of the training samples"
+    same = ", the same share of each class (at least 5 where that is no more than a quarter)"
+    return f"{share}{same if by_class else ''}, drawn with seed {config.seed}"
+
+
+def warn_of_rare_classes(val: Sequence[int], names: Sequence[str], account: Account) -> None:
+    """Name the classes that are validated on too few samples, or on none.
+
+    Args:
+        val: the class of each validation sample.
+        names: of the classes.
+        account: gets the warnings.
+    """
+    counts = np.bincount(np.asarray(val, dtype=np.int64), minlength=len(names))
+    if none := [name for name, count in zip(names, counts, strict=True) if count == 0]:
+        account.warn(f"no sample validates the classes {shown(none)}: nothing is measured of them")
+    few = [n for n, count in zip(names, counts, strict=True) if 0 < count < ENOUGH_TO_VALIDATE]
+    if few:
+        account.warn(
+            f"fewer than {ENOUGH_TO_VALIDATE} samples validate the classes {shown(few)}: their "
+            "metrics say little; add samples, or raise validation_split"
+        )
+
+
+def summarize(
+    *,
+    data: str,
+    layout: str,
+    validation: str,
+    splits: dict[str, datasets.Dataset | None],
+    outputs: str,
+    names: Sequence[str],
+    account: Account,
+) -> dict[str, Any]:
+    """What was understood of the data, ready for JSON.
+
+    Args:
+        data: where they lie.
+        layout: how they were read, for people.
+        validation: how the validation samples were chosen, for people.
+        splits: rows by the split's name, with `labels` where the task has them.
+        outputs: what `labels` are: `classes`, `labels` (any number of them) or `targets` (values);
+            empty where there are none.
+        names: of the outputs.
+        account: of the reading.
+    """
+    return {
+        "data": data,
+        "layout": layout,
+        "validation": validation,
+        "splits": {
+            name: {"samples": len(rows), **_outputs(rows, outputs, names)}
+            for name, rows in splits.items()
+            if rows is not None
+        },
+        **account.to_dict(),
+    }
+
+
+def _outputs(rows: datasets.Dataset, outputs: str, names: Sequence[str]) -> dict[str, Any]:
+    if not outputs or not len(rows):
+        return {}
+    labels = np.asarray(rows["labels"])
+    if outputs == "classes":
+        counts = np.bincount(labels, minlength=len(names))
+        return {outputs: dict(zip(names, counts.tolist(), strict=True))}
+    if outputs == "labels":
+        return {outputs: dict(zip(names, labels.sum(0).astype(int).tolist(), strict=True))}
+    figures = zip(labels.min(0), labels.max(0), labels.mean(0), labels.std(0), strict=True)
+    return {
+        outputs: {
+            name: dict(zip(("min", "max", "mean", "std"), map(float, values), strict=True))
+            for name, values in zip(names, figures, strict=True)
+        }
+    }

@@ -1,162 +1,395 @@
-"""Finding and reading tables of samples, whatever they describe: manifests, and sets of the hub."""
+"""Reading tables exactly: what is written in a cell stays what was written there.
+
+Cells of CSV, and numbers of JSON, are kept as text; only whoever needs a number makes one of them.
+Inferring types would turn `007` into 7, merge `1.1` with `1.10`, and refuse what comes late.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import csv
+import hashlib
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
 from ..errors import DataError
+from .account import Account, shown
+from .encodings import UnknownEncoding, decode_text
 
 if TYPE_CHECKING:
     import datasets
 
 HUB = "hub:"
-MANIFESTS = (".csv", ".jsonl", ".parquet")
-VAL_NAMES = ("val", "valid", "validation")
+SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
+TABLES = "CSV, TSV, JSON, JSONL or Parquet"
+
+# names of columns in which a table's index was saved with it
+INDEX_NAMES = ("", "unnamed: 0", "__index_level_0__")
+
+OTHER_TABLES = {
+    **dict.fromkeys(
+        (".xlsx", ".xls", ".xlsm", ".ods", ".numbers"), "a spreadsheet; save it as CSV"
+    ),
+    **dict.fromkeys((".feather", ".arrow", ".orc", ".avro"), "not read here; save it as Parquet"),
+    **dict.fromkeys(
+        (".pkl", ".pickle", ".joblib"), "a pickle, which could run code; save it as CSV"
+    ),
+    **dict.fromkeys(
+        (".gz", ".zip", ".xz", ".bz2", ".zst", ".7z", ".tar", ".tgz"), "packed; unpack it"
+    ),
+    **dict.fromkeys(
+        (".sqlite", ".db", ".h5", ".hdf5", ".mat"), "not read here; save it as Parquet"
+    ),
+}
 
 
-def find_sources(root: Path, suffixes: Sequence[str], layouts: str) -> tuple[Path, Path | None]:
-    """Where training rows come from and, where given, validation rows.
+class Number(str):
+    """A number as JSON has it: the very characters."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table whose cells nobody has interpreted.
+
+    Attributes:
+        name: its file, or set of the hub, for messages.
+        columns: values by name; text, `Number`, None, or what Parquet and JSON nest.
+        numbers: of each row in its file, from 1: the line on which it begins, for instance.
+        unit: what they count: `line`, `item` or `row`.
+        form: how it was read, for people.
+        stored: the same rows on disk, for values too large to hold in memory; None for text files.
+    """
+
+    name: str
+    columns: Mapping[str, Sequence[Any]]
+    numbers: Sequence[int]
+    unit: str
+    form: str
+    stored: datasets.Dataset | None = None
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def place(self, row: int) -> str:
+        """Where a row is, for messages."""
+        return f"{self.name}, {self.unit} {self.numbers[row]}"
+
+    def select(self, rows: Sequence[int]) -> Table:
+        """Some of the rows; messages still say where they were."""
+        stored = self.stored.select(rows) if self.stored is not None else None
+        columns = (
+            {name: [values[row] for row in rows] for name, values in self.columns.items()}
+            if stored is None
+            else stored_columns(stored)
+        )
+        return replace(
+            self, columns=columns, numbers=[self.numbers[row] for row in rows], stored=stored
+        )
+
+    def without(self, column: str) -> Table:
+        """All columns but one."""
+        return replace(self, columns={n: v for n, v in self.columns.items() if n != column})
+
+    def index_columns(self) -> list[str]:
+        """Columns in which a row's number was saved with the table."""
+        return [name for name in self.columns if name.strip().lower() in INDEX_NAMES]
+
+
+def read_table(path: Path, account: Account) -> Table:
+    """Read a table; rows that cannot be read become problems of the account, each with its line.
+
+    Raises:
+        DataError: the file cannot be read at all.
+    """
+    try:
+        if path.suffix.lower() == ".parquet":
+            return _read_parquet(path)
+        text, encoding = decode_text(path.read_bytes())
+    except UnknownEncoding as error:
+        raise DataError(f"{path}: {error}") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
+    if not text.strip():
+        raise DataError(f"{path} is empty")
+    if path.suffix.lower() in (".csv", ".tsv"):
+        return _read_delimited(path, text, encoding, account)
+    return _read_json(path, text, encoding, account)
+
+
+# --- Separated values ----------------------------------------------------------------------------
+
+
+def _read_delimited(path: Path, text: str, encoding: str, account: Account) -> Table:
+    csv.field_size_limit(sys.maxsize)  # a text may be longer than the 128 KiB that is the default
+    text, skipped = _without_hint(text)
+    separator = "\t" if path.suffix.lower() == ".tsv" else _separator(path, text)
+    records = _records(path, text, separator, skipped, account)
+    header = _header(path, next(records)[1])
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    spanning: list[int] = []
+    for line, fields in records:
+        if not any(fields):
+            account.leave_out(f"{path}, line {line}", "a row without values")
+        elif len(fields) != len(header):
+            account.problems.append(
+                f"{path}, line {line}: {_count(len(fields), 'value')}, but the header has "
+                f"{_count(len(header), 'column')}; quote a value that holds the separator "
+                f"({SEPARATORS[separator]})"
+            )
+        else:
+            if any("\n" in field or "\r" in field for field in fields):
+                spanning.append(len(rows))
+            rows.append(fields)
+            lines.append(line)
+    whole = set(range(len(rows))) - set(spanning)
+    endings = {rows[row][-1] for row in whole} - {""}
+    for row in spanning:
+        if _swallows(rows[row], endings, separator):
+            end = lines[row] + sum(field.count("\n") for field in rows[row])
+            account.problems.append(
+                f"{path}, line {lines[row]}: a quoted value begins here and goes on to line {end}, "
+                'over what look like rows; close it, or write "" for a quote inside it'
+            )
+    columns = {name: [fields[place] for fields in rows] for place, name in enumerate(header)}
+    return Table(
+        str(path), columns, lines, "line", f"{SEPARATORS[separator]}-separated, {encoding}"
+    )
+
+
+def _without_hint(text: str) -> tuple[str, int]:
+    """The text without the line `sep=;` that spreadsheets write, and how many lines went."""
+    first, _, rest = text.partition("\n")
+    return (rest, 1) if first.strip().lower().startswith("sep=") else (text, 0)
+
+
+def _separator(path: Path, text: str) -> str:
+    """The separator of the header, by which the first rows come out as long as it."""
+    readings = {}
+    for separator in SEPARATORS:
+        lengths = []
+        try:
+            for fields in csv.reader(io.StringIO(text, newline=""), delimiter=separator):
+                lengths += [len(fields)] if fields else []
+                if len(lengths) == 100:
+                    break
+        except csv.Error:
+            pass  # the real reading says where
+        if lengths and lengths[0] > 1:
+            readings[separator] = sum(length == lengths[0] for length in lengths) / len(lengths)
+    if not readings:
+        return ","
+    best = [separator for separator, share in readings.items() if share == max(readings.values())]
+    if len(best) > 1:
+        names = " or the ".join(SEPARATORS[separator] for separator in best)
+        raise DataError(
+            f"{path}: the separator could be the {names}; both give rows of equal length. "
+            "Quote the values that hold the other one, or save the table as .tsv or .jsonl"
+        )
+    return best[0]
+
+
+def _records(
+    path: Path, text: str, separator: str, skipped: int, account: Account
+) -> Iterator[tuple[int, list[str]]]:
+    """Records that are not blank, each with the line on which it begins."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    while True:
+        line = reader.line_num + 1 + skipped
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            account.problems.append(
+                f"{path}, line {line}: a quoted value begins here that is not closed as it should "
+                f'be ({error}); close it, or write "" for a quote inside it'
+            )
+            return
+        if fields:
+            yield line, fields
+
+
+def _header(path: Path, names: list[str]) -> list[str]:
+    header = [name.strip() for name in names]
+    if twice := [name for name, count in Counter(header).items() if count > 1]:
+        raise DataError(f"{path} has several columns named {shown(twice)}; rename all but one")
+    return header
+
+
+def _swallows(fields: list[str], endings: set[str], separator: str) -> bool:
+    """Whether a quoted value holds whole rows, which an unclosed quote had made part of it.
+
+    A line of the value gives that away: it has as many values as a row, and ends in one that other
+    rows have in their last column.
 
     Args:
-        root: a file, or a folder that may hold `train` and `val` as folders or files.
-        suffixes: of the files that will do.
-        layouts: what to tell people who have something else.
-
-    Raises:
-        DataError: nothing there, or a file of another kind.
+        fields: of the row.
+        endings: values in the last column of the other rows.
+        separator: between values.
     """
-    if not root.exists():
-        raise DataError(f"{root} does not exist; --data names {layouts}")
-    if root.is_file():
-        if root.suffix.lower() not in suffixes:
-            raise DataError(f"{root} is not a {', '.join(suffixes)} file; --data names {layouts}")
-        return root, None
-    train = _entry(root, ("train",), suffixes)
-    if train is None:
-        return root, None
-    return train, _entry(root, VAL_NAMES, suffixes)
+    for position, field in enumerate(fields):
+        for place, piece in enumerate(field.split("\n")[:-1]):
+            values = piece.rstrip("\r").split(separator)
+            before = position if place == 0 else 0  # values of the row in front of this one
+            is_row = len(fields) > 1 and before + len(values) == len(fields)
+            if is_row and values[-1].strip('" ') in endings:
+                return True
+    return False
 
 
-def _entry(root: Path, names: Iterable[str], suffixes: Sequence[str]) -> Path | None:
-    """The folder or file among root's children that bears one of the names."""
-    for name in names:
-        for candidate in (root / name, *(root / f"{name}{suffix}" for suffix in suffixes)):
-            if candidate.exists():
-                return candidate
-    return None
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def read_manifest(path: Path) -> datasets.Dataset:
-    """Rows of a CSV, JSONL or Parquet table.
+# --- JSON ----------------------------------------------------------------------------------------
 
-    Raises:
-        DataError: not readable.
-    """
-    from datasets import Dataset as Table
-    from datasets import disable_progress_bars
+
+def _read_json(path: Path, text: str, encoding: str, account: Account) -> Table:
+    is_array = text.lstrip().startswith("[")
+    objects = _array(path, text) if is_array else _json_lines(path, text, account)
+    found: list[dict[str, Any]] = []
+    numbers: list[int] = []
+    for number, value in objects:
+        if isinstance(value, dict):
+            found.append(value)
+            numbers.append(number)
+        else:
+            noun = "item" if is_array else "line"
+            account.problems.append(f"{path}, {noun} {number}: not an object with named values")
+    names = list(dict.fromkeys(name for row in found for name in row))
+    columns = {name: [row.get(name) for row in found] for name in names}
+    unit, form = ("item", "a JSON array") if is_array else ("line", "JSON lines")
+    return Table(str(path), columns, numbers, unit, f"{form}, {encoding}")
+
+
+def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:
+    try:
+        yield from enumerate(_parse(text), start=1)
+    except ValueError as error:
+        raise DataError(f"{path} is not JSON: {error}") from error
+
+
+def _json_lines(path: Path, text: str, account: Account) -> Iterator[tuple[int, Any]]:
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            yield number, _parse(line)
+        except ValueError as error:
+            account.problems.append(f"{path}, line {number}: not JSON: {error}")
+
+
+def _parse(text: str) -> Any:
+    return json.loads(
+        text,
+        parse_float=Number,
+        parse_int=Number,
+        parse_constant=Number,
+        object_pairs_hook=_without_repeats,
+    )
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if twice := [name for name, count in Counter(n for n, _ in pairs).items() if count > 1]:
+        raise ValueError(f"the name {twice[0]!r} comes twice in one object")
+    return dict(pairs)
+
+
+# --- Parquet and the hub -------------------------------------------------------------------------
+
+
+def _read_parquet(path: Path) -> Table:
+    """Rows stay on disk, in a cache that goes by the file's content, not by its name and time."""
+    import datasets
     from datasets.exceptions import DatasetGenerationError
 
-    disable_progress_bars()
+    datasets.disable_progress_bars()
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "blake2b").hexdigest()[:32]
+    cache = Path(datasets.config.HF_DATASETS_CACHE) / "by-content" / digest
     try:
-        if path.suffix.lower() == ".csv":
-            return Table.from_csv(str(path), keep_default_na=False)  # "None" can be a class
-        if path.suffix.lower() == ".jsonl":
-            return Table.from_json(str(path))
-        return Table.from_parquet(str(path))
+        rows = datasets.Dataset.from_parquet(str(path), cache_dir=str(cache))
     except (DatasetGenerationError, ValueError, OSError) as error:
         reason = error.__cause__ or error
         raise DataError(f"{path} cannot be read: {str(reason).splitlines()[0]}") from error
+    return stored_table(str(path), rows, "Parquet")
 
 
-def read_hub(data: str) -> tuple[datasets.Dataset, datasets.Dataset | None]:
-    """Training and, where there are any, validation rows of a set of the Hugging Face hub.
+def stored_table(name: str, rows: datasets.Dataset, form: str) -> Table:
+    """A table of rows that lie on disk."""
+    return Table(name, stored_columns(rows), range(1, len(rows) + 1), "row", form, rows)
+
+
+def stored_columns(rows: datasets.Dataset) -> dict[str, Sequence[Any]]:
+    """Columns by name; classes stored as numbers get their names back."""
+    columns: dict[str, Sequence[Any]] = {}
+    for name in rows.column_names:
+        feature = rows.features[name]
+        columns[name] = rows[name]
+        if hasattr(feature, "int2str"):
+            # the hub marks a sample without a class by -1
+            columns[name] = [
+                None if number is None or number < 0 else feature.int2str(number)
+                for number in rows[name]
+            ]
+    return columns
+
+
+def read_tables(paths: Sequence[Path], account: Account) -> Table:
+    """Read one table, or the parts of one.
+
+    Raises:
+        DataError: one cannot be read, or they have other columns than the first.
+    """
+    tables = [read_table(path, account) for path in paths]
+    first = tables[0]
+    for table in tables[1:]:
+        if list(table.columns) != list(first.columns):
+            raise DataError(
+                f"{table.name} has the columns {', '.join(table.columns)}, but {first.name} has "
+                f"{', '.join(first.columns)}"
+            )
+    return first if len(tables) == 1 else _joined(tables)
+
+
+def _joined(tables: Sequence[Table]) -> Table:
+    """Parts of one table; places count within the whole."""
+    import datasets
+
+    first = tables[0]
+    name = f"{Path(first.name).parent} ({len(tables)} tables)"
+    if first.stored is not None:
+        rows = datasets.concatenate_datasets([table.stored for table in tables])
+        return stored_table(name, rows, first.form)
+    columns = {
+        column: [value for table in tables for value in table.columns[column]]
+        for column in first.columns
+    }
+    numbers = range(1, sum(map(len, tables)) + 1)
+    return Table(name, columns, numbers, "row", first.form)
+
+
+def read_hub(data: str) -> Mapping[str, datasets.Dataset]:
+    """The splits of a set of the Hugging Face hub, by the names they have there.
 
     Args:
         data: `hub:NAME`, or `hub:` and a folder in the hub's form.
 
     Raises:
-        DataError: it cannot be loaded, or has nothing to train on.
+        DataError: it cannot be loaded.
     """
     import datasets
     from datasets.exceptions import DatasetNotFoundError
 
     try:
-        splits = datasets.load_dataset(data.removeprefix(HUB))
+        found: Mapping[str, datasets.Dataset] = datasets.load_dataset(data.removeprefix(HUB))
     except (DatasetNotFoundError, OSError, ValueError) as error:
         raise DataError(f"{data} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if "train" not in splits:
-        raise DataError(f"{data} has no split 'train'; it has {', '.join(splits)}")
-    held_out = next((splits[name] for name in (*VAL_NAMES, "test") if name in splits), None)
-    return splits["train"], held_out
-
-
-def column_values(
-    path: Path, rows: datasets.Dataset, name: str, *, allow_empty: bool = False
-) -> list[Any]:
-    """Values of a column.
-
-    Raises:
-        DataError: there is no such column, no row, or a value is missing; rows count from 1.
-    """
-    if name not in rows.column_names:
-        raise DataError(f"{path} has no column {name!r}; it has {', '.join(rows.column_names)}")
-    values = list(rows[name])
-    if not values:
-        raise DataError(f"{path} has no rows")
-    for row, value in enumerate(values):
-        if not allow_empty and value in (None, ""):
-            raise DataError(f"{path}, row {row + 1}: {name} is missing")
-    return values
-
-
-def class_labels(
-    path: Path, rows: datasets.Dataset, names: list[str] | None
-) -> tuple[list[int], list[str]]:
-    """The column `label` as positions in the list of classes, and that list.
-
-    Args:
-        path: for messages.
-        rows: the table.
-        names: the training data's classes; None to take those of this table.
-
-    Raises:
-        DataError: a label is missing, or is not among the names.
-    """
-    values = [str(value) for value in column_values(path, rows, "label")]
-    if hasattr(feature := rows.features["label"], "int2str"):  # the hub stores classes as numbers
-        values = feature.int2str(list(rows["label"]))
-    names = names or sorted(set(values))
-    return [class_index(path, row, value, names) for row, value in enumerate(values)], names
-
-
-def class_index(path: Path, row: int, label: str, names: list[str]) -> int:
-    """Position of a label among the training data's.
-
-    Raises:
-        DataError: it is none of them.
-    """
-    if label not in names:
-        raise DataError(f"{path}, row {row + 1}: label {label!r} is not in the training data")
-    return names.index(label)
-
-
-def hold_out(groups: npt.NDArray[Any], share: float, seed: int) -> list[int]:
-    """Positions of validation samples, in order: the same share of every group.
-
-    Args:
-        groups: the group of each sample [N]; a group of one is never held out.
-        share: of each group, at least one sample of it.
-        seed: chooses them.
-    """
-    generator = np.random.default_rng(seed)
-    held_out: list[int] = []
-    for group in np.unique(groups):
-        members = generator.permutation(np.flatnonzero(groups == group))
-        count = max(1, round(len(members) * share)) if len(members) > 1 else 0
-        held_out += members[:count].tolist()
-    return sorted(held_out)
+    return found

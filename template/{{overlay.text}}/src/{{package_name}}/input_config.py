@@ -28,6 +28,9 @@ class InputConfig(BaseInputConfig):
     tokenizer: str | None = None
     """Path of a tokenizer.json to use; null learns byte-level BPE from the training texts."""
 
+    text_column: str | None = None
+    """Column of a table that holds the text; null for one by a usual name."""
+
     packing: bool = True
     """Fill blocks of max_seq_len with texts end to end; otherwise every text starts a sample."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import field
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -41,6 +42,15 @@ class InputConfig(BaseInputConfig):
 
     augment: Literal["none", "light", "photo"] = "light"
     """Random changes to training images: light (shifts, turns) or photo (crops, flips, colour)."""
+
+    image_column: str | None = None
+    """Column of a table that names or holds the image; null for one by a usual name."""
+
+    target_columns: list[str] = field(default_factory=list)
+    """Columns of a table to predict in regression; empty for every column but the image's."""
+
+    label_separator: str | None = None
+    """Between several labels in one text of a table; null to recognise it."""
 
     def input_problems(self) -> list[str]:
         """Contradictions between the fields above, one line each."""

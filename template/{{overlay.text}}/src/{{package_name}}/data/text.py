@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -29,30 +29,49 @@ from ..preprocessing import (
     model_input,
 )
 from ..task import TaskSpec
+from .account import Account
+from .class_folders import read_class_folders
+from .columns import LABEL, TEXT, find_column, recognise_column
+from .encodings import UnknownEncoding, decode_text
+from .folders import FileKind, find_files, holds, visible
+from .labels import check_classes, read_classes
+from .layout import Expected, table_description
 from .module import Batch
 from .order import Key, sample_seed
-from .splits import Examination, Splits
-from .tables import (
-    HUB,
-    MANIFESTS,
-    class_labels,
-    column_values,
-    find_sources,
+from .sources import Sources, SplitSource, read_sources
+from .splits import (
+    Examination,
+    Splits,
     hold_out,
-    read_hub,
-    read_manifest,
+    summarize,
+    validation_choice,
+    warn_of_rare_classes,
 )
+from .tables import Number, Table
 
 if TYPE_CHECKING:
     import datasets
 
     from .module import UniversalDataModule
 
-CORPUS = "a .txt file, or a folder of them"
-TABLE = "a CSV, JSONL or Parquet manifest with the columns text and label"
+TEXT_SUFFIXES = frozenset((".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".log"))
+DOCUMENTS = dict.fromkeys(
+    (".pdf", ".docx", ".doc", ".odt", ".rtf", ".epub", ".pages"), "a formatted document"
+)
+
+
+def _refusal(path: Path) -> str | None:
+    if path.suffix.lower() in DOCUMENTS:
+        return f"{DOCUMENTS[path.suffix.lower()]}; save it as plain text, .txt"
+    if not path.suffix:
+        return "no suffix; call it .txt if it is a text, or let its name begin with a dot"
+    return None
+
+
+TEXTS = FileKind("texts", TEXT_SUFFIXES, _refusal)
 
 # to be raised whenever the same texts and settings would give other rows than before
-CACHE_VERSION = 1
+CACHE_VERSION = 2
 
 # characters that are tokenised at a time; memory stays bounded for files of any size
 PIECE = 1_000_000
@@ -64,9 +83,9 @@ PIECE = 1_000_000
 def read_splits(config: TrainingConfig, tokenizer: TextTokenizer | None = None) -> Splits:
     """Read `config.data`, learn a tokenizer from the training texts, and tokenise everything.
 
-    Language modelling reads text files, classification a manifest; either can be a folder with
-    `train` and `val` of it, or a set of the hub. Without validation data, `config.validation_split`
-    of the documents, or of each class, is set aside; of a single document, its end.
+    The README's table lists the layouts: folders of texts, tables, a set of the hub. Without
+    validation data, `config.validation_split` of the documents, or of each class, is set aside; of
+    a single document, its end. A test split is read, but never trained on.
 
     Args:
         config: where the texts lie and what becomes of them.
@@ -77,11 +96,22 @@ def read_splits(config: TrainingConfig, tokenizer: TextTokenizer | None = None) 
         `datasets`, so that the same texts are tokenised once.
 
     Raises:
-        DataError: nothing there, or texts that cannot be used, all of them named.
+        DataError: nothing there, nothing that can be read in one way, or texts that cannot be used,
+            all of them named.
     """
+    account = Account()
+    sources = read_sources(config.data, _expected(config.task), account)
     if config.task == "text_classification":
-        return _read_manifests(config, tokenizer)
-    return _read_corpus(config, tokenizer)
+        return _read_labelled(config, sources, tokenizer, account)
+    return _read_corpus(config, sources, tokenizer, account)
+
+
+def _expected(task: str) -> Expected:
+    if task == "text_classification":
+        table = table_description("columns text and label")
+        return Expected(TEXTS, True, False, f"{table}, or a folder of texts for each class")
+    table = table_description("a column text")
+    return Expected(TEXTS, False, True, f"a text file, a folder of them, or {table}")
 
 
 @dataclass(frozen=True)
@@ -101,14 +131,21 @@ class Document:
     end: int | None = None
 
     @classmethod
-    def of_file(cls, path: Path) -> Document:
-        """A file's text, without a byte order mark."""
-        stat = path.stat()
-        return cls(
-            str(path),
-            lambda: path.read_bytes().decode("utf-8").removeprefix("\ufeff"),
-            (str(path.resolve()), stat.st_size, stat.st_mtime_ns),
-        )
+    def of_file(cls, path: Path, account: Account) -> Document | None:
+        """A file's text; None, and a problem of the account, where it cannot be read."""
+        try:
+            text, encoding = decode_text(path.read_bytes())
+        except UnknownEncoding as error:
+            account.problems.append(f"{path}: {error}")
+        except OSError as error:
+            account.problems.append(f"{path}: {error.strerror}")
+        else:
+            if encoding != "UTF-8":
+                account.note(f"some texts are {encoding}")
+            if text.strip():
+                return cls(str(path), partial(_file_text, path), (_digest(text),))
+            account.problems.append(f"{path}: empty")
+        return None
 
     def text(self) -> str:
         """The text between `start` and `end`."""
@@ -120,74 +157,90 @@ class Document:
         return *self.version, self.start, self.end
 
 
-def _read_corpus(config: TrainingConfig, tokenizer: TextTokenizer | None) -> Splits:
-    if config.data.startswith(HUB):
-        rows, held_out = read_hub(config.data)
-        train = _hub_documents(config.data, "train", rows)
-        val = _hub_documents(config.data, "validation", held_out) if held_out else []
-    else:
-        train_source, val_source = find_sources(Path(config.data), (".txt",), CORPUS)
-        train = _documents(train_source)
-        val = _documents(val_source) if val_source else []
-    _check_documents([*train, *val])
-    if not val:
-        train, val = _set_aside(train, config)
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+def _file_text(path: Path) -> str:
+    return decode_text(path.read_bytes())[0]
+
+
+def _row_text(values: Sequence[Any], row: int) -> str:
+    return str(values[row])
+
+
+# --- Texts without labels ------------------------------------------------------------------------
+
+
+def _read_corpus(
+    config: TrainingConfig, sources: Sources, tokenizer: TextTokenizer | None, account: Account
+) -> Splits:
+    found = {split: _documents(source, config, account) for split, source in sources.splits.items()}
+    account.check(config.data)
+    validation = sources.validation
+    if "val" not in found:
+        found["train"], found["val"] = _set_aside(found["train"], config)
+        is_one = len(found["train"]) == 1
+        validation = validation_choice(config, by_class=False)
+        validation = f"the last {config.validation_split:.0%} of the text" if is_one else validation
     tokenizer = tokenizer or _tokenizer(
         config,
-        lambda: (piece for document in train for piece in _pieces(document.text())),
-        [document.identity for document in train],
+        lambda: (piece for document in found["train"] for piece in _pieces(document.text())),
+        [document.identity for document in found["train"]],
     )
-    return Splits(
-        _corpus_table(train, tokenizer, config),
-        _corpus_table(val, tokenizer, config),
-        [],
-        tokenizer,
+    rows = {
+        split: _corpus_table(documents, tokenizer, config) for split, documents in found.items()
+    }
+    summary = summarize(
+        data=config.data,
+        layout=sources.layout,
+        validation=str(validation),
+        splits=rows,
+        outputs="",
+        names=[],
+        account=account,
     )
+    for split, documents in found.items():
+        lengths = [len(document.text()) for document in documents]
+        summary["splits"][split] |= {
+            "documents": len(documents),
+            "characters": _spread(lengths),
+        }
+    return Splits(rows["train"], rows["val"], [], tokenizer, test=rows.get("test"), summary=summary)
 
 
-def _documents(source: Path) -> list[Document]:
-    if source.is_file():
-        return [Document.of_file(source)]
-    paths = sorted(path for path in source.rglob("*.txt") if path.is_file())
-    if not paths:
-        raise DataError(f"{source} holds no .txt files; give {CORPUS}")
-    return [Document.of_file(path) for path in paths]
+def _documents(source: SplitSource, config: TrainingConfig, account: Account) -> list[Document]:
+    if source.table is not None:
+        return _table_documents(source.table, config, account)
+    if source.file is not None:
+        paths = [source.file]
+    else:
+        folder = source.folder or Path()
+        paths = find_files(folder, TEXTS, account)
+        if not paths:
+            account.check(config.data)
+            raise DataError(
+                f"{folder} holds no texts ({', '.join(sorted(TEXT_SUFFIXES))}); give "
+                f"{_expected(config.task).description}"
+            )
+    documents = [Document.of_file(path, account) for path in paths]
+    return [document for document in documents if document is not None]
 
 
-def _hub_documents(data: str, split: str, rows: datasets.Dataset) -> list[Document]:
+def _table_documents(table: Table, config: TrainingConfig, account: Account) -> list[Document]:
     """Every row with a text in it; corpora of the hub are full of blank ones."""
-    texts = column_values(Path(data), rows, "text", allow_empty=True)
-    documents = [
-        Document(
-            f"{data}, {split} row {row + 1}",
-            partial(_row_text, rows, row),
-            (hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest(),),
-        )
-        for row, text in enumerate(texts)
-        if isinstance(text, str) and text.strip()
-    ]
+    values = table.columns[find_column(table, TEXT, config.text_column, "text_column", account)]
+    documents = []
+    for row, text in enumerate(values):
+        if isinstance(text, str) and text.strip():
+            version = (_digest(text),)
+            documents.append(Document(table.place(row), partial(_row_text, values, row), version))
+        else:
+            account.leave_out(table.place(row), "blank")
     if not documents:
-        raise DataError(f"{data} has no text in its {split} rows")
+        account.check(config.data)
+        raise DataError(f"{table.name} has no text in its rows")
     return documents
-
-
-def _row_text(rows: datasets.Dataset, row: int) -> str:
-    return str(rows[row]["text"])
-
-
-def _check_documents(documents: Iterable[Document]) -> None:
-    problems = []
-    for document in documents:
-        try:
-            if not document.text().strip():
-                problems.append(f"{document.name}: empty")
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            problems.append(f"{document.name}: not UTF-8 at byte {error.start} (0x{byte:02x})")
-        except OSError as error:
-            problems.append(f"{document.name}: {error.strerror}")
-    if problems:
-        raise DataError("\n".join(problems))
 
 
 def _set_aside(
@@ -204,55 +257,116 @@ def _set_aside(
     return [documents[row] for row in kept], [documents[row] for row in held_out]
 
 
-def _read_manifests(config: TrainingConfig, tokenizer: TextTokenizer | None) -> Splits:
-    source: Path
-    val_source: Path | None
-    if config.data.startswith(HUB):
-        source = val_source = Path(config.data)
-        rows, val_rows = read_hub(config.data)
-    else:
-        source, val_source = find_sources(Path(config.data), MANIFESTS, TABLE)
-        rows = _manifest(source)
-        val_rows = _manifest(val_source) if val_source else None
-    texts, labels, names = _labelled_texts(source, rows)
-    if len(names) < 2:
-        raise DataError(f"{source} has a single class, {names[0]!r}; there must be two")
-    if val_source is not None and val_rows is not None:
-        val_texts, val_labels, _ = _labelled_texts(val_source, val_rows, names)
-    else:
-        held_out = set(hold_out(np.array(labels), config.validation_split, config.seed))
+def _spread(values: Sequence[int]) -> dict[str, int]:
+    return {
+        "min": min(values),
+        "median": int(np.median(np.asarray(values))),
+        "max": max(values),
+        "sum": sum(values),
+    }
+
+
+# --- Texts with a class --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Labelled:
+    """Texts of one split, with where they are and the class of each."""
+
+    texts: list[str]
+    origins: list[str]
+    labels: list[int]
+
+    def select(self, rows: Iterable[int]) -> _Labelled:
+        chosen = list(rows)
+        return _Labelled(
+            [self.texts[row] for row in chosen],
+            [self.origins[row] for row in chosen],
+            [self.labels[row] for row in chosen],
+        )
+
+
+def _read_labelled(
+    config: TrainingConfig, sources: Sources, tokenizer: TextTokenizer | None, account: Account
+) -> Splits:
+    train, names = _labelled_texts(sources.splits["train"], config, None, account)
+    found = {"train": train}
+    for split, source in sources.splits.items():
+        if split != "train" and (split != "test" or _is_labelled(source, config, account)):
+            found[split] = _labelled_texts(source, config, names, account)[0]
+    account.check(config.data)
+    check_classes(names, config.data)
+    validation = sources.validation or validation_choice(config, by_class=True)
+    if "val" not in found:
+        held_out = hold_out(np.array(train.labels), config.validation_split, config.seed)
         if not held_out:
-            raise DataError(f"{source}: {len(texts)} texts are too few to set some aside")
-        val_texts = [texts[row] for row in sorted(held_out)]
-        val_labels = [labels[row] for row in sorted(held_out)]
-        texts = [text for row, text in enumerate(texts) if row not in held_out]
-        labels = [label for row, label in enumerate(labels) if row not in held_out]
+            raise DataError(
+                f"{config.data}: {len(train.texts)} texts are too few to set some aside"
+            )
+        kept = sorted(set(range(len(train.texts))) - set(held_out))
+        found |= {"train": train.select(kept), "val": train.select(held_out)}
+    warn_of_rare_classes(found["val"].labels, names, account)
+    texts = found["train"].texts
     tokenizer = tokenizer or _tokenizer(config, lambda: iter(texts), texts)
+    rows = {split: _labelled_table(one, tokenizer, config) for split, one in found.items()}
+    summary = summarize(
+        data=config.data,
+        layout=sources.layout,
+        validation=validation,
+        splits=rows,
+        outputs="classes",
+        names=names,
+        account=account,
+    )
+    for split, one in found.items():
+        summary["splits"][split]["characters"] = _spread(list(map(len, one.texts)))
     return Splits(
-        _labelled_table(texts, labels, tokenizer, config),
-        _labelled_table(val_texts, val_labels, tokenizer, config),
-        names,
-        tokenizer,
+        rows["train"], rows["val"], names, tokenizer, test=rows.get("test"), summary=summary
     )
 
 
-def _manifest(path: Path) -> datasets.Dataset:
-    if path.is_dir():
-        raise DataError(f"{path} holds no manifest named train; give {TABLE}")
-    return read_manifest(path)
+def _is_labelled(source: SplitSource, config: TrainingConfig, account: Account) -> bool:
+    """Whether a test split says what its samples are; those of competitions do not."""
+    if source.table is None:
+        folders = [path for path in visible(source.folder or Path(), Account()) if path.is_dir()]
+        labelled = any(holds(folder, TEXTS) for folder in folders)
+    else:
+        found = recognise_column(source.table, LABEL, None, "label_column")
+        labelled = found is not None or config.label_column in source.table.columns
+    if not labelled:
+        account.leave_out(source.place, "a test split without labels")
+    return labelled
 
 
 def _labelled_texts(
-    path: Path, rows: datasets.Dataset, names: list[str] | None = None
-) -> tuple[list[str], list[int], list[str]]:
-    texts = column_values(path, rows, "text")
+    source: SplitSource, config: TrainingConfig, names: list[str] | None, account: Account
+) -> tuple[_Labelled, list[str]]:
+    if source.table is not None:
+        return _table_texts(source.table, config, names, account)
+    files, labels, names = read_class_folders(source.folder or Path(), TEXTS, names, account)
+    documents = [Document.of_file(path, account) for path in files]
+    texts = [document.text() if document is not None else "" for document in documents]
+    return _Labelled(texts, [str(file) for file in files], labels), names
+
+
+def _table_texts(
+    table: Table, config: TrainingConfig, names: list[str] | None, account: Account
+) -> tuple[_Labelled, list[str]]:
+    if not len(table):
+        account.check(config.data)
+        raise DataError(f"{table.name} has no rows")
+    column = find_column(table, TEXT, config.text_column, "text_column", account)
+    rest = table.without(column)
+    label_column = find_column(rest, LABEL, config.label_column, "label_column", account)
+    texts = list(table.columns[column])
     for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise DataError(f"{path}, row {row + 1}: text is {text!r}; it must be a text")
-        if not text.strip():
-            raise DataError(f"{path}, row {row + 1}: text is blank")
-    labels, names = class_labels(path, rows, names)
-    return texts, labels, names
+        if isinstance(text, Number) or not isinstance(text, str | None):
+            account.problems.append(f"{table.place(row)}: text is {text!s}; it must be a text")
+        elif not (text or "").strip():
+            account.problems.append(f"{table.place(row)}: text is blank")
+    labels, names = read_classes(rest.columns[label_column], table.place, names, account)
+    origins = [table.place(row) for row in range(len(table))]
+    return _Labelled(texts, origins, labels), names
 
 
 def examine(rows: datasets.Dataset) -> Examination:
@@ -341,16 +455,17 @@ def _pieces(text: str) -> Iterator[str]:
 
 
 def _labelled_table(
-    texts: list[str], labels: list[int], tokenizer: TextTokenizer, config: TrainingConfig
+    found: _Labelled, tokenizer: TextTokenizer, config: TrainingConfig
 ) -> datasets.Dataset:
     def samples() -> Iterator[dict[str, Any]]:
-        for text, label in zip(texts, labels, strict=True):
+        for text, origin, label in zip(found.texts, found.origins, found.labels, strict=True):
             ids, cut = model_input(tokenizer, text, config.task, config.max_seq_len)
-            yield {"input_ids": ids, "labels": label, "cut": cut}
+            yield {"input_ids": ids, "labels": label, "cut": cut, "origin": origin}
 
     settings = (tokenizer.to_str(), config.max_seq_len)
-    columns = {"input_ids": ["int32"], "labels": "int64", "cut": "int64"}
-    rows = _cached_table(samples, columns, (texts, labels, settings))
+    columns = {"input_ids": ["int32"], "labels": "int64", "cut": "int64", "origin": "string"}
+    identity = (found.texts, found.origins, found.labels, settings)
+    rows = _cached_table(samples, columns, identity)
     if cut := sum(tokens > 0 for tokens in rows["cut"]):
         warnings.warn(
             f"{cut} of {len(rows)} texts are longer than max_seq_len ({config.max_seq_len} tokens) "

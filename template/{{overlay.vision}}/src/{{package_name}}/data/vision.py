@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 from torch import Tensor, nn
@@ -21,20 +20,35 @@ from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import InvalidImage
 from ..task import TaskSpec
+from .account import Account, shown
+from .class_folders import read_class_folders
+from .columns import IMAGE, LABEL, LABELS, ROW_NUMBERS, find_column, recognise_column
+from .folders import holds, visible
+from .image_files import IMAGES
+from .image_paths import ImageFinder
+from .labels import (
+    check_classes,
+    holds_numbers,
+    is_one_hot,
+    is_row_number,
+    read_classes,
+    read_multi_hot,
+    read_one_hot,
+    read_values,
+)
+from .layout import Expected, table_description
 from .module import Batch
 from .order import Key, sample_seed
-from .splits import Examination, Splits
-from .tables import (
-    HUB,
-    MANIFESTS,
-    class_index,
-    class_labels,
-    column_values,
-    find_sources,
-    hold_out,
-    read_hub,
-    read_manifest,
+from .sources import SplitSource, read_sources
+from .splits import (
+    Examination,
+    Splits,
+    set_aside,
+    summarize,
+    validation_choice,
+    warn_of_rare_classes,
 )
+from .tables import Table
 
 if TYPE_CHECKING:
     import datasets
@@ -44,154 +58,265 @@ if TYPE_CHECKING:
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
-LAYOUTS = "a folder per class, or a CSV, JSONL or Parquet manifest"
-
-
 # --- Reading -------------------------------------------------------------------------------------
+
+# what the labels of a task are called in data.json
+OUTPUTS = {
+    "vision_classification": "classes",
+    "vision_multilabel": "labels",
+    "vision_regression": "targets",
+}
 
 
 def read_splits(config: TrainingConfig) -> Splits:
-    """Read `config.data`: a folder per class, a manifest, a folder with train/val of either, a hub.
+    """Read `config.data`: folders, tables or a set of the hub, as the README's table lists them.
 
     Without validation data, `config.validation_split` of the training rows are set aside, with the
-    same share of every class, chosen by `config.seed`.
+    same share of every class, chosen by `config.seed`. A test split is read, but never trained on.
 
     Raises:
-        DataError: nothing there, or not in one of these layouts.
+        DataError: nothing there, nothing that can be read in one way, or samples that cannot be
+            used, all of them named.
     """
-    if config.data.startswith(HUB):
-        return _read_hub(config)
-    train_source, val_source = find_sources(Path(config.data), MANIFESTS, LAYOUTS)
-    read = _read_folder if train_source.is_dir() else _read_manifest
-    train, names = read(train_source, config.task)
-    if val_source is not None:
-        val, _ = read(val_source, config.task, names)
+    account = Account()
+    sources = read_sources(config.data, _expected(config.task), account)
+    train, names = _read_split(sources.splits["train"], config, None, account)
+    held_out = {
+        split: _read_split(source, config, names, account)[0]
+        for split, source in sources.splits.items()
+        if split != "train" and (split != "test" or _is_labelled(source, config, account))
+    }
+    account.check(config.data)
+    is_classes = config.task == "vision_classification"
+    if is_classes:
+        check_classes(names, config.data)
+    validation = sources.validation or validation_choice(config, is_classes)
+    if "val" not in held_out:
+        train, held_out["val"] = set_aside(train, train["labels"] if is_classes else None, config)
+    val, test = held_out["val"], held_out.get("test")
+    if is_classes:
+        warn_of_rare_classes(val["labels"], names, account)
+    summary = summarize(
+        data=config.data,
+        layout=sources.layout,
+        validation=validation,
+        splits={"train": train, "val": val, "test": test},
+        outputs=OUTPUTS[config.task],
+        names=names,
+        account=account,
+    )
+    return Splits(train, val, names, test=test, summary=summary)
+
+
+def _expected(task: str) -> Expected:
+    by_class = task == "vision_classification"
+    column = {"vision_classification": "label", "vision_multilabel": "labels"}.get(task, "values")
+    table = table_description(f"a column image and {column}")
+    description = f"a folder per class, or {table}" if by_class else table
+    return Expected(IMAGES, by_class, single_files=False, description=description)
+
+
+def _is_labelled(source: SplitSource, config: TrainingConfig, account: Account) -> bool:
+    """Whether a test split says what its samples are; those of competitions do not."""
+    if source.table is None:
+        folders = [path for path in visible(source.folder or Path(), Account()) if path.is_dir()]
+        labelled = any(holds(folder, IMAGES) for folder in folders)
+    elif config.task == "vision_regression":
+        labelled = len(source.table.columns) > 1
     else:
-        train, val = _split(train, config)
-    return Splits(train, val, names)
+        columns = LABEL if config.task == "vision_classification" else LABELS
+        found = recognise_column(source.table, columns, None, "label_column")
+        named = config.label_column in source.table.columns
+        labelled = named or found is not None or config.task == "vision_multilabel"
+    if not labelled:
+        account.leave_out(source.place, "a test split without labels")
+    return labelled
 
 
-def _read_folder(
-    root: Path, task: str, names: list[str] | None = None
+def _read_split(
+    source: SplitSource, config: TrainingConfig, names: list[str] | None, account: Account
 ) -> tuple[datasets.Dataset, list[str]]:
-    if task != "vision_classification":
-        raise DataError(f"{root} is a folder per class, but {task} needs a manifest with labels")
-    folders = sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith("."))
-    if not folders:
-        raise DataError(f"{root} holds no class folders; give {LAYOUTS}")
-    found = [folder.name for folder in folders]
-    names = names or found
-    if unknown := sorted(set(found) - set(names)):
-        raise DataError(f"{root} has classes that the training data lack: {', '.join(unknown)}")
-    paths: list[str] = []
-    labels: list[int] = []
-    extensions = Image.registered_extensions()
-    for folder in folders:
-        files = sorted(
-            p for p in folder.rglob("*") if p.suffix.lower() in extensions and p.is_file()
+    if source.table is not None:
+        return _read_table(source, source.table, config, names, account)
+    root = source.folder or Path()
+    if config.task != "vision_classification":
+        raise DataError(
+            f"{root} is a folder of images, but {config.task} needs a table with labels"
         )
-        if not files:
-            raise DataError(f"{folder} holds no images; add some or remove the folder")
-        paths += [str(file) for file in files]
-        labels += [names.index(folder.name)] * len(files)
-    return _table(paths, labels), names
+    files, labels, names = read_class_folders(root, IMAGES, names, account)
+    return _rows([str(file) for file in files], labels, config.task), names
 
 
-def _read_manifest(
-    path: Path, task: str, names: list[str] | None = None
+def _read_table(
+    source: SplitSource,
+    table: Table,
+    config: TrainingConfig,
+    names: list[str] | None,
+    account: Account,
 ) -> tuple[datasets.Dataset, list[str]]:
-    rows = read_manifest(path)
-    images = [str(path.parent / str(name)) for name in column_values(path, rows, "image")]
-    labels, names = _LABEL_READERS[task](path, rows, names)
-    return _table(images, labels), names
+    if not len(table):
+        account.check(config.data)
+        raise DataError(f"{table.name} has no rows")
+    column = find_column(table, IMAGE, config.image_column, "image_column", account)
+    labels, names = _LABEL_READERS[config.task](table.without(column), config, names, account)
+    origins = [table.place(row) for row in range(len(table))]
+    if table.stored is not None and not _are_texts(table.stored, column):
+        return _stored_images(table, column, labels, config.task, origins, account), names
+    path = Path(table.name)
+    finder = ImageFinder(path if path.exists() else None, source.folder, account)
+    images = [
+        _image_path(value, origin, finder, account)
+        for value, origin in zip(table.columns[column], origins, strict=True)
+    ]
+    return _rows(images, labels, config.task, origins), names
 
 
-def _read_hub(config: TrainingConfig) -> Splits:
-    """A dataset of the Hugging Face hub, or saved in its form: columns as in a manifest."""
-    train, held_out = read_hub(config.data)
-    train, names = _with_labels(train, config, None)
-    if held_out is None:
-        train, val = _split(train, config)
+def _image_path(value: Any, origin: str, finder: ImageFinder, account: Account) -> str:
+    if value is None or not str(value).strip():
+        account.problems.append(f"{origin}: the image is missing")
+    elif not isinstance(value, str):
+        account.problems.append(f"{origin}: the image is {value!r}; it must be a file's name")
     else:
-        val, _ = _with_labels(held_out, config, names)
-    return Splits(train, val, names)
+        try:
+            return str(finder.find(value))
+        except FileNotFoundError as error:
+            account.problems.append(f"{origin}: {error}")
+    return ""
 
 
-def _with_labels(
-    rows: datasets.Dataset, config: TrainingConfig, names: list[str] | None
-) -> tuple[datasets.Dataset, list[str]]:
+def _are_texts(rows: datasets.Dataset, column: str) -> bool:
+    return str(getattr(rows.features[column], "dtype", "")) in ("string", "large_string")
+
+
+def _stored_images(
+    table: Table,
+    column: str,
+    labels: Sequence[Any],
+    task: str,
+    origins: list[str],
+    account: Account,
+) -> datasets.Dataset:
+    """Images whose bytes are in the table, or structures of bytes and path; they stay on disk."""
     import datasets
 
-    place = Path(config.data)
-    if "image" not in rows.column_names:
-        raise DataError(f"{place} has no column 'image'; it has {', '.join(rows.column_names)}")
-    labels, names = _LABEL_READERS[config.task](place, rows.remove_columns("image"), names)
-    images = rows.select_columns("image").cast_column("image", datasets.Image(decode=False))
-    return images.add_column("labels", labels), names
+    assert table.stored is not None
+    feature = datasets.Image(decode=False)
+    images = table.stored.select_columns(column)
+    images = images if column == "image" else images.rename_column(column, "image")
+    images = images.cast_column("image", feature)
+    finder = ImageFinder(Path(table.name) if Path(table.name).exists() else None, None, account)
+    storage = images.with_format("arrow")[:]["image"].combine_chunks()
+    without_bytes = set(np.flatnonzero(storage.field("bytes").is_null().to_numpy(False)).tolist())
+    if without_bytes:  # then the path is all there is
+        paths = storage.field("path").to_pylist()
+        found = {
+            row: _image_path(paths[row], origins[row], finder, account) for row in without_bytes
+        }
+        images = images.map(
+            lambda row, number: (
+                {"image": {**row["image"], "path": found[number]}} if number in found else row
+            ),
+            with_indices=True,
+            features=datasets.Features({"image": feature}),
+            load_from_cache_file=False,
+        )
+    rest = _rows([""] * len(origins), labels, task, origins).remove_columns("image")
+    return datasets.concatenate_datasets([images, rest], axis=1)
+
+
+def _class_labels(
+    table: Table, config: TrainingConfig, names: list[str] | None, account: Account
+) -> tuple[list[int], list[str]]:
+    column = find_column(table, LABEL, config.label_column, "label_column", account)
+    return read_classes(table.columns[column], table.place, names, account)
 
 
 def _multi_hot_labels(
-    path: Path, rows: datasets.Dataset, names: list[str] | None
+    table: Table, config: TrainingConfig, names: list[str] | None, account: Account
 ) -> tuple[list[list[float]], list[str]]:
-    """`labels` is a list, or in CSV a text with semicolons between; empty means none applies."""
-    values = [
-        value.split(";") if isinstance(value, str) else list(value if value is not None else ())
-        for value in column_values(path, rows, "labels", allow_empty=True)
-    ]
-    cleaned = [[str(label).strip() for label in value if str(label).strip()] for value in values]
-    names = names or sorted({label for value in cleaned for label in value})
-    multi_hot = np.zeros((len(cleaned), len(names)), dtype=np.float32)
-    for row, value in enumerate(cleaned):
-        for label in value:
-            multi_hot[row, class_index(path, row, label, names)] = 1
-    return multi_hot.tolist(), names
+    """One column of labels, or a column of zeros and ones for each."""
+    column = recognise_column(table, LABELS, config.label_column, "label_column")
+    if column is None:
+        columns = names or _columns_of_values(table, account)
+        if columns and all(
+            name in table.columns and is_one_hot(table.columns[name]) for name in columns
+        ):
+            account.note(f"each of the columns {shown(columns)} is a label, 1 where it applies")
+            return read_one_hot(table, columns, account)
+        column = find_column(table, LABELS, None, "label_column", account)
+    elif column != LABELS[0] and config.label_column is None:
+        account.note(f"column {column!r} is taken for {LABELS[0]!r}")
+    values = table.columns[column]
+    return read_multi_hot(values, table.place, names, config.label_separator, account)
 
 
 def _regression_values(
-    path: Path, rows: datasets.Dataset, names: list[str] | None
+    table: Table, config: TrainingConfig, names: list[str] | None, account: Account
 ) -> tuple[list[list[float]], list[str]]:
-    """Every column but `image` is a value to predict."""
-    names = names or [name for name in rows.column_names if name != "image"]
-    if not names:
-        raise DataError(f"{path} has no value column beside 'image'")
-    columns = []
-    for name in names:
-        try:
-            columns.append(np.asarray(column_values(path, rows, name), dtype=np.float32))
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{path}: column {name!r} holds something that is no number") from error
-    values = np.stack(columns, axis=1)
-    if bad := np.argwhere(~np.isfinite(values)).tolist():
-        row, column = bad[0]
-        raise DataError(f"{path}, row {row + 1}: {names[column]} is not a finite number")
-    return values.tolist(), names
+    """Every column but the image's is a value to predict, unless the configuration names them."""
+    if names is not None:
+        columns = [name if name in table.columns else name.rpartition("[")[0] for name in names]
+        columns = list(dict.fromkeys(columns))
+    else:
+        columns = config.target_columns or _columns_of_values(table, account)
+    if missing := [name for name in columns if name not in table.columns]:
+        raise DataError(
+            f"{table.name} has no column {shown(missing)}; it has {shown(list(table.columns), 20)}"
+        )
+    if not columns:
+        raise DataError(f"{table.name} has no column of values beside the image's")
+    _refuse_texts(table, columns)
+    values, found = read_values(table, columns, account)
+    if names is not None and found != names:
+        raise DataError(f"{table.name} has the targets {shown(found)}; training has {shown(names)}")
+    return values.tolist(), found
+
+
+def _refuse_texts(table: Table, columns: Sequence[str]) -> None:
+    """A column without a single number is no target, rather than full of bad rows."""
+    texts = [name for name in columns if not holds_numbers(table.columns[name])]
+    if texts:
+        others = [name for name in columns if name not in texts]
+        raise DataError(
+            f"{table.name}: column {shown(texts)} holds no numbers; name the targets with "
+            f"--target_columns [{','.join(others) or 'NAME'}]"
+        )
+
+
+def _columns_of_values(table: Table, account: Account) -> list[str]:
+    """All columns, except those that only count the rows."""
+    counting = [
+        *table.index_columns(),
+        *(name for name in ROW_NUMBERS if is_row_number(table.columns.get(name, ()))),
+    ]
+    for name in counting:
+        account.leave_out(f"{table.name}: column {name!r}", "it counts the rows")
+    return [name for name in table.columns if name not in counting]
 
 
 _LABEL_READERS: dict[str, Callable[..., tuple[list[Any], list[str]]]] = {
-    "vision_classification": class_labels,
+    "vision_classification": _class_labels,
     "vision_multilabel": _multi_hot_labels,
     "vision_regression": _regression_values,
 }
 
 
-def _table(images: list[str], labels: Sequence[Any]) -> datasets.Dataset:
+def _rows(
+    images: list[str], labels: Sequence[Any], task: str, origins: list[str] | None = None
+) -> datasets.Dataset:
+    """Rows with `image`, `labels`, and, of a table, `origin`: where the row is in it."""
     import datasets
 
-    rows = datasets.Dataset.from_dict({"image": images, "labels": labels})
-    return rows.cast_column("image", datasets.Image(decode=False))
-
-
-def _split(
-    rows: datasets.Dataset, config: TrainingConfig
-) -> tuple[datasets.Dataset, datasets.Dataset]:
-    """Set validation rows aside; a class (or all, where labels are no classes) keeps its share."""
-    labels = np.asarray(rows["labels"])
-    groups = labels if labels.ndim == 1 else np.zeros(len(labels), dtype=int)
-    held_out = hold_out(groups, config.validation_split, config.seed)
-    if not held_out or len(held_out) == len(rows):
-        raise DataError(f"{config.data}: {len(rows)} images are too few to set some aside")
-    kept = np.setdiff1d(np.arange(len(rows)), held_out)
-    return rows.select(kept), rows.select(held_out)
+    kinds = {
+        "vision_classification": datasets.Value("int64"),
+        "vision_multilabel": datasets.List(datasets.Value("float32")),
+        "vision_regression": datasets.List(datasets.Value("float64")),
+    }
+    columns: dict[str, Any] = {"image": images, "labels": list(labels)}
+    features = {"image": datasets.Image(decode=False), "labels": kinds[task]}
+    if origins is not None:
+        columns["origin"], features["origin"] = origins, datasets.Value("string")
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
 def examine(rows: datasets.Dataset) -> Examination:

@@ -18,13 +18,16 @@ from ..task import TaskSpec
 from .module import Batch
 from .order import Key
 from .splits import Examination, Splits
-from .tables import find_sources
+from .account import Account
+from .folders import FileKind
+from .layout import Expected, find_layout
 
 if TYPE_CHECKING:
     import datasets
 
     from .module import UniversalDataModule
 
+POINTS = FileKind("points", frozenset({".txt"}), lambda path: None)
 LAYOUT = "a folder with train and val, each holding a folder per class"
 
 
@@ -34,8 +37,10 @@ def read_splits(config: TrainingConfig) -> Splits:
     Raises:
         DataError: nothing there, or no validation points.
     """
-    train, val = find_sources(Path(config.data), (), LAYOUT)
-    if val is None:
+    layout = find_layout(Path(config.data), Expected(POINTS, True, False, LAYOUT), Account())
+    train = layout.train.folder
+    val = layout.val.folder if layout.val else None
+    if train is None or val is None:
         raise DataError(f"{config.data} has no val; give {LAYOUT}")
     names = sorted(folder.name for folder in train.iterdir() if folder.is_dir())
     return Splits(_table(train, names), _table(val, names), names)

@@ -1,0 +1,68 @@
+"""The account of a reading: what was taken, changed, left out, or cannot be used."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import BadSamples
+
+# of one reason, how many are named
+EXAMPLES = 3
+
+
+@dataclass
+class Account:
+    """Collects what whoever owns the data should know; nothing is misread or dropped in silence.
+
+    Attributes:
+        notes: what was recognised or tidied up.
+        warnings: what is probably not as it should be.
+        problems: one line for each sample that cannot be used, beginning with where it is.
+        left_out: names of what was not taken, by the reason.
+    """
+
+    notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+    def note(self, line: str) -> None:
+        """Something was recognised or tidied up; said once."""
+        if line not in self.notes:
+            self.notes.append(line)
+
+    def warn(self, line: str) -> None:
+        """Something is probably not as it should be; said once."""
+        if line not in self.warnings:
+            self.warnings.append(line)
+
+    def leave_out(self, name: object, reason: str) -> None:
+        """Something is not used."""
+        self.left_out.setdefault(reason, []).append(str(name))
+
+    def check(self, data: str) -> None:
+        """Stop where samples cannot be used.
+
+        Raises:
+            BadSamples: naming them all.
+        """
+        if self.problems:
+            raise BadSamples(data, self.problems)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return {
+            "notes": self.notes,
+            "warnings": self.warnings,
+            "left_out": [
+                {"reason": reason, "count": len(names), "examples": names[:EXAMPLES]}
+                for reason, names in self.left_out.items()
+            ],
+        }
+
+
+def shown(values: list[str], most: int = 5) -> str:
+    """The first values, quoted, and how many more there are."""
+    listed = ", ".join(map(repr, values[:most]))
+    return listed if len(values) <= most else f"{listed} and {len(values) - most} more"

@@ -1,0 +1,81 @@
+"""A folder for each class."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import DataError
+from .account import Account, shown
+from .folders import FileKind, find_files, visible
+from .labels import check_classes, read_classes
+from .layout import split_of
+
+
+def read_class_folders(
+    root: Path, kind: FileKind, names: list[str] | None, account: Account
+) -> tuple[list[Path], list[int], list[str]]:
+    """Files of every class, however deep they lie in its folder.
+
+    Args:
+        root: its folders are the classes.
+        kind: of the files.
+        names: the training data's classes; None to take those found here.
+        account: gets what is left out, and a problem for each file that cannot be read.
+
+    Returns:
+        files, each with its class as a position in the third, the names of all classes.
+
+    Raises:
+        DataError: there are no classes, or splits inside of them.
+    """
+    files: list[Path] = []
+    folder_of_file: list[Path] = []
+    for folder in visible(root, account):
+        if not folder.is_dir():
+            _account_for_loose_file(folder, kind, account)
+            continue
+        _refuse_splits_inside(folder)
+        found = find_files(folder, kind, account)
+        if not found:
+            account.problems.append(f"{folder} holds no {kind.noun}; add some or remove the folder")
+        files += found
+        folder_of_file += [folder] * len(found)
+    if not files and not account.problems:
+        raise DataError(f"{root} holds no class folders with {kind.noun} in them")
+    labels, names = read_classes(
+        [folder.name for folder in folder_of_file],
+        lambda row: str(folder_of_file[row]),
+        names,
+        account,
+    )
+    if not account.problems:
+        _check_classes(names, root, set(folder_of_file))
+    account.problems = list(dict.fromkeys(account.problems))  # one line for a folder, not a file
+    return files, labels, names
+
+
+def _account_for_loose_file(path: Path, kind: FileKind, account: Account) -> None:
+    if kind.takes(path) or kind.refusal(path):
+        account.leave_out(path, "in no class folder")
+        account.warn(f"{kind.noun} that lie in {path.parent} itself have no class and are left out")
+    else:
+        account.leave_out(path, f"not among {kind.noun} ({path.suffix or 'no suffix'})")
+
+
+def _refuse_splits_inside(folder: Path) -> None:
+    inside = [path.name for path in visible(folder, Account()) if path.is_dir()]
+    found = {split for name in inside if (split := split_of(name))}
+    if "train" in found and len(found) > 1:
+        raise DataError(
+            f"{folder} can be read in two ways: a class whose samples lie in {shown(inside)} alike, "
+            "or splits inside a class; put the splits outside, as train/CLASS and val/CLASS, or "
+            "give these folders other names"
+        )
+
+
+def _check_classes(names: list[str], root: Path, folders: set[Path]) -> None:
+    try:
+        check_classes(names, str(root))
+    except DataError as error:
+        inner = next(iter(folders))
+        raise DataError(f"{error}. If {inner} is the data set itself, --data {inner}") from error

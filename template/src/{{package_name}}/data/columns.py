@@ -1,0 +1,84 @@
+"""Which column of a table is which: named by the user, or recognised and said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..errors import DataError
+from .account import Account, shown
+from .tables import Table
+
+# The first name is the documented one and wins; the others are what people call it as well.
+IMAGE = (
+    "image", "images", "img", "file_name", "filename", "file", "image_path", "img_path", "filepath",
+    "file_path", "path", "image_file", "image_name", "img_name", "image_id", "id_code", "picture",
+    "photo", "fname", "name",
+)  # fmt: skip
+TEXT = (
+    "text", "texts", "sentence", "content", "review", "comment", "document", "body", "message",
+    "tweet", "utterance", "comment_text", "review_text", "text_content", "description", "title",
+)  # fmt: skip
+LABEL = (
+    "label", "class", "category", "target", "y", "class_name", "label_name", "classname",
+    "category_name", "labels", "class_id", "label_id", "sentiment", "species", "diagnosis",
+)  # fmt: skip
+LABELS = (
+    "labels", "label", "tags", "classes", "categories", "targets", "attributes", "genres", "tag",
+)  # fmt: skip
+# names of columns that count the rows, where their values do
+ROW_NUMBERS = ("index", "Index", "id", "ID", "Id", "idx", "row", "no", "number", "#")
+
+
+def find_column(
+    table: Table, names: Sequence[str], given: str | None, setting: str, account: Account
+) -> str:
+    """The column that plays a role.
+
+    Args:
+        table: where to look.
+        names: what such a column is called, the documented name first.
+        given: the name that the user gave; None to recognise one.
+        setting: under which a user gives it.
+        account: says which one was recognised, unless it has the documented name.
+
+    Raises:
+        DataError: no such column, or several that could be it.
+    """
+    found = recognise_column(table, names, given, setting)
+    if found is None:
+        raise DataError(
+            f"{table.name} has no column {names[0]!r}, nor one by another usual name; it has "
+            f"{_listed(table)}. Give --{setting} NAME"
+        )
+    if found != names[0] and given is None:
+        account.note(f"column {found!r} is taken for {names[0]!r}")
+    return found
+
+
+def recognise_column(
+    table: Table, names: Sequence[str], given: str | None, setting: str
+) -> str | None:
+    """As `find_column`, but None where there is no such column and none was given."""
+    if given is not None:
+        if given not in table.columns:
+            raise DataError(
+                f"{table.name} has no column {given!r} (--{setting}); it has {_listed(table)}"
+            )
+        return given
+    if names[0] in table.columns:
+        return names[0]
+    found = [name for name in table.columns if _plain(name) in names]
+    if len(found) > 1:
+        raise DataError(
+            f"{table.name}: columns {shown(found)} could each be {names[0]!r}; say which with "
+            f"--{setting} {found[0]}"
+        )
+    return found[0] if found else None
+
+
+def _plain(name: str) -> str:
+    return name.strip().lower().replace(" ", "_").replace("-", "_")
+
+
+def _listed(table: Table) -> str:
+    return ", ".join(map(repr, table.columns)) or "none"
