@@ -45,6 +45,7 @@ src/data/order.py
 src/data/sample.py
 src/data/sources.py
 src/data/splits.py
+src/data/summary.py
 src/data/tables.py
 src/errors.py
 src/export/__init__.py
@@ -108,6 +109,7 @@ src/training/metrics.py
 src/training/objective.py
 src/training/objectives.py
 src/training/progress.py
+src/training/resume.py
 src/training/row_file.py
 src/training/run_folder.py
 src/training/schedule.py

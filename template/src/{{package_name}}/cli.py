@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -60,7 +61,8 @@ def _run(arguments: list[str], console: Console) -> int:
 
 def _train(given: Namespace, console: Console) -> None:
     config = _of_resumed_run(given, _config(given))
-    _sample_when_missing(config, console)  # before imports that take seconds: it may fail
+    # before imports that take seconds: it may fail
+    _sample_when_missing(config, given, console)
     from .report import write_report
     from .training.distributed import process_rank
     from .training.loop import train
@@ -114,6 +116,7 @@ def _write_bundle(
         architecture=trained.architecture,
         processor=trained.processor,
         metrics=trained.metrics,
+        data=trained.data,
         example=trained.example,
         console=console,
         sign_key=sign_key,
@@ -133,7 +136,7 @@ def _bench(given: Namespace, console: Console) -> None:
 
     subject = given.pop("subject")
     config = _config(given)
-    _sample_when_missing(config, console)
+    _sample_when_missing(config, given, console)
     BENCHMARKS[subject](config, console)
 
 
@@ -148,8 +151,11 @@ def _report(given: Namespace, console: Console) -> None:
 
 
 def _data(given: Namespace, console: Console) -> None:
-    action = {"sample": _write_sample, "check": _check}[given.pop("action")]
-    action(_config(given), console)
+    action, as_json = given.pop("action"), given.pop("json")
+    if action == "sample":
+        _write_sample(_config(given), console)
+    else:
+        _check(_config(given), console, as_json)
 
 
 def _write_sample(config: TrainingConfig, console: Console) -> None:
@@ -159,23 +165,38 @@ def _write_sample(config: TrainingConfig, console: Console) -> None:
     console.print(f"[green]wrote[/] {count} samples to {config.data}")
 
 
-def _check(config: TrainingConfig, console: Console) -> None:
-    from .data.check import find_problems
-    from .data.module import load_modality
-    from .errors import DataError
-    from .task import TaskSpec
+def _check(config: TrainingConfig, console: Console, as_json: bool) -> None:
+    """Say what was understood, and list every sample that cannot be used."""
+    from .data.check import read_checked_splits
+    from .data.summary import describe, tell
+    from .errors import BadSamples, DataError
 
-    modality = load_modality(TaskSpec.modality)
-    splits = modality.read_splits(config)
-    problems = find_problems(modality, splits)
+    try:
+        splits = read_checked_splits(config)
+    except BadSamples as error:
+        _print_problems(error.problems, as_json)
+        noun = "sample" if len(error.problems) == 1 else "samples"
+        raise DataError(f"{len(error.problems)} {noun} in {config.data} cannot be used") from error
+    except DataError as error:
+        if as_json:
+            _print_problems([str(error)], as_json)
+        raise
+    described = describe(splits)
+    if as_json:
+        print(json.dumps(described | {"problems": []}, ensure_ascii=False))
+        return
+    tell(described, console)
+    counts = {"train on": splits.train, "validate on": splits.val, "test on": splits.test}
+    told = [f"{len(rows)} to {what}" for what, rows in counts.items() if rows is not None]
+    console.print(f"[green]fine[/] samples: {', '.join(told)}")
+
+
+def _print_problems(problems: list[str], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"problems": problems}, ensure_ascii=False))
+        return
     for problem in problems:
         print(problem)
-    if problems:
-        noun = "sample" if len(problems) == 1 else "samples"
-        raise DataError(f"{len(problems)} {noun} in {config.data} cannot be read")
-    console.print(
-        f"[green]fine[/] {len(splits.train)} samples to train on, {len(splits.val)} to validate on"
-    )
 
 
 def _of_resumed_run(given: Namespace, config: TrainingConfig) -> TrainingConfig:
@@ -191,11 +212,15 @@ def _of_resumed_run(given: Namespace, config: TrainingConfig) -> TrainingConfig:
     return TrainingConfig.load(run_dir / CONFIG_FILE, **(options | {"resume": config.resume}))
 
 
-def _sample_when_missing(config: TrainingConfig, console: Console) -> None:
+def _sample_when_missing(config: TrainingConfig, given: Namespace, console: Console) -> None:
     """First use: without data of the user's own, the sample set shows how everything works.
 
     Each of several processes does it for itself, and all but one find it done: none waits for
     another, which could fail.
+
+    Raises:
+        DataError: this is not the project's folder, where data may well lie; or it cannot be
+            written.
     """
     from .data.sample import write_sample
     from .errors import DataError
@@ -203,6 +228,12 @@ def _sample_when_missing(config: TrainingConfig, console: Console) -> None:
     data = Path(config.data)
     if data.exists() or config.data != TrainingConfig.defaults()["data"]:
         return
+    if not Path(CONFIG_FILE).is_file():
+        there = Path(given.config).parent / data
+        raise DataError(
+            f"{data}/ does not exist in {Path.cwd()}, from where relative paths count; give "
+            f"--data {there if there.exists() else 'PATH'}, or `data sample` for the sample set"
+        )
     try:
         count = write_sample(data, config.task)
     except DataError:
@@ -282,6 +313,7 @@ def _report_options(parser: ArgumentParser) -> None:
 
 def _data_options(parser: ArgumentParser) -> None:
     parser.add_argument("action", type=str, choices=["sample", "check"])
+    parser.add_argument("--json", action="store_true", help="check: print JSON, for machines")
 
 
 def _add_fields(parser: ArgumentParser) -> None:
@@ -314,6 +346,7 @@ def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
             "refresh",
             "sign",
             "sbom",
+            "json",
             "help",
         ]
         unknown = [

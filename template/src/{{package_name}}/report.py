@@ -7,11 +7,13 @@ import html
 import io
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .data.summary import lines
 from .errors import TrainingError
 from .figures import evaluation_figures
 from .training.checkpoints import FOLDER
@@ -53,6 +55,7 @@ def write_report(run_dir: Path) -> Path:
     body = [
         _section("Best checkpoint", _table(trained.metrics)),
         _section("Training", _image(curves(metrics))),
+        *_data_section(trained.data),
         *(_section(title, _image(figure)) for title, figure in evaluation_figures(trained)),
         _section("Settings", _table(trained.config.to_dict())),
     ]
@@ -85,6 +88,16 @@ def _draw(axes: Axes, metrics: pd.DataFrame, names: dict[str, str], title: str) 
     axes.grid(alpha=0.3)
     if len(names) > 1:
         axes.legend()
+
+
+def _data_section(described: dict[str, Any]) -> list[str]:
+    """What was understood of the data; nothing where that was not kept."""
+    told = [
+        *lines(described),
+        *(f"warning: {warning}" for warning in described.get("warnings", ())),
+    ]
+    items = "\n".join(f"<li>{html.escape(line.strip())}</li>" for line in told)
+    return [_section("Data", f"<ul>\n{items}\n</ul>")] if told else []
 
 
 def _section(title: str, content: str) -> str:

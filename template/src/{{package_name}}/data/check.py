@@ -6,20 +6,34 @@ import hashlib
 from pathlib import Path
 
 from ..config import TrainingConfig
-from ..errors import DataError, TrainingError
-from .module import Modality, UniversalDataModule
+from ..errors import BadSamples, TrainingError
+from ..task import TaskSpec
+from .module import Modality, UniversalDataModule, load_modality
 from .splits import Splits
-
-SHOWN_PROBLEMS = 10
 
 
 def find_problems(modality: Modality, splits: Splits) -> list[str]:
     """Open every sample of all splits; one line for each that cannot be read, with its path."""
     return [
         problem
-        for rows in (splits.train, splits.val)
+        for rows in (splits.train, splits.val, splits.test)
+        if rows is not None
         for problem in modality.examine(rows).problems
     ]
+
+
+def read_checked_splits(config: TrainingConfig) -> Splits:
+    """Read `config.data` and open every sample.
+
+    Raises:
+        BadSamples: naming those that cannot be used.
+        DataError: the data cannot be read at all.
+    """
+    modality = load_modality(TaskSpec.modality)
+    splits = modality.read_splits(config)
+    if problems := find_problems(modality, splits):
+        raise BadSamples(config.data, problems)
+    return splits
 
 
 def check_samples(data: UniversalDataModule, config: TrainingConfig) -> None:
@@ -34,15 +48,8 @@ def check_samples(data: UniversalDataModule, config: TrainingConfig) -> None:
     state = _files_state(Path(config.data))
     if state is not None and stamp.exists() and stamp.read_text(encoding="utf-8") == state:
         return
-    problems = find_problems(data.modality, data.splits)
-    if problems:
-        shown = "\n".join(problems[:SHOWN_PROBLEMS])
-        more = len(problems) - SHOWN_PROBLEMS
-        rest = f"\nand {more} more" if more > 0 else ""
-        raise DataError(
-            f"{len(problems)} samples in {config.data} cannot be read:\n{shown}{rest}\n"
-            "Replace or remove them; `data check` lists them all"
-        )
+    if problems := find_problems(data.modality, data.splits):
+        raise BadSamples(config.data, problems)
     if state is not None:
         try:
             stamp.parent.mkdir(parents=True, exist_ok=True)

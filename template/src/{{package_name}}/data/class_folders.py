@@ -57,7 +57,7 @@ def read_class_folders(
 def _account_for_loose_file(path: Path, kind: FileKind, account: Account) -> None:
     if kind.takes(path) or kind.refusal(path):
         account.leave_out(path, "in no class folder")
-        account.warn(f"{kind.noun} that lie in {path.parent} itself have no class and are left out")
+        account.warn(f"{kind.noun} in {path.parent} itself have no class and are left out")
     else:
         account.leave_out(path, f"not among {kind.noun} ({path.suffix or 'no suffix'})")
 

@@ -61,6 +61,7 @@ def create_export_bundle(
     architecture: Architecture | None = None,
     processor: Any = None,
     metrics: dict[str, float] | None = None,
+    data: dict[str, Any] | None = None,
     example: Path | None = None,
     sign_key: Path | None = None,
     sbom: bool = False,
@@ -79,6 +80,7 @@ def create_export_bundle(
             names by default.
         processor: goes along where the network's input needs one.
         metrics: of the checkpoint, for the record.
+        data: what was understood of the data it was trained on, for the record.
         example: an input file to store with its output; a made-up one by default.
         sign_key: sign the bundle with this private key (OpenSSF model signing).
         sbom: list what requirements.txt installs (CycloneDX).
@@ -110,6 +112,7 @@ def create_export_bundle(
             outputs=[_output_spec(network, task_spec).to_dict()],
             model_config=config if config is None or isinstance(config, dict) else vars(config),
             metrics=metrics or {},
+            data=data or {},
             formats=formats,
             architecture=recipe,
         )

@@ -43,6 +43,7 @@ class BundleMetadata:
         limits: the largest size of those open axes that have one.
         model_config: the network's own configuration, as it was given.
         metrics: of the checkpoint.
+        data: what was understood of the training data, as in the run's data.json.
         git_commit: of the project; None outside of Git.
         versions: of what made the artifacts.
         formats: those asked for; the first is what serves.
@@ -66,6 +67,7 @@ class BundleMetadata:
     preprocessing: dict[str, Any]
     model_config: Any = None
     metrics: dict[str, float] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
     git_commit: str | None = None
     versions: dict[str, str]
     formats: list[str] = field(default_factory=list)

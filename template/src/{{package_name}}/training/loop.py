@@ -19,6 +19,7 @@ from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.check import check_samples
 from ..data.module import UniversalDataModule
+from ..data.summary import describe, tell
 from ..errors import TrainingError
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
@@ -36,6 +37,7 @@ from .metrics import MetricsTracker
 from .objective import monitored_metric
 from .objectives import OBJECTIVES
 from .progress import RunProgress
+from .resume import check_fits
 from .run_folder import RunFolder, new_run_dir, slurm_run_dir
 from .schedule import RunLength
 
@@ -72,6 +74,8 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
     console = console or Console(stderr=True)
     check_hardware(config)
     data = _checked_data(config)
+    if process_rank() == 0 and data.splits is not None:
+        tell(describe(data.splits), console)
     seed_everything(config.seed, verbose=False)
     architecture = Architecture.resolve(config.model, data.task_spec)
     return _fit(architecture.build(), config, data, console)
@@ -163,6 +167,8 @@ def _fit(
     model: nn.Module, config: TrainingConfig, data: UniversalDataModule, console: Console
 ) -> TrainingResult:
     resume_from = _checkpoint_to_resume(config)
+    if resume_from is not None:
+        check_fits(resume_from, data, model)
     run_folder = RunFolder(_run_dir(config, resume_from), config, data)
     interruption = Interruption(console)
     saves = RunCheckpoints(run_folder, config.checkpoint_every_n_steps, interruption)

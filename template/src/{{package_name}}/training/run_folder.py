@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ..config import TrainingConfig
 from ..data.module import UniversalDataModule
+from ..data.summary import write_description
 from ..errors import TrainingError
 from .adapter import UniversalModelAdapter
 
@@ -43,6 +44,7 @@ class RunFolder(Callback):
             modality, splits = self.data.modality, self.data.splits
             modality.save_processor(splits.processor, self.path)
             modality.keep_example(splits, self.data.task_spec, self.path)
+            write_description(splits, self.path)
 
 
 def new_run_dir(config: TrainingConfig) -> Path:

@@ -11,6 +11,7 @@ from torch import nn
 from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.module import load_modality
+from ..data.summary import read_description
 from ..errors import TrainingError
 from ..task import TaskSpec
 from .checkpoints import MODEL_PREFIX, read_checkpoint
@@ -27,6 +28,7 @@ class TrainedModel:
         architecture: how to build it again.
         processor: what made numbers of its inputs, where anything was learned for that.
         metrics: validation metrics at the checkpoint.
+        data: what was understood of the data it was trained on; empty where that was not kept.
         example: a real input file that was kept with the run; None where it was removed.
     """
 
@@ -36,6 +38,7 @@ class TrainedModel:
     architecture: Architecture
     processor: Any
     metrics: dict[str, float]
+    data: dict[str, Any]
     example: Path | None
 
 
@@ -70,5 +73,6 @@ def load_trained_model(path: Path) -> TrainedModel:
         architecture,
         load_modality(task_spec.modality).load_processor(run_dir),
         checkpoint["metrics"],
+        read_description(run_dir),
         next(iter(sorted(run_dir.glob("example.*"))), None),
     )

@@ -43,10 +43,10 @@ from .splits import (
     Examination,
     Splits,
     hold_out,
-    summarize,
     validation_choice,
     warn_of_rare_classes,
 )
+from .summary import summarize
 from .tables import Number, Table
 
 if TYPE_CHECKING:

@@ -44,10 +44,10 @@ from .splits import (
     Examination,
     Splits,
     set_aside,
-    summarize,
     validation_choice,
     warn_of_rare_classes,
 )
+from .summary import summarize
 from .tables import Table
 
 if TYPE_CHECKING:
