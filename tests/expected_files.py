@@ -132,6 +132,7 @@ tests/test_resume.py
 tests/test_server.py
 tests/test_server_reliability.py
 tests/test_settings.py
+tests/test_tables.py
 tests/test_task.py
 tests/test_torchserve.py
 """

@@ -67,9 +67,9 @@ def _refuse_splits_inside(folder: Path) -> None:
     found = {split for name in inside if (split := split_of(name))}
     if "train" in found and len(found) > 1:
         raise DataError(
-            f"{folder} can be read in two ways: a class whose samples lie in {shown(inside)} alike, "
-            "or splits inside a class; put the splits outside, as train/CLASS and val/CLASS, or "
-            "give these folders other names"
+            f"{folder} can be read in two ways: as a class whose samples lie in {shown(inside)}, "
+            "or as splits inside a class; put the splits outside, as train/CLASS and val/CLASS, "
+            "or give these folders other names"
         )
 
 

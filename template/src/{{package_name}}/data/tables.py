@@ -149,9 +149,10 @@ def _read_delimited(path: Path, text: str, encoding: str, account: Account) -> T
             rows.append(fields)
             lines.append(line)
     whole = set(range(len(rows))) - set(spanning)
+    beginnings = {rows[row][0] for row in whole} - {""}
     endings = {rows[row][-1] for row in whole} - {""}
     for row in spanning:
-        if _swallows(rows[row], endings, separator):
+        if _swallows(rows[row], beginnings, endings, separator):
             end = lines[row] + sum(field.count("\n") for field in rows[row])
             account.problems.append(
                 f"{path}, line {lines[row]}: a quoted value begins here and goes on to line {end}, "
@@ -223,23 +224,29 @@ def _header(path: Path, names: list[str]) -> list[str]:
     return header
 
 
-def _swallows(fields: list[str], endings: set[str], separator: str) -> bool:
+def _swallows(fields: list[str], beginnings: set[str], endings: set[str], separator: str) -> bool:
     """Whether a quoted value holds whole rows, which an unclosed quote had made part of it.
 
     A line of the value gives that away: it has as many values as a row, and ends in one that other
-    rows have in their last column.
+    rows have in their last column, or begins with one that they have in their first.
 
     Args:
         fields: of the row.
-        endings: values in the last column of the other rows.
+        beginnings: values in the first column of other rows.
+        endings: values in their last column.
         separator: between values.
     """
     for position, field in enumerate(fields):
-        for place, piece in enumerate(field.split("\n")[:-1]):
-            values = piece.rstrip("\r").split(separator)
-            before = position if place == 0 else 0  # values of the row in front of this one
-            is_row = len(fields) > 1 and before + len(values) == len(fields)
-            if is_row and values[-1].strip('" ') in endings:
+        pieces = [piece.rstrip("\r").split(separator) for piece in field.split("\n")]
+        for place, values in enumerate(pieces):
+            is_first, is_last = place == 0, place == len(pieces) - 1
+            before = position if is_first else 0
+            after = len(fields) - 1 - position if is_last else 0
+            if len(fields) == 1 or before + len(values) + after != len(fields):
+                continue
+            if not is_last and values[-1].strip('" ') in endings:
+                return True
+            if not is_first and values[0].strip('" ') in beginnings:
                 return True
     return False
 
