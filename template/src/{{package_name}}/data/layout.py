@@ -244,7 +244,7 @@ def _account_for_others(
                 f"{path} holds {expected.kind.noun}, but belongs to no split beside "
                 f"{named['train']}; move it away, or its {expected.kind.noun} into a split"
             )
-        elif path.is_file():
+        elif path.is_file() and not (has_table and expected.kind.takes(path)):
             account.leave_out(path, "belongs to no split")
 
 

@@ -118,7 +118,8 @@ def lines(described: Mapping[str, Any]) -> Iterator[str]:
     yield f"data: {described['layout']}"
     train = described["splits"]["train"]
     for name, split in described["splits"].items():
-        details = [f"{split['samples']} samples", *_split_details(split)]
+        count = split["samples"]
+        details = [f"{count} sample{'' if count == 1 else 's'}", *_split_details(split)]
         for outputs in ("classes", "labels"):
             if outputs in split:
                 others = train[outputs] if name == "val" else None

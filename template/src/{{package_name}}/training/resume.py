@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from torch import Tensor, nn
 
 from ..data.account import shown
 from ..data.module import UniversalDataModule
-from ..data.summary import read_description
 from ..errors import TrainingError
 from ..task import TaskSpec
 from .checkpoints import MODEL_PREFIX, read_checkpoint
@@ -56,21 +54,7 @@ def check_fits(path: Path, data: UniversalDataModule, model: nn.Module) -> None:
     }
     if problem := _other_network(weights, model.state_dict()):
         raise TrainingError(f"{run} it holds another network, {problem}")
-    _warn_of_other_rows(path, data)
     data.task_spec = before
-
-
-def _warn_of_other_rows(path: Path, data: UniversalDataModule) -> None:
-    described = read_description(path.parent.parent)
-    if not described or data.splits is None or process_rank() != 0:
-        return
-    before, now = described["splits"]["train"]["samples"], len(data.splits.train)
-    if before != now:
-        warnings.warn(
-            f"there were {before} training samples and are {now} now; the epoch in progress goes "
-            "on in another order",
-            stacklevel=2,
-        )
 
 
 def _difference(before: Sequence[str], now: Sequence[str]) -> str:

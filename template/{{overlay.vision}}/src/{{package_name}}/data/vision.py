@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
+import pyarrow.compute as pc
 import torch
 from rich.console import Console
 from rich.progress import track
@@ -39,7 +39,7 @@ from .labels import (
 from .layout import Expected, table_description
 from .module import Batch
 from .order import Key, sample_seed
-from .sources import SplitSource, read_sources
+from .sources import Sources, SplitSource, read_sources
 from .splits import (
     Examination,
     Splits,
@@ -87,6 +87,7 @@ def read_splits(config: TrainingConfig) -> Splits:
         if split != "train" and (split != "test" or _is_labelled(source, config, account))
     }
     account.check(config.data)
+    _account_for_unnamed(sources, [train, *held_out.values()], account)
     is_classes = config.task == "vision_classification"
     if is_classes:
         check_classes(names, config.data)
@@ -171,6 +172,28 @@ def _read_table(
     return _rows(images, labels, config.task, origins), names
 
 
+def _account_for_unnamed(
+    sources: Sources, splits: Sequence[datasets.Dataset], account: Account
+) -> None:
+    """Say which images lie among those of a table without being named by it."""
+    tables = [source.table for source in sources.splits.values() if source.table is not None]
+    if not tables or any(table.stored is not None for table in tables):
+        return  # images inside a table are all used, and too large to look through for this
+    named = {path for rows in splits for path in _files(rows)}
+    for folder in sorted({Path(path).parent for path in named}):
+        for path in visible(folder, Account()):
+            if IMAGES.takes(path) and str(path) not in named:
+                account.leave_out(path, "an image that no table names")
+
+
+def _files(rows: datasets.Dataset) -> Iterator[str]:
+    """Paths of the images that are files; those whose bytes are stored are not read for that."""
+    images = rows.with_format("arrow")[:]["image"]
+    stored = pc.is_valid(pc.struct_field(images, "bytes")).to_pylist()
+    paths = pc.struct_field(images, "path").to_pylist()
+    return (path for path, is_stored in zip(paths, stored, strict=True) if path and not is_stored)
+
+
 def _image_path(value: Any, origin: str, finder: ImageFinder, account: Account) -> str:
     if value is None or not str(value).strip():
         account.problems.append(f"{origin}: the image is missing")
@@ -205,10 +228,11 @@ def _stored_images(
     images = images if column == "image" else images.rename_column(column, "image")
     images = images.cast_column("image", feature)
     finder = ImageFinder(Path(table.name) if Path(table.name).exists() else None, None, account)
-    storage = images.with_format("arrow")[:]["image"].combine_chunks()
-    without_bytes = set(np.flatnonzero(storage.field("bytes").is_null().to_numpy(False)).tolist())
+    storage = images.with_format("arrow")[:]["image"]
+    has_bytes = pc.is_valid(pc.struct_field(storage, "bytes")).to_pylist()
+    without_bytes = [row for row, stored in enumerate(has_bytes) if not stored]
     if without_bytes:  # then the path is all there is
-        paths = storage.field("path").to_pylist()
+        paths = pc.struct_field(storage, "path").to_pylist()
         found = {
             row: _image_path(paths[row], origins[row], finder, account) for row in without_bytes
         }
