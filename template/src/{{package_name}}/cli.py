@@ -186,9 +186,9 @@ def _check(config: TrainingConfig, console: Console, as_json: bool) -> None:
         print(json.dumps(described | {"problems": []}, ensure_ascii=False))
         return
     tell(described, console)
-    counts = {"train on": splits.train, "validate on": splits.val, "test on": splits.test}
-    told = [f"{len(rows)} to {what}" for what, rows in counts.items() if rows is not None]
-    console.print(f"[green]fine[/] samples: {', '.join(told)}")
+    told = f"{len(splits.train)} samples to train on, {len(splits.val)} to validate on"
+    test = f", {len(splits.test)} to test on" if splits.test is not None else ""
+    console.print(f"[green]fine[/] {told}{test}")
 
 
 def _print_problems(problems: list[str], as_json: bool) -> None:

@@ -177,7 +177,7 @@ def read_one_hot(
     """
     multi_hot = np.zeros((len(table), len(columns)), dtype=np.float32)
     for position, name in enumerate(columns):
-        for row, value in enumerate(table.columns[name]):
+        for row, value in enumerate(table.values(name)):
             multi_hot[row, position] = _holds(value, f"{table.place(row)}: {name}", account)
     if not multi_hot.any():
         raise DataError(f"{table.name}: no sample has a label")
@@ -296,7 +296,7 @@ def read_values(
     """
     numbers: dict[str, list[float]] = {}
     for name in columns:
-        values = [_listed(value) for value in table.columns[name]]
+        values = [_listed(value) for value in table.values(name)]
         is_list = [isinstance(value, list) for value in values]
         if any(is_list):
             numbers |= _elements(table, name, values, account)

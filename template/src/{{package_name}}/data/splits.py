@@ -57,6 +57,11 @@ class Splits:
     summary: dict[str, Any] = field(default_factory=dict)
 
 
+def labels_of(rows: datasets.Dataset) -> npt.NDArray[Any]:
+    """The column `labels` as an array: [N], or [N, K] where a sample has several."""
+    return np.asarray(rows.select_columns("labels")[:]["labels"])
+
+
 def hold_out(groups: npt.NDArray[Any], share: float, seed: int) -> list[int]:
     """Positions of validation samples, in order: the same share of every group.
 
@@ -76,7 +81,7 @@ def hold_out(groups: npt.NDArray[Any], share: float, seed: int) -> list[int]:
 
 
 def set_aside(
-    rows: datasets.Dataset, groups: Sequence[int] | None, config: TrainingConfig
+    rows: datasets.Dataset, groups: npt.NDArray[Any] | None, config: TrainingConfig
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     """Divide rows into those to train on and those to validate on.
 
@@ -88,7 +93,7 @@ def set_aside(
     Raises:
         DataError: too few rows.
     """
-    chosen = np.zeros(len(rows), dtype=int) if groups is None else np.asarray(groups)
+    chosen = np.zeros(len(rows), dtype=int) if groups is None else groups
     held_out = hold_out(chosen, config.validation_split, config.seed)
     if not held_out:
         raise DataError(f"{config.data}: {len(rows)} samples are too few to set some aside")
@@ -103,7 +108,7 @@ def validation_choice(config: TrainingConfig, by_class: bool) -> str:
     return f"{share}{same if by_class else ''}, drawn with seed {config.seed}"
 
 
-def warn_of_rare_classes(val: Sequence[int], names: Sequence[str], account: Account) -> None:
+def warn_of_rare_classes(val: npt.ArrayLike, names: Sequence[str], account: Account) -> None:
     """Name the classes that are validated on too few samples, or on none.
 
     Args:

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from .account import Account
-from .splits import Splits
+from .splits import Splits, labels_of
 
 if TYPE_CHECKING:
     import datasets
@@ -61,7 +61,7 @@ def summarize(
 def _outputs(rows: datasets.Dataset, outputs: str, names: Sequence[str]) -> dict[str, Any]:
     if not outputs or not len(rows):
         return {}
-    labels = np.asarray(rows["labels"])
+    labels = labels_of(rows)
     if outputs == "classes":
         counts = np.bincount(labels, minlength=len(names))
         return {outputs: dict(zip(names, counts.tolist(), strict=True))}

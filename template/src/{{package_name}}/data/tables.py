@@ -76,6 +76,10 @@ class Table:
     def __len__(self) -> int:
         return len(self.numbers)
 
+    def values(self, name: str) -> list[Any]:
+        """A whole column, in memory."""
+        return list(self.columns[name][:])
+
     def place(self, row: int) -> str:
         """Where a row is, for messages."""
         return f"{self.name}, {self.unit} {self.numbers[row]}"
@@ -376,7 +380,7 @@ def _joined(tables: Sequence[Table]) -> Table:
         rows = datasets.concatenate_datasets([table.stored for table in tables])
         return stored_table(name, rows, first.form)
     columns = {
-        column: [value for table in tables for value in table.columns[column]]
+        column: [value for table in tables for value in table.values(column)]
         for column in first.columns
     }
     numbers = range(1, sum(map(len, tables)) + 1)

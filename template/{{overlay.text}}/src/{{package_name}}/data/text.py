@@ -358,13 +358,13 @@ def _table_texts(
     column = find_column(table, TEXT, config.text_column, "text_column", account)
     rest = table.without(column)
     label_column = find_column(rest, LABEL, config.label_column, "label_column", account)
-    texts = list(table.columns[column])
+    texts = table.values(column)
     for row, text in enumerate(texts):
         if isinstance(text, Number) or not isinstance(text, str | None):
             account.problems.append(f"{table.place(row)}: text is {text!s}; it must be a text")
         elif not (text or "").strip():
             account.problems.append(f"{table.place(row)}: text is blank")
-    labels, names = read_classes(rest.columns[label_column], table.place, names, account)
+    labels, names = read_classes(rest.values(label_column), table.place, names, account)
     origins = [table.place(row) for row in range(len(table))]
     return _Labelled(texts, origins, labels), names
 

@@ -43,6 +43,7 @@ from .sources import Sources, SplitSource, read_sources
 from .splits import (
     Examination,
     Splits,
+    labels_of,
     set_aside,
     validation_choice,
     warn_of_rare_classes,
@@ -93,10 +94,10 @@ def read_splits(config: TrainingConfig) -> Splits:
         check_classes(names, config.data)
     validation = sources.validation or validation_choice(config, is_classes)
     if "val" not in held_out:
-        train, held_out["val"] = set_aside(train, train["labels"] if is_classes else None, config)
+        train, held_out["val"] = set_aside(train, labels_of(train) if is_classes else None, config)
     val, test = held_out["val"], held_out.get("test")
     if is_classes:
-        warn_of_rare_classes(val["labels"], names, account)
+        warn_of_rare_classes(labels_of(val), names, account)
     summary = summarize(
         data=config.data,
         layout=sources.layout,
@@ -167,7 +168,7 @@ def _read_table(
     finder = ImageFinder(path if path.exists() else None, source.folder, account)
     images = [
         _image_path(value, origin, finder, account)
-        for value, origin in zip(table.columns[column], origins, strict=True)
+        for value, origin in zip(table.values(column), origins, strict=True)
     ]
     return _rows(images, labels, config.task, origins), names
 
@@ -252,7 +253,7 @@ def _class_labels(
     table: Table, config: TrainingConfig, names: list[str] | None, account: Account
 ) -> tuple[list[int], list[str]]:
     column = find_column(table, LABEL, config.label_column, "label_column", account)
-    return read_classes(table.columns[column], table.place, names, account)
+    return read_classes(table.values(column), table.place, names, account)
 
 
 def _multi_hot_labels(
@@ -263,14 +264,14 @@ def _multi_hot_labels(
     if column is None:
         columns = names or _columns_of_values(table, account)
         if columns and all(
-            name in table.columns and is_one_hot(table.columns[name]) for name in columns
+            name in table.columns and is_one_hot(table.values(name)) for name in columns
         ):
             account.note(f"each of the columns {shown(columns)} is a label, 1 where it applies")
             return read_one_hot(table, columns, account)
         column = find_column(table, LABELS, None, "label_column", account)
     elif column != LABELS[0] and config.label_column is None:
         account.note(f"column {column!r} is taken for {LABELS[0]!r}")
-    values = table.columns[column]
+    values = table.values(column)
     return read_multi_hot(values, table.place, names, config.label_separator, account)
 
 
@@ -298,7 +299,7 @@ def _regression_values(
 
 def _refuse_texts(table: Table, columns: Sequence[str]) -> None:
     """A column without a single number is no target, rather than full of bad rows."""
-    texts = [name for name in columns if not holds_numbers(table.columns[name])]
+    texts = [name for name in columns if not holds_numbers(table.values(name))]
     if texts:
         others = [name for name in columns if name not in texts]
         raise DataError(
@@ -311,7 +312,7 @@ def _columns_of_values(table: Table, account: Account) -> list[str]:
     """All columns, except those that only count the rows."""
     counting = [
         *table.index_columns(),
-        *(name for name in ROW_NUMBERS if is_row_number(table.columns.get(name, ()))),
+        *(name for name in ROW_NUMBERS if is_row_number(table.columns.get(name, ())[:])),
     ]
     for name in counting:
         account.leave_out(f"{table.name}: column {name!r}", "it counts the rows")

@@ -15,12 +15,12 @@ from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import InvalidPoint, read_point
 from ..task import TaskSpec
-from .module import Batch
-from .order import Key
-from .splits import Examination, Splits
 from .account import Account
 from .folders import FileKind
 from .layout import Expected, find_layout
+from .module import Batch
+from .order import Key
+from .splits import Examination, Splits
 
 if TYPE_CHECKING:
     import datasets
