@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, TextIO, get_type_hints
 
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 from rich.console import Console
@@ -317,11 +317,16 @@ def _data_options(parser: ArgumentParser) -> None:
 
 
 def _add_fields(parser: ArgumentParser) -> None:
-    """One option a field. Values are YAML; TrainingConfig checks them, all at once."""
+    """One option a field. Texts are taken as they are, other values are YAML.
+
+    TrainingConfig checks them, all at once.
+    """
+    hints = get_type_hints(TrainingConfig)
     settings = parser.add_argument_group("settings, by default those of the configuration file")
     for name, meaning in TrainingConfig.descriptions().items():
         shown = meaning.replace("%", "%%")
-        settings.add_argument(f"--{name}", type=Any, default=SUPPRESS, metavar="VALUE", help=shown)
+        kind = hints[name] if hints[name] in (str, str | None) else Any
+        settings.add_argument(f"--{name}", type=kind, default=SUPPRESS, metavar="VALUE", help=shown)
 
 
 COMMANDS = {

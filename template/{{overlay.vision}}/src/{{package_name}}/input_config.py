@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from .config_base import SETTINGS, BaseInputConfig
@@ -51,6 +51,11 @@ class InputConfig(BaseInputConfig):
 
     label_separator: str | None = None
     """Between several labels in one text of a table; null to recognise it."""
+
+    @field_validator("target_columns", mode="before")
+    @classmethod
+    def _columns_with_commas(cls, value: object) -> object:
+        return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
     def input_problems(self) -> list[str]:
         """Contradictions between the fields above, one line each."""
