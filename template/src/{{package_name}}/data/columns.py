@@ -46,9 +46,10 @@ def find_column(
     """
     found = recognise_column(table, names, given, setting)
     if found is None:
+        header = ", going by its first line" if "separated" in table.form else ""
         raise DataError(
             f"{table.name} has no column {names[0]!r}, nor one by another usual name; it has "
-            f"{_listed(table)}. Give --{setting} NAME"
+            f"{_listed(table)}{header}. Give --{setting} NAME"
         )
     if found != names[0] and given is None:
         account.note(f"column {found!r} is taken for {names[0]!r}")
@@ -67,7 +68,7 @@ def recognise_column(
         return given
     if names[0] in table.columns:
         return names[0]
-    found = [name for name in table.columns if _plain(name) in names]
+    found = [name for name in table.columns if plain_column(name) in names]
     if len(found) > 1:
         raise DataError(
             f"{table.name}: columns {shown(found)} could each be {names[0]!r}; say which with "
@@ -76,7 +77,8 @@ def recognise_column(
     return found[0] if found else None
 
 
-def _plain(name: str) -> str:
+def plain_column(name: str) -> str:
+    """A column's name as the lists above spell it."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from ..errors import DataError
 from .account import Account, shown
+from .columns import plain_column
+from .folders import FileKind, holds, visible
 from .labels import class_text
 from .layout import Expected, Source, find_layout, split_of
 from .tables import HUB, Table, read_hub, read_tables, stored_table
@@ -98,6 +100,29 @@ def _form(source: SplitSource, expected: Expected) -> str:
         return str(source.file)
     what = "a folder for each class" if expected.by_class else f"a folder of {expected.kind.noun}"
     return f"{source.place} ({what})"
+
+
+def is_labelled(
+    source: SplitSource, kind: FileKind, columns: Sequence[str], account: Account
+) -> bool:
+    """Whether a test split says what its samples are; those of competitions do not.
+
+    Args:
+        source: the test split.
+        kind: of its files; folders of them are classes.
+        columns: any of them holds labels.
+        account: gets a split that is not labelled as left out.
+    """
+    if source.table is None:
+        folders = [path for path in visible(source.folder or Path(), Account()) if path.is_dir()]
+        labelled = any(holds(folder, kind) for folder in folders)
+    else:
+        there = [name for name in source.table.columns if plain_column(name) in columns]
+        values = (value for name in there for value in source.table.columns[name])
+        labelled = any(value not in (None, "") for value in values)
+    if not labelled:
+        account.leave_out(source.place, "a test split without labels")
+    return labelled
 
 
 # --- A column that divides a table ---------------------------------------------------------------

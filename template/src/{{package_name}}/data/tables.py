@@ -264,6 +264,7 @@ def _count(number: int, noun: str) -> str:
 
 def _read_json(path: Path, text: str, encoding: str, account: Account) -> Table:
     is_array = text.lstrip().startswith("[")
+    _refuse_columns(path, text)
     objects = _array(path, text) if is_array else _json_lines(path, text, account)
     found: list[dict[str, Any]] = []
     numbers: list[int] = []
@@ -278,6 +279,19 @@ def _read_json(path: Path, text: str, encoding: str, account: Account) -> Table:
     columns = {name: [row.get(name) for row in found] for name in names}
     unit, form = ("item", "a JSON array") if is_array else ("line", "JSON lines")
     return Table(str(path), columns, numbers, unit, f"{form}, {encoding}")
+
+
+def _refuse_columns(path: Path, text: str) -> None:
+    """A single object of columns, as pandas writes by default, or of images and annotations."""
+    try:
+        found = _parse(text)
+    except ValueError:
+        return  # several lines, or damaged
+    if isinstance(found, dict) and all(isinstance(value, dict | list) for value in found.values()):
+        raise DataError(
+            f"{path} holds one object, {shown(list(found))}, and no rows; save it as a list of "
+            "rows, in pandas with to_json(orient='records')"
+        )
 
 
 def _array(path: Path, text: str) -> Iterator[tuple[int, Any]]:

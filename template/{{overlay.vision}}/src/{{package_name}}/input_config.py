@@ -47,7 +47,7 @@ class InputConfig(BaseInputConfig):
     """Column of a table that names or holds the image; null for one by a usual name."""
 
     target_columns: list[str] = field(default_factory=list)
-    """Columns of a table to predict in regression; empty for every column but the image's."""
+    """Columns to predict: numbers, or labels as zeros and ones; empty for all but the image's."""
 
     label_separator: str | None = None
     """Between several labels in one text of a table; null to recognise it."""

@@ -31,14 +31,14 @@ from ..preprocessing import (
 from ..task import TaskSpec
 from .account import Account
 from .class_folders import read_class_folders
-from .columns import LABEL, TEXT, find_column, recognise_column
+from .columns import LABEL, TEXT, find_column, plain_column
 from .encodings import UnknownEncoding, decode_text
-from .folders import FileKind, find_files, holds, visible
+from .folders import FileKind, find_files
 from .labels import check_classes, read_classes
 from .layout import Expected, table_description
 from .module import Batch
 from .order import Key, sample_seed
-from .sources import Sources, SplitSource, read_sources
+from .sources import Sources, SplitSource, is_labelled, read_sources
 from .splits import (
     Examination,
     Splits,
@@ -291,8 +291,9 @@ def _read_labelled(
 ) -> Splits:
     train, names = _labelled_texts(sources.splits["train"], config, None, account)
     found = {"train": train}
+    columns = [*LABEL, *([plain_column(config.label_column)] if config.label_column else [])]
     for split, source in sources.splits.items():
-        if split != "train" and (split != "test" or _is_labelled(source, config, account)):
+        if split == "val" or (split == "test" and is_labelled(source, TEXTS, columns, account)):
             found[split] = _labelled_texts(source, config, names, account)[0]
     account.check(config.data)
     check_classes(names, config.data)
@@ -323,19 +324,6 @@ def _read_labelled(
     return Splits(
         rows["train"], rows["val"], names, tokenizer, test=rows.get("test"), summary=summary
     )
-
-
-def _is_labelled(source: SplitSource, config: TrainingConfig, account: Account) -> bool:
-    """Whether a test split says what its samples are; those of competitions do not."""
-    if source.table is None:
-        folders = [path for path in visible(source.folder or Path(), Account()) if path.is_dir()]
-        labelled = any(holds(folder, TEXTS) for folder in folders)
-    else:
-        found = recognise_column(source.table, LABEL, None, "label_column")
-        labelled = found is not None or config.label_column in source.table.columns
-    if not labelled:
-        account.leave_out(source.place, "a test split without labels")
-    return labelled
 
 
 def _labelled_texts(

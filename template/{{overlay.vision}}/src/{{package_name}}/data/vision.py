@@ -22,8 +22,8 @@ from ..preprocessing import InvalidImage
 from ..task import TaskSpec
 from .account import Account, shown
 from .class_folders import read_class_folders
-from .columns import IMAGE, LABEL, LABELS, ROW_NUMBERS, find_column, recognise_column
-from .folders import holds, visible
+from .columns import IMAGE, LABEL, LABELS, ROW_NUMBERS, find_column, plain_column, recognise_column
+from .folders import visible
 from .image_files import IMAGES
 from .image_paths import ImageFinder
 from .labels import (
@@ -39,7 +39,7 @@ from .labels import (
 from .layout import Expected, table_description
 from .module import Batch
 from .order import Key, sample_seed
-from .sources import Sources, SplitSource, read_sources
+from .sources import Sources, SplitSource, is_labelled, read_sources
 from .splits import (
     Examination,
     Splits,
@@ -82,10 +82,11 @@ def read_splits(config: TrainingConfig) -> Splits:
     account = Account()
     sources = read_sources(config.data, _expected(config.task), account)
     train, names = _read_split(sources.splits["train"], config, None, account)
+    columns = _labelling_columns(config, names)
     held_out = {
         split: _read_split(source, config, names, account)[0]
         for split, source in sources.splits.items()
-        if split != "train" and (split != "test" or _is_labelled(source, config, account))
+        if split == "val" or (split == "test" and is_labelled(source, IMAGES, columns, account))
     }
     account.check(config.data)
     _account_for_unnamed(sources, [train, *held_out.values()], account)
@@ -118,21 +119,11 @@ def _expected(task: str) -> Expected:
     return Expected(IMAGES, by_class, single_files=False, description=description)
 
 
-def _is_labelled(source: SplitSource, config: TrainingConfig, account: Account) -> bool:
-    """Whether a test split says what its samples are; those of competitions do not."""
-    if source.table is None:
-        folders = [path for path in visible(source.folder or Path(), Account()) if path.is_dir()]
-        labelled = any(holds(folder, IMAGES) for folder in folders)
-    elif config.task == "vision_regression":
-        labelled = len(source.table.columns) > 1
-    else:
-        columns = LABEL if config.task == "vision_classification" else LABELS
-        found = recognise_column(source.table, columns, None, "label_column")
-        named = config.label_column in source.table.columns
-        labelled = named or found is not None or config.task == "vision_multilabel"
-    if not labelled:
-        account.leave_out(source.place, "a test split without labels")
-    return labelled
+def _labelling_columns(config: TrainingConfig, names: Sequence[str]) -> list[str]:
+    """Columns of which a labelled table has one, as `plain_column` spells them."""
+    usual = {"vision_classification": LABEL, "vision_multilabel": (*LABELS, *names)}
+    given = [config.label_column] if config.label_column else []
+    return [*map(plain_column, (*given, *names)), *usual.get(config.task, ())]
 
 
 def _read_split(
@@ -262,7 +253,7 @@ def _multi_hot_labels(
     """One column of labels, or a column of zeros and ones for each."""
     column = recognise_column(table, LABELS, config.label_column, "label_column")
     if column is None:
-        columns = names or _columns_of_values(table, account)
+        columns = names or config.target_columns or _columns_of_values(table, account)
         if columns and all(
             name in table.columns and is_one_hot(table.values(name)) for name in columns
         ):
@@ -316,7 +307,15 @@ def _columns_of_values(table: Table, account: Account) -> list[str]:
     ]
     for name in counting:
         account.leave_out(f"{table.name}: column {name!r}", "it counts the rows")
-    return [name for name in table.columns if name not in counting]
+    found = [name for name in table.columns if name not in counting]
+    if numbering := [
+        name for name in found if plain_column(name).split("_")[-1] in ("id", "index")
+    ]:
+        account.warn(
+            f"column {shown(numbering)} is taken for something to predict; name what is with "
+            "--target_columns"
+        )
+    return found
 
 
 _LABEL_READERS: dict[str, Callable[..., tuple[list[Any], list[str]]]] = {
