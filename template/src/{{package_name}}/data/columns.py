@@ -77,6 +77,15 @@ def recognise_column(
     return found[0] if found else None
 
 
+def account_for_columns(table: Table, used: Sequence[str], account: Account) -> None:
+    """Say which columns of a table have no part in the task."""
+    for name in table.columns:
+        if name not in used:
+            account.leave_out(
+                f"{table.name}: column {name!r}", "a column without a part in the task"
+            )
+
+
 def plain_column(name: str) -> str:
     """A column's name as the lists above spell it."""
     return name.strip().lower().replace(" ", "_").replace("-", "_")

@@ -96,9 +96,19 @@ def set_aside(
     chosen = np.zeros(len(rows), dtype=int) if groups is None else groups
     held_out = hold_out(chosen, config.validation_split, config.seed)
     if not held_out:
-        raise DataError(f"{config.data}: {len(rows)} samples are too few to set some aside")
+        raise DataError(too_few(config.data, len(rows), groups is not None))
     kept = np.setdiff1d(np.arange(len(rows)), held_out)
     return rows.select(kept), rows.select(held_out)
+
+
+def too_few(data: str, rows: int, has_classes: bool) -> str:
+    """Why no sample can be set aside to validate on."""
+    if has_classes and rows > 1:
+        return (
+            f"{data}: no class has two samples, one of which could validate; is the label's column "
+            "a name or a measurement?"
+        )
+    return f"{data}: {rows} samples are too few to set some aside to validate on"
 
 
 def validation_choice(config: TrainingConfig, by_class: bool) -> str:

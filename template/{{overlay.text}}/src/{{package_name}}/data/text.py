@@ -31,7 +31,7 @@ from ..preprocessing import (
 from ..task import TaskSpec
 from .account import Account
 from .class_folders import read_class_folders
-from .columns import LABEL, TEXT, find_column, plain_column
+from .columns import LABEL, TEXT, account_for_columns, find_column, plain_column
 from .encodings import UnknownEncoding, decode_text
 from .folders import FileKind, find_files
 from .labels import check_classes, read_classes
@@ -43,6 +43,7 @@ from .splits import (
     Examination,
     Splits,
     hold_out,
+    too_few,
     validation_choice,
     warn_of_rare_classes,
 )
@@ -301,9 +302,7 @@ def _read_labelled(
     if "val" not in found:
         held_out = hold_out(np.array(train.labels), config.validation_split, config.seed)
         if not held_out:
-            raise DataError(
-                f"{config.data}: {len(train.texts)} texts are too few to set some aside"
-            )
+            raise DataError(too_few(config.data, len(train.texts), has_classes=True))
         kept = sorted(set(range(len(train.texts))) - set(held_out))
         found |= {"train": train.select(kept), "val": train.select(held_out)}
     warn_of_rare_classes(found["val"].labels, names, account)
@@ -352,6 +351,7 @@ def _table_texts(
             account.problems.append(f"{table.place(row)}: text is {text!s}; it must be a text")
         elif not (text or "").strip():
             account.problems.append(f"{table.place(row)}: text is blank")
+    account_for_columns(rest, [label_column], account)
     labels, names = read_classes(rest.values(label_column), table.place, names, account)
     origins = [table.place(row) for row in range(len(table))]
     return _Labelled(texts, origins, labels), names

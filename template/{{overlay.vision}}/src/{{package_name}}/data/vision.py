@@ -22,7 +22,16 @@ from ..preprocessing import InvalidImage
 from ..task import TaskSpec
 from .account import Account, shown
 from .class_folders import read_class_folders
-from .columns import IMAGE, LABEL, LABELS, ROW_NUMBERS, find_column, plain_column, recognise_column
+from .columns import (
+    IMAGE,
+    LABEL,
+    LABELS,
+    ROW_NUMBERS,
+    account_for_columns,
+    find_column,
+    plain_column,
+    recognise_column,
+)
 from .folders import visible
 from .image_files import IMAGES
 from .image_paths import ImageFinder
@@ -244,6 +253,7 @@ def _class_labels(
     table: Table, config: TrainingConfig, names: list[str] | None, account: Account
 ) -> tuple[list[int], list[str]]:
     column = find_column(table, LABEL, config.label_column, "label_column", account)
+    account_for_columns(table, [column], account)
     return read_classes(table.values(column), table.place, names, account)
 
 
@@ -258,10 +268,12 @@ def _multi_hot_labels(
             name in table.columns and is_one_hot(table.values(name)) for name in columns
         ):
             account.note(f"each of the columns {shown(columns)} is a label, 1 where it applies")
+            account_for_columns(table, columns, account)
             return read_one_hot(table, columns, account)
         column = find_column(table, LABELS, None, "label_column", account)
     elif column != LABELS[0] and config.label_column is None:
         account.note(f"column {column!r} is taken for {LABELS[0]!r}")
+    account_for_columns(table, [column], account)
     values = table.values(column)
     return read_multi_hot(values, table.place, names, config.label_separator, account)
 
@@ -282,6 +294,7 @@ def _regression_values(
     if not columns:
         raise DataError(f"{table.name} has no column of values beside the image's")
     _refuse_texts(table, columns)
+    account_for_columns(table, columns, account)
     values, found = read_values(table, columns, account)
     if names is not None and found != names:
         raise DataError(f"{table.name} has the targets {shown(found)}; training has {shown(names)}")
@@ -305,8 +318,6 @@ def _columns_of_values(table: Table, account: Account) -> list[str]:
         *table.index_columns(),
         *(name for name in ROW_NUMBERS if is_row_number(table.columns.get(name, ())[:])),
     ]
-    for name in counting:
-        account.leave_out(f"{table.name}: column {name!r}", "it counts the rows")
     found = [name for name in table.columns if name not in counting]
     if numbering := [
         name for name in found if plain_column(name).split("_")[-1] in ("id", "index")
