@@ -168,11 +168,13 @@ def _write_sample(config: TrainingConfig, console: Console) -> None:
 def _check(config: TrainingConfig, console: Console, as_json: bool) -> None:
     """Say what was understood, and list every sample that cannot be used."""
     from .data.check import read_checked_splits
+    from .data.module import load_modality
     from .data.summary import describe, tell
     from .errors import BadSamples, DataError
+    from .task import TaskSpec
 
     try:
-        splits = read_checked_splits(config)
+        splits = read_checked_splits(load_modality(TaskSpec.modality), config)
     except BadSamples as error:
         _print_problems(error.problems, as_json)
         noun = "sample" if len(error.problems) == 1 else "samples"

@@ -1,70 +1,112 @@
-"""Whether every sample can be read."""
+"""Whether every sample can be read, and what they are like: told once for the same files."""
 
 from __future__ import annotations
 
-import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..config import TrainingConfig
 from ..errors import BadSamples, TrainingError
-from ..task import TaskSpec
-from .module import Modality, UniversalDataModule, load_modality
 from .splits import Splits
 
+if TYPE_CHECKING:
+    import datasets
 
-def find_problems(modality: Modality, splits: Splits) -> list[str]:
-    """Open every sample of all splits; one line for each that cannot be read, with its path."""
-    return [
-        problem
-        for rows in (splits.train, splits.val, splits.test)
-        if rows is not None
-        for problem in modality.examine(rows).problems
-    ]
+    from .module import Modality
+
+STAMP = ".checked"
 
 
-def read_checked_splits(config: TrainingConfig) -> Splits:
+def read_checked_splits(modality: Modality, config: TrainingConfig) -> Splits:
     """Read `config.data` and open every sample.
 
     Raises:
         BadSamples: naming those that cannot be used.
-        DataError: the data cannot be read at all.
+        DataError: the data cannot be read at all, or splits do not go together.
     """
-    modality = load_modality(TaskSpec.modality)
     splits = modality.read_splits(config)
-    if problems := find_problems(modality, splits):
-        raise BadSamples(config.data, problems)
-    return splits
+    return _with(splits, _examine(modality, splits, config), modality, config)
 
 
-def check_samples(data: UniversalDataModule, config: TrainingConfig) -> None:
-    """Open every sample before the first epoch, unless these very files were opened before.
+def with_facts(modality: Modality, splits: Splits, config: TrainingConfig) -> Splits:
+    """The splits with the facts of their training samples, and what people should know of them.
+
+    Every sample is opened, unless a stamp in the output folder says that these very ones have been.
+    Of several processes each does that for itself: none waits for another, which could fail.
 
     Raises:
-        DataError: naming the samples that cannot be read.
+        BadSamples: samples cannot be read.
+        DataError: splits do not go together.
         TrainingError: the output folder cannot be written.
     """
-    assert data.splits is not None
-    stamp = Path(config.output_dir) / ".checked"
-    state = _files_state(Path(config.data))
-    if state is not None and stamp.exists() and stamp.read_text(encoding="utf-8") == state:
-        return
-    if problems := find_problems(data.modality, data.splits):
+    stamp = Path(config.output_dir) / STAMP
+    state = _state(modality, splits, config)
+    facts = None if state is None else _read_stamp(stamp, state)
+    if facts is None:
+        facts = _examine(modality, splits, config)
+        if state is not None:
+            _write_stamp(stamp, state, facts)
+    return _with(splits, facts, modality, config)
+
+
+def _examine(
+    modality: Modality, splits: Splits, config: TrainingConfig
+) -> dict[str, dict[str, Any]]:
+    """Open every sample of all splits; the facts of each, by its name."""
+    examined = {name: modality.examine(rows, config) for name, rows in _by_name(splits).items()}
+    if problems := [problem for split in examined.values() for problem in split.problems]:
         raise BadSamples(config.data, problems)
-    if state is not None:
-        try:
-            stamp.parent.mkdir(parents=True, exist_ok=True)
-            stamp.write_text(state, encoding="utf-8")
-        except OSError as error:
-            raise TrainingError(f"cannot write {stamp}: {error.strerror}") from error
+    return {name: split.facts for name, split in examined.items()}
 
 
-def _files_state(data: Path) -> str | None:
-    """Digest of path, size and time of every file that belongs to the data; None off the disk."""
-    root = data if data.is_dir() else data.parent  # a manifest's images lie beside it
-    if not data.exists() or Path.cwd().is_relative_to(root.resolve()):
+def _with(
+    splits: Splits,
+    facts: Mapping[str, dict[str, Any]],
+    modality: Modality,
+    config: TrainingConfig,
+) -> Splits:
+    warnings = [*splits.summary.get("warnings", ()), *modality.review(facts, config)]
+    return replace(
+        splits, facts=facts["train"], summary={**splits.summary, "warnings": warnings}
+    )
+
+
+def _by_name(splits: Splits) -> dict[str, datasets.Dataset]:
+    rows = {"train": splits.train, "val": splits.val, "test": splits.test}
+    return {name: split for name, split in rows.items() if split is not None}
+
+
+# --- The stamp: facts of samples that could all be read ------------------------------------------
+
+
+def _state(
+    modality: Modality, splits: Splits, config: TrainingConfig
+) -> dict[str, str | None] | None:
+    """Fingerprint of each split; None where nothing need be kept."""
+    state = {name: modality.fingerprint(rows, config) for name, rows in _by_name(splits).items()}
+    return state if any(state.values()) else None
+
+
+def _read_stamp(path: Path, state: Mapping[str, str | None]) -> Any:
+    """Facts of each split; None where there is no stamp, or one of other samples."""
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none, or damaged
         return None
-    digest = hashlib.blake2b(str(data.resolve()).encode(), digest_size=16)
-    for path in sorted(p for p in root.rglob("*") if p.is_file()):
-        status = path.stat()
-        digest.update(f"{path}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
+    return kept["facts"] if isinstance(kept, dict) and kept.get("state") == state else None
+
+
+def _write_stamp(
+    path: Path, state: Mapping[str, str | None], facts: Mapping[str, Mapping[str, Any]]
+) -> None:
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps({"state": state, "facts": facts}), encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise TrainingError(f"cannot write {path}: {error.strerror}") from error

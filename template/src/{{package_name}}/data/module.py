@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import math
 import signal
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Mapping, Sized
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from ..config import TrainingConfig
 from ..task import TaskSpec
+from .check import with_facts
 from .order import EpochSampler, Position
 from .splits import Examination, Splits
 
@@ -33,8 +34,17 @@ class Modality(Protocol):
     def read_splits(self, config: TrainingConfig) -> Splits:
         """Read `config.data`; DataError names what is wrong with it."""
 
-    def examine(self, rows: datasets.Dataset) -> Examination:
+    def examine(self, rows: datasets.Dataset, config: TrainingConfig) -> Examination:
         """Open every sample: what they are, and one line for each that cannot be read."""
+
+    def fingerprint(self, rows: datasets.Dataset, config: TrainingConfig) -> str | None:
+        """Digest of all that `examine` hangs on; None where its answer need not be kept."""
+
+    def review(self, facts: Mapping[str, Mapping[str, Any]], config: TrainingConfig) -> list[str]:
+        """What people should know before training, one line each, by the facts of each split.
+
+        DataError where splits with such facts cannot be trained on.
+        """
 
     def make_dataset(
         self, rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
@@ -118,12 +128,15 @@ class UniversalDataModule(LightningDataModule):
 
     @classmethod
     def from_config(cls, config: TrainingConfig) -> UniversalDataModule:
-        """Read the data a configuration names and derive the task from it.
+        """Read the data a configuration names, look at every sample, derive the task from both.
 
         Raises:
-            DataError: nothing there, or not in a layout this project reads.
+            DataError: nothing there, not in a layout this project reads, or samples that cannot be
+                read, all of them named.
+            TrainingError: the output folder cannot be written.
         """
-        splits = load_modality(TaskSpec.modality).read_splits(config)
+        modality = load_modality(TaskSpec.modality)
+        splits = with_facts(modality, modality.read_splits(config), config)
         task_spec = TaskSpec.from_config(config, splits)
         return cls(task_spec, config.batch_size, config=config, splits=splits)
 

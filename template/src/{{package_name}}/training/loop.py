@@ -17,7 +17,6 @@ from torch import nn
 
 from ..architecture import Architecture
 from ..config import TrainingConfig
-from ..data.check import check_samples
 from ..data.module import UniversalDataModule
 from ..data.summary import describe, tell
 from ..errors import TrainingError
@@ -73,7 +72,7 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
     """
     console = console or Console(stderr=True)
     check_hardware(config)
-    data = _checked_data(config)
+    data = UniversalDataModule.from_config(config)
     if process_rank() == 0 and data.splits is not None:
         tell(describe(data.splits), console)
     seed_everything(config.seed, verbose=False)
@@ -96,7 +95,8 @@ def fine_tune(
         config: everything else.
         n_epochs: wins over `config.epochs`.
         gradient_accumulation_steps: deprecated since 3.5; set it in the configuration.
-        splits: rows already read; otherwise `config.data` is read.
+        splits: rows already read, which are not opened before training; otherwise `config.data`
+            is read.
 
     Raises:
         as `train`.
@@ -107,19 +107,12 @@ def fine_tune(
         config = replace(config, epochs=n_epochs)
     check_hardware(config)
     if splits is None:
-        data = _checked_data(config)
+        data = UniversalDataModule.from_config(config)
     else:
         task_spec = TaskSpec.from_config(config, splits)
         data = UniversalDataModule(task_spec, config.batch_size, config=config, splits=splits)
     seed_everything(config.seed, verbose=False)
     return _fit(model, config, data, Console(stderr=True))
-
-
-def _checked_data(config: TrainingConfig) -> UniversalDataModule:
-    data = UniversalDataModule.from_config(config)
-    if process_rank() == 0:
-        check_samples(data, config)
-    return data
 
 
 def _deprecated_accumulation(config: TrainingConfig, steps: int) -> TrainingConfig:

@@ -40,6 +40,18 @@ class InputConfig(BaseInputConfig):
     normalize_on: Literal["device", "collator"] = "device"
     """Where images become floats: after the transfer (a quarter of the bytes) or in the loader."""
 
+    value_range: (
+        tuple[
+            Annotated[float, Field(allow_inf_nan=False)],
+            Annotated[float, Field(allow_inf_nan=False)],
+        ]
+        | None
+    ) = None
+    """[low, high] that become black and white in images of more than 8 bits; null: as measured."""
+
+    max_pixels: Annotated[int, Field(ge=10_000)] = 100_000_000
+    """Largest image, in pixels: a small file can claim to be larger than the memory."""
+
     augment: Literal["none", "light", "photo"] = "light"
     """Random changes to training images: light (shifts, turns) or photo (crops, flips, colour)."""
 
@@ -68,4 +80,7 @@ class InputConfig(BaseInputConfig):
                 problems.append(
                     f"{name}: {len(values)} values for {channels} channels; give 1 or {channels}"
                 )
+        if self.value_range is not None and self.value_range[0] >= self.value_range[1]:
+            low, high = self.value_range
+            problems.append(f"value_range: [{low:g}, {high:g}] is empty; give [low, high]")
         return problems

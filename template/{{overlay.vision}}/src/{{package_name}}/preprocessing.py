@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
-
-# More than any camera writes; a small file can claim to be far larger and exhaust the memory.
-MAX_PIXELS = 100_000_000
 
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _RESAMPLING = {
@@ -38,12 +37,15 @@ _DECODE_ERRORS = (
     OverflowError,
     MemoryError,
     struct.error,
-    Image.DecompressionBombError,
 )
 
 
 class InvalidImage(ValueError):
     """The bytes are not an image that can be read."""
+
+
+class ImageTooLarge(InvalidImage):
+    """More pixels than the caller allows; whoever catches it knows how to allow more."""
 
 
 def read_pixels(
@@ -57,50 +59,92 @@ def read_pixels(
     Args:
         source: path of an image file, or its bytes.
         image_size: [C, H, W], C being 1 (grey), 3 (RGB) or 4 (RGBA).
-        preprocessing_config: `resize` (stretch, crop or pad) and `interpolation`.
-        max_pixels: refuse larger images; MAX_PIXELS by default.
+        preprocessing_config: `resize` (stretch, crop or pad) and `interpolation`; `value_range` as
+            `open_image` takes it, where there is one.
+        max_pixels: as `opened`.
 
     Returns:
         uint8 array [C, H, W].
 
     Raises:
-        InvalidImage: damaged, empty, too large, or of a kind that has no defined brightness range.
+        InvalidImage: as `open_image`.
         FileNotFoundError: no such file.
     """
     channels, height, width = image_size
-    image = open_image(source, channels, max_pixels)
+    value_range = preprocessing_config.get("value_range")
+    image = open_image(source, channels, value_range, max_pixels)
     return fit_pixels(image, (height, width), preprocessing_config)
 
 
 def open_image(
-    source: str | Path | bytes, channels: int, max_pixels: int | None = None
+    source: str | Path | bytes,
+    channels: int,
+    value_range: Sequence[float] | None = None,
+    max_pixels: int | None = None,
 ) -> Image.Image:
     """Decode an image: upright, 8 bits, in the mode for `channels`; transparency over white.
 
+    Args:
+        source: path of an image file, or its bytes.
+        channels: 1 (grey), 3 (RGB) or 4 (RGBA).
+        value_range: the values [low, high] that become black and white in images of more than 8
+            bits; those beyond are cut off. Without it, 16 bits keep their upper byte.
+        max_pixels: as `opened`.
+
     Raises:
-        InvalidImage: as `read_pixels`.
+        InvalidImage: as `opened`; floating-point pixels that are not finite, or have no
+            `value_range`.
         FileNotFoundError: no such file.
     """
-    if isinstance(source, bytes) and not source:
-        raise InvalidImage("the file is empty")
-    if not isinstance(source, bytes):
-        path = Path(source)
-        if not path.exists():
-            raise FileNotFoundError(f"{path} does not exist")
-        if path.is_file() and path.stat().st_size == 0:
-            raise InvalidImage("the file is empty")
+    with opened(source, max_pixels) as image:
+        return to_mode(image, channels, value_range)
+
+
+@contextmanager
+def opened(source: str | Path | bytes, max_pixels: int | None = None) -> Iterator[Image.Image]:
+    """An image of which only the header was read; decoding it inside raises InvalidImage as well.
+
+    Args:
+        source: path of an image file, or its bytes.
+        max_pixels: refuse larger images: a small file can claim to be far larger than the memory.
+            Pillow's own limit holds by default.
+
+    Raises:
+        ImageTooLarge: more pixels than allowed.
+        InvalidImage: damaged, empty, or no image.
+        FileNotFoundError: no such file.
+    """
+    _refuse_empty(source)
+    if max_pixels is not None and Image.MAX_IMAGE_PIXELS is not None:
+        # above it Pillow warns, and above twice of it raises
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, max_pixels)
     try:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            if image.width * image.height > (limit := max_pixels or MAX_PIXELS):
-                raise InvalidImage(f"{image.width}x{image.height} pixels; the limit is {limit:,}")
-            image.load()
-            return _convert(ImageOps.exif_transpose(image), channels)
+            if max_pixels is not None and image.width * image.height > max_pixels:
+                raise ImageTooLarge(
+                    f"{image.width}x{image.height} pixels; the limit is {max_pixels:,}"
+                )
+            yield image
     except InvalidImage:
         raise
+    except Image.DecompressionBombError as error:
+        limit = max_pixels or 2 * (Image.MAX_IMAGE_PIXELS or 0)
+        raise ImageTooLarge(f"more pixels than the limit of {limit:,}") from error
     except UnidentifiedImageError as error:
         raise InvalidImage("not an image of a known format") from error
     except _DECODE_ERRORS as error:
         raise InvalidImage(f"damaged image ({error})") from error
+
+
+def _refuse_empty(source: str | Path | bytes) -> None:
+    if isinstance(source, bytes):
+        empty = not source
+    elif (path := Path(source)).exists():
+        empty = path.is_file() and path.stat().st_size == 0
+    else:
+        raise FileNotFoundError(f"{path} does not exist")
+    if empty:
+        raise InvalidImage("the file is empty")
 
 
 def fit_pixels(
@@ -166,8 +210,12 @@ def normalize(
     return normalized
 
 
-def _convert(image: Image.Image, channels: int) -> Image.Image:
-    image = _eight_bits(image)
+def to_mode(
+    image: Image.Image, channels: int, value_range: Sequence[float] | None = None
+) -> Image.Image:
+    """An opened image upright, with 8 bits, in the mode for `channels`; as `open_image`."""
+    image.load()
+    image = _eight_bits(ImageOps.exif_transpose(image), value_range)
     if channels != 4 and image.has_transparency_data:
         # convert("RGB") would uncover whatever colour lies under the transparent pixels
         white = Image.new("RGBA", image.size, "white")
@@ -175,11 +223,51 @@ def _convert(image: Image.Image, channels: int) -> Image.Image:
     return image.convert(_MODES[channels])
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey keeps its upper byte; Pillow's convert() would clip it at 255 instead."""
+def deep_values(image: Image.Image) -> npt.NDArray[Any] | None:
+    """Values of an image of more than 8 bits, [H, W], integers or floats; None for 8 bits.
+
+    Raises:
+        InvalidImage: NaN or infinity among them.
+    """
+    if image.mode not in ("I", "F") and not image.mode.startswith("I;16"):
+        return None
+    values = np.asarray(image)
+    if image.mode == "F" and not np.isfinite(values).all():
+        raise InvalidImage("NaN or infinity among its pixels; replace them with finite values")
+    return values
+
+
+def _eight_bits(image: Image.Image, value_range: Sequence[float] | None) -> Image.Image:
+    """Pillow's own convert() would clip more than 8 bits at 255 instead."""
+    values = deep_values(image)
+    if values is None:
+        return image
+    if value_range is not None:
+        low, high = value_range
+        scaled = values.astype(np.float64)
+        scaled -= low
+        scaled *= 255 / (high - low)
+        return Image.fromarray(scaled.clip(0, 255, out=scaled).round(out=scaled).astype(np.uint8))
     if image.mode == "F":
-        raise InvalidImage("floating-point pixels have no defined range; save 8 or 16 bits")
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        values = np.asarray(image).astype(np.int64)
-        return Image.fromarray((values.clip(0, 65535) >> 8).astype(np.uint8))
-    return image
+        raise InvalidImage(
+            "floating-point pixels, and no value_range to scale them by; save 8 bits, or train "
+            "with --value_range [LOW,HIGH]"
+        )
+    _warn_of_lost_levels(values)
+    return Image.fromarray((values.astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
+
+
+def _warn_of_lost_levels(values: npt.NDArray[Any]) -> None:
+    """Without a value_range 0..65,535 becomes black to white, whatever part of it is used."""
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high > 65535:
+        loses = "those beyond 0 and 65,535 are cut off"
+    elif high < 32768:
+        loses = "it is read as dark, black to white being 0 to 65,535"
+    else:
+        return
+    warnings.warn(
+        f"the values of this image lie from {low} to {high}: {loses}; a model trained with "
+        "--value_range [LOW,HIGH] scales them by that",
+        stacklevel=2,
+    )

@@ -37,7 +37,8 @@ class TaskSpec(BaseTaskSpec):
     """A vision task.
 
     `input_schema` holds `image_size: [C, H, W]`; `preprocessing_config` holds `normalize`, `mean`,
-    `std` (one value per channel, on the 0..1 scale), `resize` and `interpolation`.
+    `std` (one value per channel, on the 0..1 scale), `resize` and `interpolation`, and where images
+    have more than 8 bits `value_range`, the [low, high] that become black and white.
     """
 
     modality: str = "vision"
@@ -82,8 +83,12 @@ class TaskSpec(BaseTaskSpec):
 
     @classmethod
     def from_config(cls, config: TrainingConfig, splits: Splits) -> Self:
-        """The task a configuration asks for on data with these classes, labels or values."""
+        """The task a configuration asks for on data with these classes, labels or values.
+
+        `splits.facts` may hold the `value_range` that was measured; that of the settings wins.
+        """
         channels = config.image_size[0]
+        value_range = config.value_range or splits.facts.get("value_range")
         return cls(
             name=config.task,
             task_type=config.task,
@@ -98,7 +103,8 @@ class TaskSpec(BaseTaskSpec):
                 "std": _per_channel(config.std, channels),
                 "resize": config.resize,
                 "interpolation": config.interpolation,
-            },
+            }
+            | ({"value_range": list(value_range)} if value_range else {}),
         )
 
 

@@ -57,6 +57,12 @@ def _parse(
     parser.add_argument("--batch_size", type=_positive, default=32, help="inputs in one run (32)")
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the lines to a file")
     parser.add_argument("--threads", type=_positive, help="threads of one run (all cores)")
+    parser.add_argument(
+        "--max_item_size",
+        type=_positive,
+        default=engine_class.default_max_item_size,
+        help=f"largest input, in {engine_class.item_unit} ({engine_class.default_max_item_size:,})",
+    )
     engine_class.add_options(parser)
     return parser.parse_args(arguments)
 
@@ -71,7 +77,7 @@ def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Na
     if options.verify:
         formats = [options.format] if options.format else list(read_metadata(bundle)["artifacts"])
         return _verify(engine_class, bundle, formats)
-    engine = engine_class(bundle, options.format, options.threads)
+    engine = engine_class(bundle, options.format, options.threads, options.max_item_size)
     engine.use_options(options)
     failures = 0
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -357,9 +357,18 @@ def _table_texts(
     return _Labelled(texts, origins, labels), names
 
 
-def examine(rows: datasets.Dataset) -> Examination:
+def examine(rows: datasets.Dataset, config: TrainingConfig) -> Examination:
     """No problems: `read_splits` has opened every text and named those it could not read."""
     return Examination()
+
+
+def fingerprint(rows: datasets.Dataset, config: TrainingConfig) -> None:
+    """None: `examine` opens nothing."""
+
+
+def review(facts: Mapping[str, Mapping[str, Any]], config: TrainingConfig) -> list[str]:
+    """Nothing."""
+    return []
 
 
 # --- Tokenising ----------------------------------------------------------------------------------

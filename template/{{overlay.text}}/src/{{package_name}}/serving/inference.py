@@ -144,7 +144,10 @@ class TextInferenceEngine(InferenceEngine):
         from preprocessing import model_input
 
         if len(payload) > self.max_item_size:
-            raise InvalidInput(f"{len(payload):,} bytes; at most {self.max_item_size:,}")
+            raise InvalidInput(
+                f"{len(payload):,} bytes; the limit is {self.max_item_size:,}; --max_item_size "
+                "allows more"
+            )
         task_type = self.metadata["task_type"]
         ids, cut = model_input(self.tokenizer, payload, task_type, self.max_seq_len)
         if cut:

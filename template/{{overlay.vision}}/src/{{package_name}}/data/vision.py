@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow.compute as pc
 import torch
-from rich.console import Console
-from rich.progress import track
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
@@ -33,6 +31,10 @@ from .columns import (
     recognise_column,
 )
 from .folders import visible
+from .image_facts import examine as examine
+from .image_facts import explain
+from .image_facts import fingerprint as fingerprint
+from .image_facts import review as review
 from .image_files import IMAGES
 from .image_paths import ImageFinder
 from .labels import (
@@ -50,7 +52,6 @@ from .module import Batch
 from .order import Key, sample_seed
 from .sources import Sources, SplitSource, is_labelled, read_sources
 from .splits import (
-    Examination,
     Splits,
     labels_of,
     set_aside,
@@ -67,6 +68,10 @@ if TYPE_CHECKING:
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+
+# in pixels: every bundle takes an image of this size, whatever training allows
+LARGEST_EXAMPLE = 10_000_000
+
 
 # --- Reading -------------------------------------------------------------------------------------
 
@@ -354,31 +359,16 @@ def _rows(
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
-def examine(rows: datasets.Dataset) -> Examination:
-    """Decode every image; one line, starting with its path, for each that cannot be."""
-
-    def problem(row: dict[str, Any]) -> str | None:
-        source = row["image"]["bytes"] or row["image"]["path"]
-        try:
-            preprocessing.open_image(source, 3)
-        except FileNotFoundError as error:
-            return str(error)
-        except InvalidImage as error:
-            return f"{row['image']['path']}: {error}"
-        return None
-
-    with ThreadPoolExecutor() as pool:  # decoding releases the interpreter lock
-        results = pool.map(problem, rows.select_columns("image"))
-        console = Console(stderr=True)
-        checked = track(results, "Checking images", len(rows), console=console, transient=True)
-        return Examination([line for line in checked if line])
-
-
 def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
     """Keep one validation image as `example.*`: the bundle stores it with its prediction."""
     image = splits.val[0]["image"]
     suffix = Path(image["path"] or "image.png").suffix  # a hub's images may have no name
     content = image["bytes"] or Path(image["path"]).read_bytes()
+    try:
+        with preprocessing.opened(content, LARGEST_EXAMPLE):
+            pass
+    except InvalidImage:  # no bundle could take it
+        return
     (run_dir / f"example{suffix.lower()}").write_bytes(content)
 
 
@@ -407,10 +397,17 @@ class ImageDataset(Dataset[dict[str, Any]]):
         task_spec: size and resize of an image.
         augment: `none`, `light` or `photo`.
         seed: with the key, fixes every random choice.
+        max_pixels: largest image; Pillow's own limit by default.
     """
 
     def __init__(
-        self, rows: datasets.Dataset, task_spec: TaskSpec, *, augment: str = "none", seed: int = 0
+        self,
+        rows: datasets.Dataset,
+        task_spec: TaskSpec,
+        *,
+        augment: str = "none",
+        seed: int = 0,
+        max_pixels: int | None = None,
     ) -> None:
         self.rows = rows
         self.image_size = task_spec.input_schema["image_size"]
@@ -418,6 +415,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         self.augment = augment
         self.transform = augmentation(augment, self.image_size)
         self.seed = seed
+        self.max_pixels = max_pixels
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -428,7 +426,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         try:
             pixels = self._read(row["image"]["bytes"] or row["image"]["path"])
         except (InvalidImage, FileNotFoundError) as error:
-            raise DataError(f"{row['image']['path']}: {error}") from error
+            raise DataError(explain(row, key[1], error)) from error
         if self.transform is not None:
             with torch.random.fork_rng(devices=[]):
                 # torch.manual_seed seeds every kind of device, which costs far more
@@ -438,11 +436,15 @@ class ImageDataset(Dataset[dict[str, Any]]):
 
     def _read(self, source: str | bytes) -> Tensor:
         if self.augment == "photo":  # crops from the whole picture
-            image = preprocessing.open_image(source, self.image_size[0])
+            value_range = self.preprocessing_config.get("value_range")
+            image = preprocessing.open_image(
+                source, self.image_size[0], value_range, self.max_pixels
+            )
             return torch.from_numpy(preprocessing.to_channels_first(image))
-        return torch.from_numpy(
-            preprocessing.read_pixels(source, self.image_size, self.preprocessing_config)
+        pixels = preprocessing.read_pixels(
+            source, self.image_size, self.preprocessing_config, self.max_pixels
         )
+        return torch.from_numpy(pixels)
 
 
 def augmentation(name: str, image_size: Sequence[int]) -> v2.Transform | None:
@@ -463,7 +465,9 @@ def make_dataset(
 ) -> ImageDataset:
     """Augmented for training, as inference will see them otherwise."""
     augment = config.augment if training else "none"
-    return ImageDataset(rows, task_spec, augment=augment, seed=config.seed)
+    return ImageDataset(
+        rows, task_spec, augment=augment, seed=config.seed, max_pixels=config.max_pixels
+    )
 
 
 # --- Batches -------------------------------------------------------------------------------------
@@ -613,7 +617,7 @@ def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, C
     preprocessing_config = task_spec.preprocessing_config
     mean = preprocessing_config["mean"] if config.normalize else [0.0] * channels
     std = preprocessing_config["std"] if config.normalize else [1.0] * channels
-    plain = ImageDataset(splits.train, task_spec)
+    plain = make_dataset(splits.train, task_spec, config, training=False)
     augmented = make_dataset(splits.train, task_spec, config, training=True)
     keys = [(0, index) for index in range(min(config.batch_size, len(plain)))]
     samples = [plain[key] for key in keys]

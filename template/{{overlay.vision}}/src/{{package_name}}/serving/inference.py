@@ -51,6 +51,8 @@ class VisionInferenceEngine(InferenceEngine):
             pixels = preprocessing.read_pixels(
                 payload, self.metadata["input_schema"]["image_size"], config, self.max_item_size
             )
+        except preprocessing.ImageTooLarge as error:
+            raise InvalidInput(f"{error}; --max_item_size allows more") from error
         except preprocessing.InvalidImage as error:
             raise InvalidInput(str(error)) from error
         return {"pixel_values": preprocessing.normalize(pixels, config)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,9 +56,18 @@ def _table(root: Path, names: list[str]) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"path": [str(path) for path in files], "labels": labels})
 
 
-def examine(rows: datasets.Dataset) -> Examination:
+def examine(rows: datasets.Dataset, config: TrainingConfig) -> Examination:
     """Nothing: every point is read when it is needed."""
     return Examination()
+
+
+def fingerprint(rows: datasets.Dataset, config: TrainingConfig) -> None:
+    """None: `examine` opens nothing."""
+
+
+def review(facts: Mapping[str, Mapping[str, Any]], config: TrainingConfig) -> list[str]:
+    """Nothing."""
+    return []
 
 
 PROCESSOR_FILES: tuple[str, ...] = ()
