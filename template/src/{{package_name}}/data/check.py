@@ -70,9 +70,7 @@ def _with(
     config: TrainingConfig,
 ) -> Splits:
     warnings = [*splits.summary.get("warnings", ()), *modality.review(facts, config)]
-    return replace(
-        splits, facts=facts["train"], summary={**splits.summary, "warnings": warnings}
-    )
+    return replace(splits, facts=facts["train"], summary={**splits.summary, "warnings": warnings})
 
 
 def _by_name(splits: Splits) -> dict[str, datasets.Dataset]:

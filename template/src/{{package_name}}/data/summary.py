@@ -127,8 +127,13 @@ def lines(described: Mapping[str, Any]) -> Iterator[str]:
         details += [_target(*target) for target in split.get("targets", {}).items()]
         yield f"  {name}: {'; '.join(details)}"
     yield f"  validation: {described['validation']}"
-    for fact, value in described["inputs"].items():
-        yield f"  {fact.replace('_', ' ')}: {_plain(value)}"
+    facts = [
+        f"{name.replace('_', ' ')} {_plain(value)}"
+        for name, value in described["inputs"].items()
+        if value not in (None, 0)
+    ]
+    if facts:
+        yield f"  inputs: {'; '.join(facts)}"
     for left in described["left_out"]:
         more = f" and {left['count'] - len(left['examples'])} more"
         examples = ", ".join(left["examples"])

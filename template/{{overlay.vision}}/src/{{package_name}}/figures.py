@@ -67,9 +67,7 @@ def evaluate(trained: TrainedModel) -> Evaluation:
     Raises:
         DataError: the data cannot be read any more.
     """
-    data = UniversalDataModule(
-        trained.task_spec, trained.config.batch_size, config=trained.config
-    )
+    data = UniversalDataModule(trained.task_spec, trained.config.batch_size, config=trained.config)
     adapter = UniversalModelAdapter(trained.model, trained.config, task_spec=trained.task_spec)
     adapter.eval()
     labels, outputs, seen = [], [], 0

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow.compute as pc
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
