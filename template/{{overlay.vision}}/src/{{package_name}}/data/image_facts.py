@@ -324,8 +324,8 @@ def review(facts: Mapping[str, Facts], config: TrainingConfig) -> list[str]:
     )
     if value_range is not None and 0 < deep < images:
         lines.append(
-            f"{deep:,} of {images:,} images have more than 8 bits: value_range {_text(value_range)} "
-            "scales these, while those of 8 bits are used as they are"
+            f"{deep:,} of {images:,} images have more than 8 bits: value_range "
+            f"{_text(value_range)} scales these, while those of 8 bits are used as they are"
         )
     if frames:
         lines.append(f"{frames:,} of {images:,} images have several frames: only the first is used")
