@@ -4,7 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from .data.splits import Splits
+
+
+@dataclass(frozen=True)
+class Standardisation:
+    """What each value to predict is like in the training rows.
+
+    A network learns and gives `(value - mean) / std`; whoever shows its answer turns that back.
+
+    Attributes:
+        mean, std: of each value, in its own unit; `std` is 1 for a value that never changes.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def to_dict(self) -> dict[str, list[float]]:
+        """Plain data, ready for JSON."""
+        return {"mean": list(self.mean), "std": list(self.std)}
 
 
 @dataclass(kw_only=True)
@@ -16,7 +39,8 @@ class BaseTaskSpec:
         modality: kind of input; names the module in `data/` that reads it.
         task_type: what is learned; a key of `training.objectives.OBJECTIVES`.
         input_schema: shape of one input.
-        output_schema: `num_outputs`, and `class_names` where outputs have names.
+        output_schema: `num_outputs`, and `class_names` where outputs have names. Of values to
+            predict also `target_mean` and `target_std`, see `Standardisation`.
         preprocessing_config: how raw input becomes a tensor.
     """
 
@@ -52,3 +76,31 @@ class BaseTaskSpec:
     def class_names(self) -> list[str]:
         """Names of the outputs, in order; empty where they have none."""
         return list(self.output_schema.get("class_names", []))
+
+    @property
+    def standardisation(self) -> Standardisation | None:
+        """How the values to predict were standardised; None where there are none, or were not."""
+        if "target_mean" not in self.output_schema:
+            return None
+        mean, std = self.output_schema["target_mean"], self.output_schema["target_std"]
+        return Standardisation(tuple(mean), tuple(std))
+
+
+def value_outputs(splits: Splits) -> dict[str, Any]:
+    """`output_schema` of values to predict: what they are called, and their mean and std.
+
+    Args:
+        splits: `train` has a column `labels`, float64 [K] in each row.
+    """
+    schema: dict[str, Any] = {
+        "num_outputs": len(splits.output_names),
+        "class_names": list(splits.output_names),
+    }
+    if len(splits.train):
+        values = np.asarray(splits.train["labels"][:], dtype=np.float64)
+        mean, spread = values.mean(axis=0), np.ptp(values, axis=0)
+        # in units of the spread, whose squares neither overflow nor vanish
+        std = ((values - mean) / np.where(spread > 0, spread, 1)).std(axis=0) * spread
+        schema["target_mean"] = mean.tolist()
+        schema["target_std"] = np.where(std > 0, std, 1.0).tolist()
+    return schema

@@ -16,7 +16,9 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import TrainingConfig
+from ..forward import LABELS
 from ..task import TaskSpec
+from ..task_base import Standardisation
 from .check import with_facts
 from .order import EpochSampler, Position
 from .splits import Examination, Splits
@@ -91,6 +93,28 @@ def load_modality(name: str) -> Modality:
         raise ValueError(
             f"Unsupported modality: {name!r}; this project was made for {TaskSpec.modality!r}"
         ) from error
+
+
+class StandardisingCollator:
+    """A collator whose labels, values to predict, are standardised: float32, as the loss sees them.
+
+    It happens here, in float64 and in the loader: Lightning makes every float of a batch float32
+    for mixed precision, and Apple's GPUs have no float64.
+
+    Args:
+        collator: gives `labels`, float64 [B, K].
+        standardisation: of the K values.
+    """
+
+    def __init__(self, collator: Collator, standardisation: Standardisation) -> None:
+        self.collator = collator
+        self.mean = torch.tensor(standardisation.mean, dtype=torch.float64)
+        self.std = torch.tensor(standardisation.std, dtype=torch.float64)
+
+    def __call__(self, samples: list[dict[str, Any]]) -> Batch:
+        """The batch with `labels` as float32 [B, K]."""
+        batch = self.collator(samples)
+        return {**batch, LABELS: ((batch[LABELS] - self.mean) / self.std).float()}
 
 
 class UniversalDataModule(LightningDataModule):
@@ -188,13 +212,19 @@ class UniversalDataModule(LightningDataModule):
             dataset,
             batch_size=self.batch_size,
             sampler=sampler,
-            collate_fn=self.collator,
+            collate_fn=self._collate_fn(),
             num_workers=self.config.num_workers,
             persistent_workers=self.config.num_workers > 0,
             worker_init_fn=_ignore_first_signal,
             pin_memory=torch.cuda.is_available(),
         )
         return loader, sampler
+
+    def _collate_fn(self) -> Collator:
+        standardisation = self.task_spec.standardisation
+        if standardisation is None:
+            return self.collator
+        return StandardisingCollator(self.collator, standardisation)
 
     def _sampler(
         self, size: int, *, rank: int = 0, world_size: int, training: bool

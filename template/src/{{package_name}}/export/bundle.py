@@ -99,7 +99,7 @@ def create_export_bundle(
     if unknown := [name for name in formats if name not in EXPORTERS]:
         raise ExportError(f"{unknown[0]} is no export format; there are {', '.join(EXPORTERS)}")
     signature = dummy_inputs.input_signature(task_spec)
-    network = ExportedNetwork(_plain_copy(model), signature.names).eval()
+    network = ExportedNetwork(_plain_copy(model), signature.names, task_spec.standardisation).eval()
 
     with staged(Path(export_base_dir)) as stage:
         recipe = None

@@ -46,6 +46,8 @@ class BundleMetadata:
         data: what was understood of the training data, as in the run's data.json.
         git_commit: of the project; None outside of Git.
         versions: of what made the artifacts.
+        standardisation: `mean` and `std` by which the network's values become answers; the
+            artifacts that hold a graph have that in it. None where outputs are answers.
         formats: those asked for; the first is what serves.
         architecture: how to build the network, for the formats that hold weights alone.
         artifacts: file of each artifact, by the name under which it is opened.
@@ -70,6 +72,7 @@ class BundleMetadata:
     data: dict[str, Any] = field(default_factory=dict)
     git_commit: str | None = None
     versions: dict[str, str]
+    standardisation: dict[str, list[float]] | None = None
     formats: list[str] = field(default_factory=list)
     architecture: dict[str, Any] | None = None
     artifacts: dict[str, str] = field(default_factory=dict)
@@ -80,6 +83,7 @@ class BundleMetadata:
     @classmethod
     def of_task(cls, task_spec: TaskSpec, signature: InputSignature, **known: Any) -> Self:
         """What the task and this project say by themselves; `known` are more fields."""
+        standardisation = task_spec.standardisation
         return cls(
             name=task_spec.name,
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -90,6 +94,7 @@ class BundleMetadata:
             limits=dict(signature.limits),
             input_schema=task_spec.input_schema,
             preprocessing=task_spec.preprocessing_config,
+            standardisation=standardisation.to_dict() if standardisation else None,
             git_commit=git_commit(),
             versions=versions(),
             **known,

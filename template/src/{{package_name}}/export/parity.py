@@ -5,7 +5,6 @@ Each artifact is opened through the staged bundle's own runtime, as a stranger's
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from ..errors import ExportError
 from ..task import TaskSpec
 from . import dummy_inputs
 from .bundle_runtime import load_runtime
+from .metadata import BundleMetadata
 from .signature import ExportedNetwork
 
 # float32 sums in another order differ by about 1e-6 of the largest logit; a wrong graph by far more
@@ -32,7 +32,7 @@ class ParityResult:
     Attributes:
         format: name under which the bundle's runtime opens the artifact.
         sizes: sizes of the named axes.
-        max_error: largest difference, as a share of the largest logit (of 1 where that is less).
+        max_error: as `runtime.relative_error` has it.
         tolerance: what it may be.
     """
 
@@ -68,6 +68,7 @@ def check_parity(
                 f"the network returns NaN or infinity for random input at {_sizes(sizes)}; "
                 "train it again before exporting"
             )
+    standardisation = BundleMetadata.read(bundle).standardisation
     results = []
     for name in formats:
         session = _open(runtime, bundle, name)
@@ -80,7 +81,8 @@ def check_parity(
                     f"{name}: fails at {_sizes(sizes)}: {str(error).splitlines()[0]}; the network "
                     f"may fix a size that must stay open; or leave {name} out of export_formats"
                 ) from error
-            results.append(ParityResult(name, sizes, _difference(actual, logits), TOLERANCE))
+            error_found = runtime.relative_error(actual, logits, standardisation)
+            results.append(ParityResult(name, sizes, error_found, TOLERANCE))
     for result in results:
         if not result.max_error <= result.tolerance:
             raise ExportError(
@@ -97,15 +99,6 @@ def _open(runtime: ModuleType, bundle: Path, name: str) -> Any:
         return runtime.open_session(bundle, name)
     except runtime.BundleError as error:
         raise ExportError(f"{name}: {error}") from error
-
-
-def _difference(actual: Any, expected: Any) -> float:
-    if actual.shape != expected.shape:
-        return float("inf")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # inf - inf is NaN, which is never within
-        difference = np.abs(actual.astype(np.float64) - expected).max(initial=0.0)
-    return float(difference / max(1.0, np.abs(expected).max(initial=0.0)))
 
 
 def _sizes(sizes: dict[str, int]) -> str:

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..forward import ModelSignatureInspector, logits_of
+from ..task_base import Standardisation
 
 LOGITS = "logits"
 
@@ -56,19 +58,33 @@ class ExportedNetwork(nn.Module):
     Args:
         network: the plain network.
         input_names: fields of a batch, in the order in which `forward` gets them.
+        standardisation: of the values that the network predicts; they come out in their own unit.
     """
 
-    def __init__(self, network: nn.Module, input_names: list[str]) -> None:
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        network: nn.Module,
+        input_names: list[str],
+        standardisation: Standardisation | None = None,
+    ) -> None:
         super().__init__()
+        self.standardised = standardisation is not None
+        if standardisation is not None:
+            self.register_buffer("mean", torch.tensor(standardisation.mean))
+            self.register_buffer("std", torch.tensor(standardisation.std))
         self.network = network
         self.input_names = input_names
         self.inspector = ModelSignatureInspector(network)
 
     def forward(self, *inputs: Tensor) -> Tensor:
-        """Logits for one batch."""
+        """Logits, or values in their own unit, for one batch."""
         batch = dict(zip(self.input_names, inputs, strict=True))
         positional, keyword = self.inspector.arguments(batch)
-        return logits_of(self.network(*positional, **keyword))
+        logits = logits_of(self.network(*positional, **keyword))
+        return logits.float() * self.std + self.mean if self.standardised else logits
 
     def calling_convention(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         """How to call the bare network, for code that does not have this class.

@@ -6,11 +6,13 @@ here need to know nothing of a modality; `objectives.py` has its others, and the
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MeanAbsoluteError, MeanSquaredError, MetricCollection
+from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassF1Score,
@@ -129,14 +131,70 @@ class Multilabel:
         return logits.float().sigmoid()
 
 
-class Regression:
-    """Numbers to predict: outputs [B, K], labels float32 [B, K]."""
+class ValueMetrics(Metric):
+    """How well values are predicted, in the unit of each.
 
-    monitor = "mae"
-    mode = "min"
+    `mae` and `rmse` of a single value, or `mae/<name>` and `rmse/<name>` of each of several. `r2`,
+    the coefficient of determination, averages over the values, however large they are: 1 is
+    perfect, 0 is what the mean of the validation samples would reach. A value that never changes
+    there counts 1 where it is met exactly, else 0, as in scikit-learn's `r2_score`.
+
+    Args:
+        names: of the K values.
+        std: of each, by which standardised predictions and labels are multiplied.
+    """
+
+    count: Tensor
+    absolute: Tensor
+    squared: Tensor
+    total: Tensor
+    total_squared: Tensor
+
+    def __init__(self, names: Sequence[str], std: Sequence[float]) -> None:
+        super().__init__()
+        self.names, self.std = list(names), list(std)
+        # float64 tells sums of large squares apart; Apple's GPUs have float32 only
+        wide = torch.float32 if torch.backends.mps.is_available() else torch.float64
+        self.add_state("count", torch.tensor(0), dist_reduce_fx="sum")
+        for name in ("absolute", "squared", "total", "total_squared"):
+            self.add_state(name, torch.zeros(len(self.std), dtype=wide), dist_reduce_fx="sum")
+
+    def update(self, predictions: Tensor, labels: Tensor) -> None:
+        """Add a batch: standardised predictions and labels, float32 [B, K]."""
+        labels = labels.to(self.total.dtype)
+        errors = predictions - labels
+        self.count += len(labels)
+        self.absolute += errors.abs().sum(0)
+        self.squared += errors.square().sum(0)
+        self.total += labels.sum(0)
+        self.total_squared += labels.square().sum(0)
+
+    def compute(self) -> dict[str, Tensor]:
+        """The figures by name."""
+        rounding = 1000 * torch.finfo(self.total.dtype).eps * self.total_squared
+        spread = self.total_squared - self.total.square() / self.count
+        constant = spread <= rounding
+        explained = 1 - self.squared / torch.where(constant, 1, spread)
+        met = (self.squared <= rounding).to(explained.dtype)
+        figures = {"r2": torch.where(constant, met, explained).mean()}
+        for row, (name, std) in enumerate(zip(self.names, self.std, strict=True)):
+            suffix = f"/{name}" if len(self.names) > 1 else ""
+            figures[f"mae{suffix}"] = self.absolute[row] / self.count * std
+            figures[f"rmse{suffix}"] = (self.squared[row] / self.count).sqrt() * std
+        return figures
+
+
+class Regression:
+    """Numbers to predict: outputs and labels float32 [B, K], both standardised.
+
+    Values of any size are learned alike, and each of several counts as much as the others.
+    """
+
+    monitor = "r2"
+    mode = "max"
 
     def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Squared error, summed over samples and values."""
+        """Squared error in units of the variance, summed over samples and values."""
         return F.mse_loss(logits.float(), labels, reduction="sum")
 
     def count(self, labels: Tensor) -> Tensor:
@@ -148,11 +206,12 @@ class Regression:
         return task_spec.num_outputs
 
     def metrics(self, task_spec: TaskSpec, processor: Any) -> MetricCollection:
-        """Mean absolute and root mean squared error, in the labels' unit."""
-        return MetricCollection(
-            {"mae": MeanAbsoluteError(), "rmse": MeanSquaredError(squared=False)}
-        )
+        """Explained variance, and errors in the unit of each value."""
+        names = task_spec.class_names or [str(index) for index in range(task_spec.num_outputs)]
+        standardisation = task_spec.standardisation
+        std = standardisation.std if standardisation else [1.0] * len(names)
+        return MetricCollection({"of_values": ValueMetrics(names, std)})
 
     def predictions(self, logits: Tensor) -> Tensor:
-        """The values themselves."""
+        """The standardised values."""
         return logits.float()

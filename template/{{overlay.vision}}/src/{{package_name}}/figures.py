@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from .data.module import UniversalDataModule
-from .data.vision import ImageDataset, make_dataset
+from .data.vision import ImageDataset, make_dataset, read_splits
 from .errors import DataError
 from .plots import confusion
 from .training.adapter import UniversalModelAdapter
@@ -28,13 +28,13 @@ class Evaluation:
 
     Attributes:
         images: them and perhaps more, in the same order, as uint8 pixels.
-        labels: int64 [N], or float32 [N, K].
-        outputs: float32 [N, K]: logits or values.
+        labels: int64 [N], float32 [N, K], or float64 [N, K] of values.
+        outputs: [N, K]: float32 logits, or float64 values in the unit of the labels.
     """
 
     images: ImageDataset
     labels: npt.NDArray[Any]
-    outputs: npt.NDArray[np.float32]
+    outputs: npt.NDArray[Any]
 
 
 def evaluation_figures(trained: TrainedModel) -> list[tuple[str, Figure]]:
@@ -67,8 +67,10 @@ def evaluate(trained: TrainedModel) -> Evaluation:
     Raises:
         DataError: the data cannot be read any more.
     """
-    data = UniversalDataModule(trained.task_spec, trained.config.batch_size, config=trained.config)
-    adapter = UniversalModelAdapter(trained.model, trained.config, task_spec=trained.task_spec)
+    task_spec, config = trained.task_spec, trained.config
+    splits = read_splits(config)
+    data = UniversalDataModule(task_spec, config.batch_size, config=config, splits=splits)
+    adapter = UniversalModelAdapter(trained.model, config, task_spec=task_spec)
     adapter.eval()
     labels, outputs, seen = [], [], 0
     for batch in data.val_dataloader():
@@ -77,9 +79,12 @@ def evaluate(trained: TrainedModel) -> Evaluation:
         seen += len(labels[-1])
         if seen >= MAX_IMAGES:
             break
-    assert data.splits is not None
-    images = make_dataset(data.splits.val, trained.task_spec, trained.config, training=False)
-    return Evaluation(images, np.concatenate(labels), np.concatenate(outputs))
+    images = make_dataset(splits.val, task_spec, config, training=False)
+    found = np.concatenate(labels), np.concatenate(outputs)
+    if (standardisation := task_spec.standardisation) is not None:
+        mean, std = np.array(standardisation.mean), np.array(standardisation.std)
+        return Evaluation(images, *(values * std + mean for values in found))
+    return Evaluation(images, *found)
 
 
 def gallery(evaluation: Evaluation, names: list[str]) -> Figure:

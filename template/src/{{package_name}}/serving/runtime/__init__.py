@@ -4,7 +4,7 @@ Needs numpy, and what the artifact's format needs. Serving over HTTP is `runtime
 file leaves alone: `inference.py --verify` hashes it before anything executes it.
 """
 
-from .engine import InferenceEngine, InvalidInput, Item
+from .engine import InferenceEngine, InvalidInput, Item, relative_error
 from .integrity import METADATA, SIGNATURE, BundleError, file_hash, read_metadata, verify_files
 from .predictions import (
     ClassPrediction,
@@ -35,6 +35,7 @@ __all__ = [
     "likeliest",
     "open_session",
     "read_metadata",
+    "relative_error",
     "softmax",
     "verify_files",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
@@ -16,6 +16,32 @@ from .sessions import LOGITS, Array, open_session
 
 Item: TypeAlias = dict[str, Array]
 """One input, ready for the network: an array for each name, without the batch axis."""
+
+
+def relative_error(
+    actual: Array, expected: Array, standardisation: Mapping[str, Sequence[float]] | None = None
+) -> float:
+    """Largest difference of outputs, as a share of the largest (of 1 where that is less).
+
+    Values in a unit of their own are compared as the network gave them, standardised; two
+    roundings of float32 beside a large mean are nobody's fault.
+
+    Args:
+        actual: [..., K].
+        expected: the same shape, or they differ by infinity.
+        standardisation: `mean` and `std` of each of K values; None for logits.
+    """
+    if actual.shape != expected.shape:
+        return float("inf")
+    wanted = expected.astype(np.float64)
+    with np.errstate(invalid="ignore"):  # inf - inf is NaN, which is within no tolerance
+        difference = np.abs(actual.astype(np.float64) - wanted)
+    if standardisation is not None:
+        mean, std = np.array(standardisation["mean"]), np.array(standardisation["std"])
+        rounding = 2 * np.spacing(np.abs(wanted).astype(np.float32)).astype(np.float64)
+        difference = np.maximum(0, difference - rounding) / std
+        wanted = (wanted - mean) / std
+    return float(difference.max(initial=0.0) / max(1.0, np.abs(wanted).max(initial=0.0)))
 
 
 class InvalidInput(ValueError):
@@ -140,7 +166,7 @@ class InferenceEngine:
         """Run the stored example.
 
         Returns:
-            the largest difference from the stored logits, as a share of the largest (or of 1).
+            its error, as `relative_error` has it.
 
         Raises:
             BundleError: the difference exceeds the tolerance.
@@ -149,10 +175,7 @@ class InferenceEngine:
         payload = (self.bundle / example["input"]).read_bytes()
         expected = np.asarray(example[LOGITS], dtype=np.float64)
         actual = self.logits([self.decode(payload)])[0]
-        error = float("inf")
-        if actual.shape == expected.shape:
-            scale = max(1.0, float(np.abs(expected).max(initial=0.0)))
-            error = float(np.abs(actual - expected).max(initial=0.0)) / scale
+        error = relative_error(actual, expected, self.metadata.get("standardisation"))
         if not error <= example["tolerance"]:
             raise BundleError(
                 f"{self.format} answers the stored example with an error of {error:.1e}; "

@@ -170,6 +170,8 @@ def _open_safetensors(bundle: Path, metadata: Mapping[str, Any], threads: int | 
 def _open_network(
     network: Any, load: Callable[[], object], metadata: Mapping[str, Any], threads: int | None
 ) -> Session:
+    import torch
+
     try:
         load()
     except (RuntimeError, ValueError) as error:
@@ -178,6 +180,9 @@ def _open_network(
         ) from error
     network.eval()
     call, names = metadata["architecture"]["call"], [spec["name"] for spec in metadata["inputs"]]
+    standardisation = metadata.get("standardisation")
+    if standardisation is not None:  # the other formats have it in their graphs
+        mean, std = (torch.tensor(standardisation[name]) for name in ("mean", "std"))
 
     def forward(tensors: list[Any]) -> Any:
         batch = dict(zip(names, tensors, strict=True))
@@ -188,7 +193,7 @@ def _open_network(
         for key in call[LOGITS]:
             indexable = isinstance(output, (Mapping, Sequence))
             output = output[key] if indexable else getattr(output, key)
-        return output
+        return output if standardisation is None else output.float() * std + mean
 
     return _TorchSession(forward, threads)
 

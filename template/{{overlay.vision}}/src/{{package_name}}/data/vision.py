@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
@@ -483,6 +484,8 @@ class VisionDataCollator:
         normalize: subtract `mean`, divide by `std`.
         mean, std: one value per channel, on the 0..1 scale; ImageNet's by default.
         defer: leave uint8 batches as they are, for `DeviceNormalize` after the transfer.
+        value_dtype: of labels that are values; float64 keeps every digit until they are
+            standardised.
 
     Raises:
         ValueError: mean and std differ in length, or std is not positive.
@@ -495,11 +498,13 @@ class VisionDataCollator:
         std: Sequence[float] | None = None,
         *,
         defer: bool = False,
+        value_dtype: torch.dtype = torch.float32,
     ) -> None:
         self.normalize = normalize
         self.mean = tuple(mean) if mean is not None else IMAGENET_MEAN
         self.std = tuple(std) if std is not None else IMAGENET_STD
         self.defer = defer
+        self.value_dtype = value_dtype
         if len(self.mean) != len(self.std):
             raise ValueError(
                 f"mean and std must have same length, got {len(self.mean)} vs {len(self.std)}"
@@ -512,7 +517,7 @@ class VisionDataCollator:
 
         Returns:
             `pixel_values` [B, C, H, W], float32, or uint8 where that is deferred; `labels` [B] or
-            [B, K], int64 for classes and float32 for values, where the samples have them.
+            [B, K], int64 for classes and `value_dtype` for values, where the samples have them.
 
         Raises:
             ValueError: shapes differ, channels do not match mean and std, some labels are missing.
@@ -524,9 +529,13 @@ class VisionDataCollator:
         if labelled:
             if labelled < len(batch):
                 raise ValueError(f"{len(batch) - labelled} of {len(batch)} samples have no labels")
-            labels = torch.stack([torch.as_tensor(sample["labels"]) for sample in batch])
-            collated["labels"] = labels.float() if labels.is_floating_point() else labels.long()
+            collated["labels"] = self._stack_labels([sample["labels"] for sample in batch])
         return collated
+
+    def _stack_labels(self, labels: list[Any]) -> Tensor:
+        # numpy keeps the digits of Python's floats, torch would round them to float32
+        stacked = torch.from_numpy(np.stack([np.asarray(label) for label in labels]))
+        return stacked.to(self.value_dtype if stacked.is_floating_point() else torch.int64)
 
     def _check_shapes(self, images: list[Tensor]) -> None:
         shape = images[0].shape
@@ -600,6 +609,7 @@ def make_collator(
         mean=preprocessing_config.get("mean"),
         std=preprocessing_config.get("std"),
         defer=config.normalize_on == "device",
+        value_dtype=torch.float64 if task_spec.standardisation else torch.float32,
     )
 
 
