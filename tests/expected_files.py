@@ -35,6 +35,7 @@ src/data/account.py
 src/data/check.py
 src/data/class_folders.py
 src/data/columns.py
+src/data/doctor.py
 src/data/encodings.py
 src/data/folders.py
 src/data/labels.py
@@ -43,10 +44,12 @@ src/data/module.py
 src/data/new_folder.py
 src/data/order.py
 src/data/sample.py
+src/data/similarity.py
 src/data/sources.py
 src/data/splits.py
 src/data/summary.py
 src/data/tables.py
+src/deep_check.py
 src/errors.py
 src/export/__init__.py
 src/export/bundle.py

@@ -40,9 +40,6 @@ pytestmark = pytest.mark.integration
 
 PAIRWISE = covering_array(GATES, 2)
 
-# What a modality's tests may use although another one's code imports it.
-SHARED_MODULES = {"sklearn", "scikit_learn"}
-
 # One answer each that differs from the default, for all questions outside the core.
 OTHERS: list[Answers] = [
     {"project_name": 'Übung "Eins"'},
@@ -94,7 +91,7 @@ def lint(project: Path) -> None:
 def _check_other_modalities(project: Path, modality: str) -> None:
     """A project names nothing that only another modality imports."""
     rows = {name: set(row["modules"]) for name, row in MODALITIES.items()}
-    foreign = set().union(*rows.values()) - rows[modality] - SHARED_MODULES
+    foreign = set().union(*rows.values()) - rows[modality]
     word = re.compile(r"\b(" + "|".join(sorted(foreign)) + r")\b", re.IGNORECASE)
     named = {
         path: found

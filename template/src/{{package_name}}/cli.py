@@ -8,13 +8,16 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO, get_type_hints
+from typing import TYPE_CHECKING, Any, TextIO, get_type_hints
 
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 from rich.console import Console
 
 from .config import TrainingConfig, nearest
 from .errors import ConfigError, ProjectError
+
+if TYPE_CHECKING:
+    from .data.splits import Splits
 
 CONFIG_FILE = "config.yaml"
 
@@ -152,10 +155,16 @@ def _report(given: Namespace, console: Console) -> None:
 
 def _data(given: Namespace, console: Console) -> None:
     action, as_json = given.pop("action"), given.pop("json")
+    deep, run = given.pop("deep"), given.pop("run")
+    if action != "check" and (deep or as_json):
+        raise ConfigError([f"{'--deep' if deep else '--json'}: belongs to `data check`"])
+    if run and not deep:
+        raise ConfigError(["--run: belongs to `data check --deep`"])
+    config = _config(given)
     if action == "sample":
-        _write_sample(_config(given), console)
+        _write_sample(config, console)
     else:
-        _check(_config(given), console, as_json)
+        _check(config, console, as_json=as_json, deep=deep, run=run)
 
 
 def _write_sample(config: TrainingConfig, console: Console) -> None:
@@ -165,7 +174,9 @@ def _write_sample(config: TrainingConfig, console: Console) -> None:
     console.print(f"[green]wrote[/] {count} samples to {config.data}")
 
 
-def _check(config: TrainingConfig, console: Console, as_json: bool) -> None:
+def _check(
+    config: TrainingConfig, console: Console, *, as_json: bool, deep: bool, run: Path | None
+) -> None:
     """Say what was understood, and list every sample that cannot be used."""
     from .data.check import read_checked_splits
     from .data.module import load_modality
@@ -183,11 +194,14 @@ def _check(config: TrainingConfig, console: Console, as_json: bool) -> None:
         if as_json:
             _print_problems([str(error)], as_json)
         raise
-    described = describe(splits)
+    findings = _look_deeply(splits, config, console, run) if deep else None
     if as_json:
-        print(json.dumps(described | {"problems": []}, ensure_ascii=False))
+        found = {} if findings is None else {"findings": findings.to_dict()}
+        print(json.dumps({**describe(splits), "problems": [], **found}, ensure_ascii=False))
         return
-    tell(described, console)
+    tell(describe(splits), console)
+    if findings is not None:
+        _print_findings(findings, console)
     told = f"{len(splits.train)} samples to train on, {len(splits.val)} to validate on"
     test = f", {len(splits.test)} to test on" if splits.test is not None else ""
     console.print(f"[green]fine[/] {told}{test}")
@@ -199,6 +213,25 @@ def _print_problems(problems: list[str], as_json: bool) -> None:
         return
     for problem in problems:
         print(problem)
+
+
+def _look_deeply(
+    splits: Splits, config: TrainingConfig, console: Console, run: Path | None
+) -> Findings:
+    from .deep_check import deep_check
+
+    return deep_check(splits, config, console, run)
+
+
+def _print_findings(findings: Findings, console: Console) -> None:
+    from .deep_check import describe
+
+    for line in describe(findings):
+        print(line)
+    for note in findings.notes:
+        console.print(note, **PLAIN)
+    if findings.run is not None:
+        console.print(f"[green]wrote[/] {findings.run}/{findings.FILE}; `report` shows it")
 
 
 def _of_resumed_run(given: Namespace, config: TrainingConfig) -> TrainingConfig:
@@ -316,6 +349,12 @@ def _report_options(parser: ArgumentParser) -> None:
 def _data_options(parser: ArgumentParser) -> None:
     parser.add_argument("action", type=str, choices=["sample", "check"])
     parser.add_argument("--json", action="store_true", help="check: print JSON, for machines")
+    parser.add_argument(
+        "--deep", action="store_true", help="look for duplicates, leaks, mislabels and outliers"
+    )
+    parser.add_argument(
+        "--run", type=Path | None, default=None, help="folder whose network helps (default: newest)"
+    )
 
 
 def _add_fields(parser: ArgumentParser) -> None:
@@ -354,6 +393,8 @@ def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
             "sign",
             "sbom",
             "json",
+            "deep",
+            "run",
             "help",
         ]
         unknown = [

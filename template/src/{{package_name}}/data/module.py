@@ -33,8 +33,13 @@ Collator: TypeAlias = Callable[[list[dict[str, Any]]], Batch]
 class Modality(Protocol):
     """What a module `data/<modality>.py` provides."""
 
-    def read_splits(self, config: TrainingConfig) -> Splits:
-        """Read `config.data`; DataError names what is wrong with it."""
+    def read_splits(self, config: TrainingConfig, processor: Any = None) -> Splits:
+        """Read `config.data`; DataError names what is wrong with it.
+
+        Args:
+            config: where the data lie and how they are split.
+            processor: of a run, used instead of learning another from the data.
+        """
 
     def examine(self, rows: datasets.Dataset, config: TrainingConfig) -> Examination:
         """Open every sample: what they are, and one line for each that cannot be read."""

@@ -81,7 +81,7 @@ PIECE = 1_000_000
 # --- Reading -------------------------------------------------------------------------------------
 
 
-def read_splits(config: TrainingConfig, tokenizer: TextTokenizer | None = None) -> Splits:
+def read_splits(config: TrainingConfig, processor: TextTokenizer | None = None) -> Splits:
     """Read `config.data`, learn a tokenizer from the training texts, and tokenise everything.
 
     The README's table lists the layouts: folders of texts, tables, a set of the hub. Without
@@ -90,7 +90,7 @@ def read_splits(config: TrainingConfig, tokenizer: TextTokenizer | None = None) 
 
     Args:
         config: where the texts lie and what becomes of them.
-        tokenizer: used instead of `config.tokenizer`, or of learning one.
+        processor: a tokenizer, used instead of `config.tokenizer`, or of learning one.
 
     Returns:
         tables with `input_ids`, and with `labels` for classification. They are cached on disk by
@@ -103,8 +103,8 @@ def read_splits(config: TrainingConfig, tokenizer: TextTokenizer | None = None) 
     account = Account()
     sources = read_sources(config.data, _expected(config.task), account)
     if config.task == "text_classification":
-        return _read_labelled(config, sources, tokenizer, account)
-    return _read_corpus(config, sources, tokenizer, account)
+        return _read_labelled(config, sources, processor, account)
+    return _read_corpus(config, sources, processor, account)
 
 
 def _expected(task: str) -> Expected:

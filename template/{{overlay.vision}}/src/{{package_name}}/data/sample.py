@@ -13,7 +13,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from ..errors import DataError
 from .new_folder import new_folder
 
 # every fifth image validates
@@ -31,12 +30,10 @@ def write_sample(destination: Path, task: str) -> int:
         how many images were written.
 
     Raises:
-        DataError: the destination exists or cannot be written, or scikit-learn is not installed.
+        DataError: the destination exists or cannot be written.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ModuleNotFoundError as error:
-        raise DataError("the sample set needs scikit-learn: uv add --dev scikit-learn") from error
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     with new_folder(destination) as folder:
         if task == "vision_classification":

@@ -83,7 +83,7 @@ OUTPUTS = {
 }
 
 
-def read_splits(config: TrainingConfig) -> Splits:
+def read_splits(config: TrainingConfig, processor: None = None) -> Splits:
     """Read `config.data`: folders, tables or a set of the hub, as the README's table lists them.
 
     Without validation data, `config.validation_split` of the training rows are set aside, with the

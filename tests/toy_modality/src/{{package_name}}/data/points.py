@@ -31,7 +31,7 @@ POINTS = FileKind("points", frozenset({".txt"}), lambda path: None)
 LAYOUT = "a folder with train and val, each holding a folder per class"
 
 
-def read_splits(config: TrainingConfig) -> Splits:
+def read_splits(config: TrainingConfig, processor: None = None) -> Splits:
     """Read `config.data`.
 
     Raises:

@@ -1,0 +1,448 @@
+"""What may be wrong with the samples themselves: duplicates, leaks, labels, outliers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import DataError
+from .splits import Splits
+
+if TYPE_CHECKING:
+    import datasets
+
+Features: TypeAlias = npt.NDArray[np.float32]
+Indices: TypeAlias = npt.NDArray[np.int64]
+
+Kind = Literal["exact_duplicates", "near_duplicates", "mislabel", "outlier", "few_samples"]
+
+# what one sample is compared with
+NEIGHBOURS = 10
+
+# by how much of its neighbours another class must lead: 0.5 is, for example, 7 of 10 against 2
+MISLABEL_MARGIN = 0.5
+
+# robust standard deviations of the logarithm of the distance
+OUTLIER_DEVIATIONS = 5.0
+
+# a class with fewer validation samples has metrics that say little
+ENOUGH_TO_VALIDATE = 5
+
+
+@dataclass(frozen=True)
+class Member:
+    """A sample that a finding names.
+
+    Attributes:
+        split: train, val or test.
+        row: its row in the split, from 0.
+        where: its file, or what else tells people which one it is.
+        label: class, labels or values as text; None where the task has none.
+    """
+
+    split: str
+    row: int
+    where: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that may be wrong.
+
+    Attributes:
+        kind: what.
+        members: the samples it is about; none for `few_samples`.
+        score: duplicates: the lowest similarity that holds the group together, 1 for equal;
+            mislabel: the lead of the other class among the neighbours, from 0.5 to 1; outlier: how
+            many times farther from its neighbours than a usual sample; few_samples: how many.
+        label: mislabel: the class it looks like; few_samples: the class.
+        leak: members lie in several splits.
+        contradiction: members have different labels.
+    """
+
+    kind: Kind
+    members: list[Member]
+    score: float
+    label: str | None = None
+    leak: bool = False
+    contradiction: bool = False
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that was found, ready for JSON.
+
+    Attributes:
+        data: where the samples lie.
+        samples: how many there are in each split.
+        run: the run whose network looked at them; None where there was none.
+        findings: of each kind, the surest first.
+        notes: what was not looked at, and why.
+    """
+
+    data: str
+    samples: dict[str, int]
+    run: str | None = None
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    FILE = "doctor.json"
+
+    def of(self, *kinds: Kind) -> list[Finding]:
+        """The findings of these kinds."""
+        return [finding for finding in self.findings if finding.kind in kinds]
+
+    def save(self, folder: Path) -> Path:
+        """Write `doctor.json`, whole or not at all.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        path = folder / self.FILE
+        partial = path.with_suffix(".partial")
+        try:
+            partial.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+            partial.replace(path)
+        except OSError as error:
+            raise DataError(f"cannot write {path}: {error.strerror}") from error
+        return path
+
+    @classmethod
+    def load(cls, folder: Path) -> Self | None:
+        """Inverse of `save`; None where there is no such file.
+
+        Raises:
+            DataError: it is damaged, or another version of this project wrote it.
+        """
+        path = folder / cls.FILE
+        if not path.is_file():
+            return None
+        try:
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            findings = [
+                Finding(**{**row, "members": [Member(**member) for member in row["members"]]})
+                for row in stored.pop("findings")
+            ]
+            return cls(**stored, findings=findings)
+        except (ValueError, TypeError, KeyError) as error:
+            raise DataError(f"{path} cannot be read; write it anew: `data check --deep`") from error
+
+
+class Samples:
+    """The samples of all splits, one after the other: one number names one.
+
+    Args:
+        splits: the rows.
+        where: names the sample of a row that has this number in its split, given the processor.
+
+    Attributes:
+        tables: the rows of each split.
+        sizes: how many there are.
+        split_of: int64 [N], the number of the split of each sample.
+        labels: int64 [N] of classes, float32 [N, K], or None where the task has no labels.
+        names: of the classes, labels or values.
+        has_classes: whether each sample has exactly one class.
+        is_multi_hot: whether each sample has any number of labels.
+        processor: what made numbers of the samples, where anything was learned for that.
+    """
+
+    def __init__(self, splits: Splits, where: Callable[[dict[str, Any], int, Any], str]) -> None:
+        tables = {"train": splits.train, "val": splits.val, "test": splits.test}
+        self.tables: dict[str, datasets.Dataset] = {
+            name: rows for name, rows in tables.items() if rows is not None
+        }
+        self.sizes = {name: len(rows) for name, rows in self.tables.items()}
+        self.names = splits.output_names
+        self.split_of = np.repeat(np.arange(len(self.tables)), list(self.sizes.values()))
+        self.labels = _labels(self.tables.values())
+        self.has_classes = self.labels is not None and self.labels.ndim == 1
+        self.is_multi_hot = _is_multi_hot(self.labels)
+        self.processor = splits.processor
+        self._where = where
+        self._first = np.concatenate([[0], np.cumsum(list(self.sizes.values()))])
+
+    def __len__(self) -> int:
+        return int(self._first[-1])
+
+    def values(self, column: str, numbers: Indices) -> list[Any]:
+        """A column of some samples, whose numbers ascend."""
+        found: list[Any] = []
+        for first, rows in zip(self._first, self.tables.values(), strict=False):
+            mine = numbers[(numbers >= first) & (numbers < first + len(rows))] - first
+            found += rows.select_columns(column)[mine.tolist()][column]
+        return found
+
+    def member(self, number: int) -> Member:
+        """What a finding says of a sample."""
+        split = int(self.split_of[number])
+        name = list(self.tables)[split]
+        row = number - int(self._first[split])
+        return Member(
+            name, row, self._where(self.tables[name][row], row, self.processor), self._label(number)
+        )
+
+    def _label(self, number: int) -> str | None:
+        if self.labels is None:
+            return None
+        label = self.labels[number]
+        if self.has_classes:
+            return self.names[int(label)]
+        if self.is_multi_hot:
+            return ";".join(self.names[output] for output in np.flatnonzero(label))
+        return ";".join(f"{value:g}" for value in label)
+
+
+def _labels(tables: Iterable[datasets.Dataset]) -> npt.NDArray[Any] | None:
+    tables = list(tables)
+    if any("labels" not in rows.column_names for rows in tables):
+        return None
+    labels = np.concatenate([np.asarray(rows["labels"]) for rows in tables if len(rows)])
+    return labels.astype(np.int64 if np.issubdtype(labels.dtype, np.integer) else np.float32)
+
+
+def _is_multi_hot(labels: npt.NDArray[Any] | None) -> bool:
+    return labels is not None and labels.ndim == 2 and bool(np.isin(labels, (0.0, 1.0)).all())
+
+
+# --- Duplicates ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Similar:
+    """Which samples are alike.
+
+    Attributes:
+        digests: one for each sample, equal where the content is; None where it cannot be read.
+        pairs: int64 [P, 2], samples that are nearly the same; of equal ones it names only one.
+        scores: float32 [P], how much so, up to 1.
+    """
+
+    digests: Sequence[str | None]
+    pairs: Indices
+    scores: npt.NDArray[np.float32]
+
+
+def first_of_each(digests: Sequence[str | None]) -> Indices:
+    """The number of the first sample with each digest, ascending: int64 [U]."""
+    return np.array([numbers[0] for numbers in _equal(digests).values()], dtype=np.int64)
+
+
+def find_duplicates(samples: Samples, similar: Similar) -> list[Finding]:
+    """Groups of equal and of nearly equal samples.
+
+    Near duplicates of near duplicates are one group, together with all that equal one of them.
+    Values to predict that differ contradict each other between equal samples only: a nearly equal
+    one may have a slightly different value.
+
+    Returns:
+        leaks first, then contradictions, then the rest by similarity.
+    """
+    equal = _equal(similar.digests)
+    exact = [
+        _group("exact_duplicates", numbers, 1.0, samples)
+        for numbers in equal.values()
+        if len(numbers) > 1
+    ]
+    near = [
+        _group(
+            "near_duplicates",
+            sorted({n for number in numbers for n in equal[similar.digests[number]]}),
+            score,
+            samples,
+        )
+        for numbers, score in connected(len(samples), similar.pairs, similar.scores)
+    ]
+    return sorted(
+        [*exact, *near],
+        key=lambda found: (not found.leak, not found.contradiction, -found.score),
+    )
+
+
+def _equal(digests: Sequence[str | None]) -> dict[str | None, list[int]]:
+    """Numbers of the samples with each digest, in their order."""
+    members: dict[str | None, list[int]] = {}
+    for number, digest in enumerate(digests):
+        if digest is not None:
+            members.setdefault(digest, []).append(number)
+    return members
+
+
+def _group(kind: Kind, numbers: list[int], score: float, samples: Samples) -> Finding:
+    return Finding(
+        kind,
+        [samples.member(number) for number in numbers],
+        score,
+        leak=len(set(samples.split_of[numbers].tolist())) > 1,
+        contradiction=_contradict(kind, numbers, samples),
+    )
+
+
+def _contradict(kind: Kind, numbers: list[int], samples: Samples) -> bool:
+    if samples.labels is None:
+        return False
+    if kind == "near_duplicates" and not (samples.has_classes or samples.is_multi_hot):
+        return False
+    return len(np.unique(samples.labels[numbers], axis=0)) > 1
+
+
+def connected(
+    count: int, pairs: Indices, scores: npt.NDArray[np.float32]
+) -> list[tuple[list[int], float]]:
+    """Groups that the pairs link, each with the lowest score among its pairs.
+
+    Args:
+        count: samples there are.
+        pairs: int64 [P, 2].
+        scores: float32 [P].
+    """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    if not len(pairs):
+        return []
+    links = coo_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), shape=(count, count))
+    component = connected_components(links, directed=False)[1]
+    members: dict[int, list[int]] = {}
+    for number in np.unique(pairs).tolist():
+        members.setdefault(int(component[number]), []).append(number)
+    lowest = np.ones(count, dtype=np.float32)
+    np.minimum.at(lowest, component[pairs[:, 0]], scores)
+    return [(numbers, float(lowest[group])) for group, numbers in members.items()]
+
+
+def find_rare_classes(samples: Samples) -> list[Finding]:
+    """Classes with fewer than `ENOUGH_TO_VALIDATE` validation samples, the fewest first."""
+    if not samples.has_classes:
+        return []
+    assert samples.labels is not None
+    validation = samples.split_of == list(samples.tables).index("val")
+    counts = np.bincount(samples.labels[validation], minlength=len(samples.names))
+    return [
+        Finding("few_samples", [], float(counts[index]), samples.names[index])
+        for index in np.argsort(counts, kind="stable")
+        if counts[index] < ENOUGH_TO_VALIDATE
+    ]
+
+
+# --- What a trained network makes of them --------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The nearest other samples of each.
+
+    Attributes:
+        numbers: int64 [N, k].
+        distances: float32 [N, k].
+    """
+
+    numbers: Indices
+    distances: npt.NDArray[np.float32]
+
+
+def nearest_neighbours(features: Features) -> Neighbours | None:
+    """The `NEIGHBOURS` nearest others of each sample; None where there are too few samples.
+
+    Args:
+        features: [N, F].
+    """
+    from sklearn.neighbors import NearestNeighbors
+
+    if len(features) < 2 * NEIGHBOURS:
+        return None
+    search = NearestNeighbors(n_neighbors=NEIGHBOURS, algorithm="brute").fit(features)
+    distances, numbers = search.kneighbors()  # of the samples it knows, without themselves
+    return Neighbours(numbers.astype(np.int64), distances.astype(np.float32))
+
+
+def find_mislabels(samples: Samples, numbers: Indices, neighbours: Neighbours) -> list[Finding]:
+    """Samples whose neighbours have another class than they.
+
+    The network was trained on these very labels, so what it says of its training samples is
+    biased. Their own label takes no part here: the class is voted for by the nearest others (which
+    leaves one out, and so is out of fold), in features of several depths, because deep layers
+    remember wrong labels where shallow ones do not. A sample is named if the votes for another
+    class exceed those for its own by `MISLABEL_MARGIN` of all. Samples of classes with no more than
+    `NEIGHBOURS` of them are not judged: they could be outvoted without being wrong.
+
+    D. Bahri, H. Jiang, M. Gupta, "Deep k-NN for Noisy Labels", 2020 (the vote); C. Northcutt,
+    L. Jiang, I. Chuang, "Confident Learning", 2021 (out-of-fold probabilities, and their margin);
+    C. Stephenson et al., "On the Geometry of Generalization and Memorization in Deep Neural
+    Networks", 2021 (depth).
+
+    Args:
+        samples: all samples; each has one class.
+        numbers: int64 [n], which of them were looked at.
+        neighbours: of these, as positions in `numbers`.
+
+    Returns:
+        the surest first.
+    """
+    assert samples.labels is not None
+    labels = samples.labels[numbers]
+    votes = class_votes(labels, neighbours.numbers, len(samples.names))
+    rows = np.arange(len(labels))
+    own = votes[rows, labels]
+    votes[rows, labels] = -1
+    other = votes.argmax(1)
+    margin = votes[rows, other] - own
+    judged = np.bincount(labels, minlength=len(samples.names)) > NEIGHBOURS
+    named = np.flatnonzero((margin > MISLABEL_MARGIN) & judged[labels])
+    return [
+        Finding(
+            "mislabel",
+            [samples.member(int(numbers[row]))],
+            float(margin[row]),
+            samples.names[int(other[row])],
+        )
+        for row in named[np.argsort(-margin[named], kind="stable")]
+    ]
+
+
+def class_votes(labels: Indices, neighbours: Indices, classes: int) -> npt.NDArray[np.float32]:
+    """Share of each sample's neighbours in each class: float32 [N, classes].
+
+    Args:
+        labels: int64 [N].
+        neighbours: int64 [N, k], positions in `labels`.
+        classes: how many there are.
+    """
+    votes = np.zeros((len(labels), classes), dtype=np.float32)
+    rows = np.repeat(np.arange(len(labels)), neighbours.shape[1])
+    np.add.at(votes, (rows, labels[neighbours].ravel()), 1 / neighbours.shape[1])
+    return votes
+
+
+def find_outliers(samples: Samples, numbers: Indices, neighbours: Neighbours) -> list[Finding]:
+    """Samples that lie far from all others.
+
+    S. Ramaswamy, R. Rastogi, K. Shim, "Efficient Algorithms for Mining Outliers from Large Data
+    Sets", 2000 (the distance to the neighbours); B. Iglewicz, D. Hoaglin, "How to Detect and Handle
+    Outliers", 1993 (deviations from a median).
+
+    Args:
+        samples: all samples.
+        numbers: int64 [n], which of them were looked at.
+        neighbours: of these, as positions in `numbers`.
+
+    Returns:
+        the farthest first.
+    """
+    distance = np.log(neighbours.distances.mean(1).clip(min=1e-12))
+    median = np.median(distance)
+    usual = np.abs(distance - median)
+    deviation = 1.4826 * np.median(usual)  # of a normal distribution: its standard deviation
+    far = np.flatnonzero(distance > median + OUTLIER_DEVIATIONS * max(float(deviation), 0.05))
+    return [
+        Finding(
+            "outlier", [samples.member(int(numbers[row]))], float(np.exp(distance[row] - median))
+        )
+        for row in far[np.argsort(-distance[far], kind="stable")]
+    ]

@@ -1,0 +1,309 @@
+"""`data check --deep`: duplicates, and what a trained network makes of the samples."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from .config import TrainingConfig
+from .data import similarity
+from .data.doctor import (
+    ENOUGH_TO_VALIDATE,
+    Features,
+    Finding,
+    Findings,
+    Indices,
+    Member,
+    Samples,
+    find_duplicates,
+    find_mislabels,
+    find_outliers,
+    find_rare_classes,
+    nearest_neighbours,
+)
+from .data.module import Batch, UniversalDataModule, load_modality
+from .data.splits import Splits
+from .input_config import InputConfig
+from .training.adapter import UniversalModelAdapter
+from .training.checkpoints import BEST, FOLDER
+from .training.trained_model import TrainedModel, load_trained_model
+
+# Where in a network features are taken: shares of its layers that lie before.
+DEPTHS = (0.25, 0.5, 0.75, 1.0)
+
+# Features of a layer; wider ones are projected at random.
+WIDTH = 128
+
+# Of each kind, and of the members of one group, how many are shown.
+SHOWN, SHOWN_MEMBERS = 10, 4
+
+CHANNELS_FIRST = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.BatchNorm1d,
+    nn.BatchNorm2d,
+    nn.BatchNorm3d,
+    nn.GroupNorm,
+)
+
+
+def deep_check(
+    splits: Splits, config: TrainingConfig, console: Console, run: Path | None = None
+) -> Findings:
+    """Look for what may be wrong with the samples; nothing is changed.
+
+    Equal and nearly equal samples need no network. Probable mislabels and outliers do: that of the
+    newest run, or of another one. Its findings are written to `doctor.json` in the run's folder.
+
+    Args:
+        splits: what `config.data` holds.
+        config: the settings they were read with.
+        console: for the progress.
+        run: a run's folder; the newest by default.
+
+    Raises:
+        DataError: `doctor.json` cannot be written.
+        TrainingError: the run named has no checkpoint that can be read.
+    """
+    samples = Samples(similarity.whole_samples(splits, config), similarity.where)
+    similar = similarity.find_similar(samples, config, console)
+    found = find_duplicates(samples, similar) + find_rare_classes(samples)
+    notes = []
+    if unread := sum(digest is None for digest in similar.digests):
+        notes.append(f"{unread} samples that cannot be read were left out")
+    run = run or _newest_run(config)
+    if samples.labels is None:
+        notes.append(f"{config.task}: documents are compared; there are no labels to doubt")
+        run = None
+    elif run is None:
+        notes.append("no run yet: probable mislabels and outliers can be told after `train`")
+    else:
+        trained = load_trained_model(run / FOLDER / BEST)
+        readable = np.flatnonzero([digest is not None for digest in similar.digests])
+        more, reservations = _judge(trained, samples, readable, config, console)
+        found, notes = found + more, notes + reservations
+    findings = Findings(config.data, samples.sizes, None if run is None else str(run), found, notes)
+    if run is not None:
+        findings.save(run)
+    return findings
+
+
+def _newest_run(config: TrainingConfig) -> Path | None:
+    """The newest run that has a checkpoint to look with."""
+    trained = (path.parent.parent for path in Path(config.output_dir).glob(f"*/{FOLDER}/{BEST}"))
+    return max(trained, key=lambda run: (run / "config.yaml").stat().st_mtime_ns, default=None)
+
+
+def _judge(
+    trained: TrainedModel,
+    samples: Samples,
+    readable: Indices,
+    config: TrainingConfig,
+    console: Console,
+) -> tuple[list[Finding], list[str]]:
+    """Mislabels and outliers among the readable samples, and what to know about them."""
+    if trained.config.task != config.task:
+        return [], [f"the run learned {trained.config.task}, not {config.task}: it was not used"]
+    notes = []
+    if trained.config.data != config.data:
+        notes.append(f"the run was trained on {trained.config.data}")
+    neighbours = nearest_neighbours(features(trained, readable, config, console))
+    if neighbours is None:
+        return [], [*notes, "too few samples to tell mislabels and outliers"]
+    outliers = find_outliers(samples, readable, neighbours)
+    if not samples.has_classes:
+        return outliers, [*notes, f"{config.task}: mislabels are told for single classes only"]
+    return find_mislabels(samples, readable, neighbours) + outliers, notes
+
+
+# --- Features ------------------------------------------------------------------------------------
+
+
+@torch.inference_mode()
+def features(
+    trained: TrainedModel, numbers: Indices, config: TrainingConfig, console: Console
+) -> Features:
+    """What layers of a network at several depths make of samples: float32 [n, F].
+
+    Each layer's output is averaged over places or tokens and brought to a mean of 0, a standard
+    deviation of 1 for each feature, and the same weight as the others.
+
+    Args:
+        trained: the network.
+        numbers: which samples of all splits, ascending.
+        config: where the samples lie and how they are split.
+        console: for the progress.
+    """
+    device = torch.device("cuda" if _has_cuda(config) else "cpu")
+    adapter, loader = _network_and_batches(trained, numbers, config, device)
+    layers = layers_at_depths(adapter, next(iter(loader)))
+    outputs: dict[nn.Module, Tensor] = {}
+    for layer in layers:
+        layer.register_forward_hook(lambda module, _, output: outputs.update({module: output}))
+    pooled: list[list[Tensor]] = [[] for _ in layers]
+    for batch in track(
+        loader,
+        "Asking the network",
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    ):
+        adapter(batch)
+        for layer, parts in zip(layers, pooled, strict=True):
+            parts.append(_narrow(pool(layer, outputs[layer], batch)).cpu())
+    return np.concatenate([_standardize(torch.cat(parts)) for parts in pooled], axis=1)
+
+
+class _Batches:
+    """Batches of a loader, brought to a device."""
+
+    def __init__(self, loader: DataLoader[Any], device: torch.device) -> None:
+        self.loader, self.device = loader, device
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self.loader:
+            yield {name: value.to(self.device) for name, value in batch.items()}
+
+
+def _has_cuda(config: TrainingConfig) -> bool:
+    return config.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+
+
+def _network_and_batches(
+    trained: TrainedModel, numbers: Indices, config: TrainingConfig, device: torch.device
+) -> tuple[UniversalModelAdapter, _Batches]:
+    """The network, and these samples as its run's own settings and processor make them."""
+    own = {field.name: getattr(trained.config, field.name) for field in fields(InputConfig)}
+    modality = load_modality(trained.task_spec.modality)
+    splits = modality.read_splits(replace(config, **own), trained.processor)
+    tables = [rows for rows in (splits.train, splits.val, splits.test) if rows is not None]
+    rows = datasets.concatenate_datasets(tables).select(numbers)
+    run = replace(trained.config, compile_mode=None)  # hooks see nothing of compiled networks
+    data = UniversalDataModule(
+        trained.task_spec, run.batch_size, config=run, splits=replace(splits, val=rows)
+    )
+    adapter = UniversalModelAdapter(
+        trained.model, run, trained.processor, task_spec=trained.task_spec
+    )
+    return adapter.eval().to(device), _Batches(data.val_dataloader(), device)
+
+
+def layers_at_depths(adapter: UniversalModelAdapter, batch: Batch) -> list[nn.Module]:
+    """The layers with weights after each of `DEPTHS` of them, the last one left out.
+
+    They count in the order in which they run; the last makes the logits.
+    """
+    size = len(next(iter(batch.values())))
+    ran: list[nn.Module] = []
+
+    def note(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor) and output.is_floating_point() and len(output) == size:
+            ran.append(module)
+
+    leaves = (m for m in adapter.model.modules() if not list(m.children()) and [*m.parameters()])
+    hooks = [leaf.register_forward_hook(note) for leaf in leaves]
+    adapter(batch)
+    for hook in hooks:
+        hook.remove()
+    inner = ran[:-1] or ran
+    positions = [max(0, round(depth * len(inner)) - 1) for depth in DEPTHS]
+    return list(dict.fromkeys(inner[position] for position in positions))
+
+
+def pool(layer: nn.Module, output: Tensor, batch: Batch) -> Tensor:
+    """Mean over places, or over tokens that are no padding: [B, ...] to float32 [B, F].
+
+    Args:
+        layer: which made the output; convolutions and their norms have channels first.
+        output: [B, F], [B, F, ...] or [B, ..., F].
+        batch: whose `attention_mask` [B, T], where it has one, is 0 for padding.
+    """
+    output = output.float()
+    mask = batch.get("attention_mask")
+    if isinstance(layer, CHANNELS_FIRST):
+        return output.flatten(2).mean(2) if output.ndim > 2 else output
+    if mask is not None and output.shape[:-1] == mask.shape:
+        weights = mask.to(output.dtype)[..., None]
+        return torch.div((output * weights).sum(1), weights.sum(1))
+    return output.flatten(1, -2).mean(1) if output.ndim > 2 else output
+
+
+def _narrow(values: Tensor) -> Tensor:
+    """At most `WIDTH` features, by a random projection that keeps distances about as they are."""
+    width = values.shape[1]
+    if width <= WIDTH:
+        return values
+    generator = torch.Generator().manual_seed(width)
+    directions = torch.randn(width, WIDTH, generator=generator) / math.sqrt(WIDTH)
+    return values @ directions.to(values.device)
+
+
+def _standardize(values: Tensor) -> Features:
+    """Mean 0 and standard deviation 1 for each feature, and a mean square of 1 for each sample."""
+    centred = values - values.mean(0)
+    scaled: Features = (centred / values.std(0).clamp(min=1e-6) / values.shape[1] ** 0.5).numpy()
+    return scaled
+
+
+# --- For people ----------------------------------------------------------------------------------
+
+
+def describe(findings: Findings, shown: int = SHOWN) -> list[str]:
+    """The findings in lines, at most so many of each kind."""
+    duplicates = findings.of("exact_duplicates", "near_duplicates")
+    parts = {
+        "in several splits (leaks)": [f for f in duplicates if f.leak],
+        "alike, under several labels": [f for f in duplicates if f.contradiction],
+        "equal": findings.of("exact_duplicates"),
+        "nearly equal": findings.of("near_duplicates"),
+        "probably under a wrong label": findings.of("mislabel"),
+        "far from all others": findings.of("outlier"),
+        f"classes with fewer than {ENOUGH_TO_VALIDATE} samples to validate": findings.of(
+            "few_samples"
+        ),
+    }
+    lines = []
+    for title, found in parts.items():
+        if found:
+            lines.append(f"{title}: {len(found)}")
+            lines += [f"  {describe_one(finding)}" for finding in found[:shown]]
+            if (more := len(found) - shown) > 0:
+                lines.append(f"  and {more} more")
+    return lines or ["nothing was found"]
+
+
+def describe_one(finding: Finding) -> str:
+    """A finding in a line."""
+    if finding.kind == "few_samples":
+        return f"{finding.label}: {finding.score:.0f}"
+    members = [_describe_member(member) for member in finding.members[:SHOWN_MEMBERS]]
+    if (more := len(finding.members) - SHOWN_MEMBERS) > 0:
+        members.append(f"{more} more")
+    line = " = ".join(members) if finding.kind == "exact_duplicates" else " ~ ".join(members)
+    if finding.kind == "near_duplicates":
+        return f"{line}; {finding.score:.0%} alike"
+    if finding.kind == "mislabel":
+        return f"{line}; rather {finding.label}, by {finding.score:.0%} of its neighbours"
+    if finding.kind == "outlier":
+        return f"{line}; {finding.score:.1f} times as far as usual"
+    return line
+
+
+def _describe_member(member: Member) -> str:
+    about = member.split if member.label is None else f"{member.split}, {member.label}"
+    return f"{member.where} ({about})"
