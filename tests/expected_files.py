@@ -128,6 +128,7 @@ tests/test_compilation.py
 tests/test_config.py
 tests/test_distributed.py
 tests/test_docker.py
+tests/test_doctor.py
 tests/test_effective_steps.py
 tests/test_export_bundle.py
 tests/test_failures.py

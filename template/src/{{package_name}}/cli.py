@@ -17,6 +17,7 @@ from .config import TrainingConfig, nearest
 from .errors import ConfigError, ProjectError
 
 if TYPE_CHECKING:
+    from .data.doctor import Findings
     from .data.splits import Splits
 
 CONFIG_FILE = "config.yaml"

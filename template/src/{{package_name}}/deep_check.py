@@ -19,7 +19,6 @@ from torch.utils.data import DataLoader
 from .config import TrainingConfig
 from .data import similarity
 from .data.doctor import (
-    ENOUGH_TO_VALIDATE,
     Features,
     Finding,
     Findings,
@@ -33,7 +32,7 @@ from .data.doctor import (
     nearest_neighbours,
 )
 from .data.module import Batch, UniversalDataModule, load_modality
-from .data.splits import Splits
+from .data.splits import ENOUGH_TO_VALIDATE, Splits
 from .input_config import InputConfig
 from .training.adapter import UniversalModelAdapter
 from .training.checkpoints import BEST, FOLDER
@@ -298,7 +297,7 @@ def describe_one(finding: Finding) -> str:
     if finding.kind == "near_duplicates":
         return f"{line}; {finding.score:.0%} alike"
     if finding.kind == "mislabel":
-        return f"{line}; rather {finding.label}, by {finding.score:.0%} of its neighbours"
+        return f"{line}; rather {finding.label}, ahead by {finding.score:.0%} of its neighbours"
     if finding.kind == "outlier":
         return f"{line}; {finding.score:.1f} times as far as usual"
     return line

@@ -13,12 +13,14 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .data.doctor import Findings
 from .data.summary import lines
+from .deep_check import describe
 from .errors import TrainingError
-from .figures import evaluation_figures
+from .figures import doctor_figures, evaluation_figures
 from .training.checkpoints import FOLDER
 from .training.metrics import read_metrics
-from .training.trained_model import load_trained_model
+from .training.trained_model import TrainedModel, load_trained_model
 
 PAGE = Template("""<!doctype html>
 <html lang="en">
@@ -31,7 +33,7 @@ PAGE = Template("""<!doctype html>
   h1 { font-size: 1.5rem } h2 { font-size: 1.1rem; margin-top: 2.5rem }
   table { border-collapse: collapse } td, th { padding: .2rem 1rem .2rem 0; text-align: left }
   td + td { font-variant-numeric: tabular-nums }
-  img { max-width: 100%; height: auto }
+  img { max-width: 100%; height: auto } pre { overflow-x: auto; font-size: .85rem }
 </style>
 <h1>$title</h1>
 $body
@@ -47,6 +49,7 @@ def write_report(run_dir: Path) -> Path:
 
     Raises:
         TrainingError: the folder holds no finished epoch.
+        DataError: its `doctor.json` is damaged.
     """
     if not (run_dir / "metrics.csv").is_file():
         raise TrainingError(f"{run_dir} holds no metrics.csv; give the folder of a run")
@@ -57,6 +60,7 @@ def write_report(run_dir: Path) -> Path:
         _section("Training", _image(curves(metrics))),
         *_data_section(trained.data),
         *(_section(title, _image(figure)) for title, figure in evaluation_figures(trained)),
+        *_doctor(run_dir, trained),
         _section("Settings", _table(trained.config.to_dict())),
     ]
     title = html.escape(f"{trained.task_spec.task_type}: {run_dir.name}")
@@ -98,6 +102,19 @@ def _data_section(described: dict[str, Any]) -> list[str]:
     ]
     items = "\n".join(f"<li>{html.escape(line.strip())}</li>" for line in told)
     return [_section("Data", f"<ul>\n{items}\n</ul>")] if told else []
+
+
+def _doctor(run_dir: Path, trained: TrainedModel) -> list[str]:
+    """What `data check --deep` found with this run, where it was asked."""
+    findings = Findings.load(run_dir)
+    if findings is None:
+        return []
+    lines = html.escape("\n".join([*describe(findings), *findings.notes]))
+    figures = doctor_figures(trained, findings)
+    return [
+        _section("Data doctor", f"<pre>{lines}</pre>"),
+        *(_section(title, _image(figure)) for title, figure in figures),
+    ]
 
 
 def _section(title: str, content: str) -> str:

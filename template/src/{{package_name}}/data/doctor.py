@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from .splits import Splits
+from .splits import ENOUGH_TO_VALIDATE, Splits
 
 if TYPE_CHECKING:
     import datasets
@@ -30,9 +30,6 @@ MISLABEL_MARGIN = 0.5
 
 # robust standard deviations of the logarithm of the distance
 OUTLIER_DEVIATIONS = 5.0
-
-# a class with fewer validation samples has metrics that say little
-ENOUGH_TO_VALIDATE = 5
 
 
 @dataclass(frozen=True)
@@ -99,6 +96,10 @@ class Findings:
         """The findings of these kinds."""
         return [finding for finding in self.findings if finding.kind in kinds]
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return asdict(self)
+
     def save(self, folder: Path) -> Path:
         """Write `doctor.json`, whole or not at all.
 
@@ -108,7 +109,7 @@ class Findings:
         path = folder / self.FILE
         partial = path.with_suffix(".partial")
         try:
-            partial.write_text(json.dumps(asdict(self), indent=1) + "\n", encoding="utf-8")
+            partial.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
             partial.replace(path)
         except OSError as error:
             raise DataError(f"cannot write {path}: {error.strerror}") from error

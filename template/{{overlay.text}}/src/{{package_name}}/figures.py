@@ -11,6 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from .data import text
+from .data.doctor import Findings
 from .data.module import UniversalDataModule
 from .errors import DataError
 from .forward import IGNORED
@@ -60,6 +61,11 @@ def evaluation_figures(trained: TrainedModel) -> list[tuple[str, Figure]]:
     if trained.task_spec.task_type == "lm":
         figures.insert(0, ("What context is worth", loss_by_position(evaluation)))
     return figures
+
+
+def doctor_figures(trained: TrainedModel, findings: Findings) -> list[tuple[str, Figure]]:
+    """None: the findings show how each text begins."""
+    return []
 
 
 @torch.inference_mode()

@@ -10,7 +10,9 @@ import numpy.typing as npt
 import torch
 from matplotlib.figure import Figure
 
+from .data.doctor import Findings, Samples
 from .data.module import UniversalDataModule
+from .data.similarity import where
 from .data.vision import ImageDataset, make_dataset, read_splits
 from .errors import DataError
 from .plots import confusion
@@ -60,6 +62,29 @@ def evaluation_figures(trained: TrainedModel) -> list[tuple[str, Figure]]:
     return [("Predicted against true values", scatter(evaluation, names))]
 
 
+def doctor_figures(trained: TrainedModel, findings: Findings) -> list[tuple[str, Figure]]:
+    """The images that are probably under a wrong label; none where the data are gone or others."""
+    doubted = findings.of("mislabel")[:GALLERY]
+    if not doubted or findings.data != trained.config.data:
+        return []
+    try:
+        splits = UniversalDataModule.from_config(trained.config).splits
+        assert splits is not None
+        samples = Samples(splits, where)
+        cells = []
+        for finding in doubted:
+            [member] = finding.members
+            rows = samples.tables[member.split]
+            if member.row >= len(rows) or where(rows[member.row], member.row, None) != member.where:
+                return []  # the samples have changed since
+            images = make_dataset(rows, trained.task_spec, trained.config, training=False)
+            title = f"{member.label}, rather {finding.label}"
+            cells.append((images[0, member.row]["pixel_values"].numpy(), title, "firebrick"))
+    except DataError:
+        return []
+    return [("Images that are probably under a wrong label", _grid(cells))]
+
+
 @torch.inference_mode()
 def evaluate(trained: TrainedModel) -> Evaluation:
     """Run the network over the first validation images.
@@ -93,19 +118,28 @@ def gallery(evaluation: Evaluation, names: list[str]) -> Figure:
     probabilities = logits.softmax(1).numpy()
     true = probabilities[np.arange(len(probabilities)), evaluation.labels]
     worst = np.argsort(true)[:GALLERY]
-    figure = Figure(figsize=(10, 1.9 * -(-len(worst) // 8)), layout="constrained")
-    cells = figure.subplots(-(-len(worst) // 8), 8, squeeze=False).ravel()
-    for axes in cells:
-        axes.axis("off")
-    for axes, index in zip(cells, worst, strict=False):
+    cells = []
+    for index in worst:
         predicted = int(probabilities[index].argmax())
         label = int(evaluation.labels[index])
         pixels = evaluation.images[0, int(index)]["pixel_values"].numpy()
-        axes.imshow(_displayable(pixels), cmap="gray", vmin=0, vmax=255)
         title, colour = f"{names[label]} {true[index]:.0%}", "black"
         if predicted != label:
             title = f"{title}, not {names[predicted]} {probabilities[index, predicted]:.0%}"
             colour = "firebrick"
+        cells.append((pixels, title, colour))
+    return _grid(cells)
+
+
+def _grid(cells: list[tuple[npt.NDArray[np.uint8], str, str]]) -> Figure:
+    """Pictures, uint8 [C, H, W], eight in a row, each with a title and its colour."""
+    rows = -(-len(cells) // 8)
+    figure = Figure(figsize=(10, 1.9 * rows), layout="constrained")
+    places = figure.subplots(rows, 8, squeeze=False).ravel()
+    for axes in places:
+        axes.axis("off")
+    for axes, (pixels, title, colour) in zip(places, cells, strict=False):
+        axes.imshow(_displayable(pixels), cmap="gray", vmin=0, vmax=255)
         axes.set_title(title, fontsize=8, color=colour)
     return figure
 

@@ -77,7 +77,7 @@ def where(row: dict[str, Any], number: int, processor: TextTokenizer) -> str:
         processor: makes texts of ids again.
     """
     begin = " ".join(processor.decode(row["input_ids"][:SHOWN_TOKENS]).split())
-    return f"row {number + 1}: {begin!r}"
+    return f"{row.get('origin') or f'row {number + 1}'}: {begin!r}"
 
 
 def find_similar(samples: Samples, config: TrainingConfig, console: Console) -> Similar:

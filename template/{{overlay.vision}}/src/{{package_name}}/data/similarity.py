@@ -76,7 +76,7 @@ def where(row: dict[str, Any], number: int, processor: None) -> str:
         number: of the row, from 0.
         processor: None.
     """
-    return row["image"]["path"] or f"row {number + 1}"
+    return row["image"]["path"] or row.get("origin") or f"row {number + 1}"
 
 
 def find_similar(samples: Samples, config: TrainingConfig, console: Console) -> Similar:
