@@ -265,11 +265,11 @@ def _standardize(values: Tensor) -> Features:
 def describe(findings: Findings, shown: int = SHOWN) -> list[str]:
     """The findings in lines, at most so many of each kind."""
     duplicates = findings.of("exact_duplicates", "near_duplicates")
+    within = [finding for finding in duplicates if not finding.leak]
     parts = {
         "in several splits (leaks)": [f for f in duplicates if f.leak],
-        "alike, under several labels": [f for f in duplicates if f.contradiction],
-        "equal": findings.of("exact_duplicates"),
-        "nearly equal": findings.of("near_duplicates"),
+        "alike, but under several labels": [f for f in within if f.contradiction],
+        "alike": [f for f in within if not f.contradiction],
         "probably under a wrong label": findings.of("mislabel"),
         "far from all others": findings.of("outlier"),
         f"classes with fewer than {ENOUGH_TO_VALIDATE} samples to validate": findings.of(
@@ -293,14 +293,14 @@ def describe_one(finding: Finding) -> str:
     members = [_describe_member(member) for member in finding.members[:SHOWN_MEMBERS]]
     if (more := len(finding.members) - SHOWN_MEMBERS) > 0:
         members.append(f"{more} more")
-    line = " = ".join(members) if finding.kind == "exact_duplicates" else " ~ ".join(members)
-    if finding.kind == "near_duplicates":
-        return f"{line}; {finding.score:.0%} alike"
     if finding.kind == "mislabel":
-        return f"{line}; rather {finding.label}, ahead by {finding.score:.0%} of its neighbours"
+        share = f"{finding.score:.0%}"
+        return f"{members[0]}; rather {finding.label}, ahead by {share} of its neighbours"
     if finding.kind == "outlier":
-        return f"{line}; {finding.score:.1f} times as far as usual"
-    return line
+        return f"{members[0]}; {finding.score:.1f} times as far as usual"
+    sign = " = " if finding.kind == "exact_duplicates" else " ~ "
+    likeness = "" if finding.kind == "exact_duplicates" else f"; {finding.score:.0%} alike"
+    return sign.join(members) + likeness + ("; labels differ" if finding.contradiction else "")
 
 
 def _describe_member(member: Member) -> str:

@@ -243,7 +243,7 @@ def find_duplicates(samples: Samples, similar: Similar) -> list[Finding]:
     one may have a slightly different value.
 
     Returns:
-        leaks first, then contradictions, then the rest by similarity.
+        the most similar first.
     """
     equal = _equal(similar.digests)
     exact = [
@@ -260,10 +260,7 @@ def find_duplicates(samples: Samples, similar: Similar) -> list[Finding]:
         )
         for numbers, score in connected(len(samples), similar.pairs, similar.scores)
     ]
-    return sorted(
-        [*exact, *near],
-        key=lambda found: (not found.leak, not found.contradiction, -found.score),
-    )
+    return sorted([*exact, *near], key=lambda found: -found.score)
 
 
 def _equal(digests: Sequence[str | None]) -> dict[str | None, list[int]]:

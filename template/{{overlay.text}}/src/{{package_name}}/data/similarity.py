@@ -36,11 +36,11 @@ Signatures = npt.NDArray[np.uint32]
 # Characters of a shingle.
 SHINGLE = 5
 
-# Least share of shingles that near duplicates have in common (Jaccard): in a sentence of ten words
-# one may be another.
-COMMON_SHINGLES = 0.55
+# Least share of shingles that near duplicates have in common (Jaccard), in short and in long texts,
+# and shingles that go with a word: between the two, one word may be another.
+LEAST_COMMON, MOST_NEEDED, WORD = 0.55, 0.8, 16
 
-# Of texts with that much in common, 99.9 % have a band of BAND_ROWS equal rows, one of BANDS.
+# Of texts with LEAST_COMMON, 99.9 % have a band of BAND_ROWS equal rows, one of BANDS.
 BANDS, BAND_ROWS = 42, 3
 
 # Texts with the same band that each is compared with; a larger group links up all the same.
@@ -92,19 +92,21 @@ def find_similar(samples: Samples, config: TrainingConfig, console: Console) -> 
         console: for the progress.
     """
     digests: list[str | None] = []
-    signed = []
+    signed, counts = [], []
     starts = range(0, len(samples), CHUNK)
     quiet = not console.is_terminal
     for start in track(starts, "Comparing texts", console=console, transient=True, disable=quiet):
         numbers = np.arange(start, min(start + CHUNK, len(samples)))
         texts = [samples.processor.decode(ids) for ids in samples.values("input_ids", numbers)]
         digests += [hashlib.blake2b(t.encode(), digest_size=16).hexdigest() for t in texts]
-        signed.append(sign(shingles(texts)))
+        present = shingles(texts)
+        signed.append(sign(present))
+        counts.append(np.diff(present.indptr))
     different = first_of_each(digests)
     signatures = np.concatenate(signed)[different]
     pairs = candidate_pairs(signatures)
     scores = agreement(signatures, pairs)
-    near = scores >= COMMON_SHINGLES
+    near = scores >= needed(np.concatenate(counts)[different][pairs].mean(1))
     return Similar(digests, different[pairs[near]], scores[near])
 
 
@@ -170,6 +172,16 @@ def candidate_pairs(signatures: Signatures) -> Indices:
             same = (ordered[step:] == ordered[:-step]).all(1)
             found.append(np.stack([order[:-step][same], order[step:][same]], axis=1))
     return np.unique(np.sort(usable[np.concatenate(found)], axis=1), axis=0)
+
+
+def needed(count: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Share of shingles that two texts need in common to be nearly equal.
+
+    Args:
+        count: shingles of one of them, on average.
+    """
+    share: npt.NDArray[np.float64] = (count - WORD) / (count + WORD)
+    return share.clip(LEAST_COMMON, MOST_NEEDED)
 
 
 def agreement(signatures: Signatures, pairs: Indices) -> npt.NDArray[np.float32]:
