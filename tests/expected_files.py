@@ -102,11 +102,13 @@ src/task_base.py
 src/training/__init__.py
 src/training/accumulation.py
 src/training/adapter.py
+src/training/batch_norm.py
 src/training/checkpoints.py
 src/training/compilation.py
 src/training/distributed.py
 src/training/hardware.py
 src/training/interruption.py
+src/training/labels.py
 src/training/loop.py
 src/training/metrics.py
 src/training/objective.py
@@ -116,8 +118,11 @@ src/training/resume.py
 src/training/row_file.py
 src/training/run_folder.py
 src/training/schedule.py
+src/training/summary.py
 src/training/trackers.py
 src/training/trained_model.py
+src/training/trivial.py
+src/training/validation.py
 tests/bundles.py
 tests/conftest.py
 tests/payloads.py

@@ -70,13 +70,18 @@ def _train(given: Namespace, console: Console) -> None:
     from .report import write_report
     from .training.distributed import process_rank
     from .training.loop import train
+    from .training.summary import class_table, lines, overall_table
 
     result = train(config, console)
     if process_rank() != 0:
         return
     console.print(f"[green]trained[/] {result.optimizer_steps} steps; {result.run_dir}")
-    for name, value in result.metrics.items():
-        console.print(f"  {name} {value:.4f}")
+    for table in (
+        overall_table(result.metrics, result.trivial_metrics),
+        class_table(result.metrics),
+    ):
+        for line in lines(table):
+            console.print(f"  {line}", **PLAIN)
     console.print(f"  report {write_report(result.run_dir)}")
     if config.export_bundle:
         _write_bundle(config, result.best, console)
@@ -121,6 +126,7 @@ def _write_bundle(
         processor=trained.processor,
         metrics=trained.metrics,
         data=trained.data,
+        trivial_metrics=trained.trivial_metrics,
         example=trained.example,
         console=console,
         sign_key=sign_key,

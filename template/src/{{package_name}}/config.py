@@ -23,6 +23,9 @@ from .errors import ConfigError
 from .input_config import InputConfig, Task
 
 CompileMode = Literal["auto", "default", "reduce-overhead", "max-autotune"]
+ClassWeights = (
+    Literal["none", "balanced"] | dict[str, Annotated[float, Field(gt=0, allow_inf_nan=False)]]
+)
 ExportFormat = Literal["onnx", "torchscript", "pytorch", "pt2"]
 TrackerName = Literal["wandb", "tensorboard", "mlflow"]
 
@@ -87,11 +90,26 @@ class TrainingConfig(InputConfig):
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of all optimizer steps in which the learning rate rises; then it falls as a cosine."""
 
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of a class's target spread over all classes in training; validation goes without."""
+
+    class_weights: ClassWeights = "none"
+    """What a class weighs in the training loss: none, balanced, or a mapping name -> weight."""
+
+    balanced_sampling: bool = False
+    """Draw every class equally often in training, rare samples several times an epoch."""
+
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this norm, over a whole accumulation window; 0 for never."""
 
     early_stopping_patience: Annotated[int, Field(ge=0)] = 0
     """Epochs without a better validation result before training ends; 0 for never."""
+
+    monitor: str | None = None
+    """Validation metric that makes a checkpoint the best, such as loss or f1; null for the task's.
+
+    Ties go to the lower validation loss.
+    """
 
     on_nonfinite: Literal["stop", "skip"] = "stop"
     """What a NaN or infinite loss does: stop the run, or skip that accumulation window."""
@@ -168,12 +186,21 @@ class TrainingConfig(InputConfig):
     def _names_with_commas(cls, value: object) -> object:
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
+    @field_validator("class_weights", mode="before")
+    @classmethod
+    def _classes_are_texts(cls, value: object) -> object:
+        return {str(name): w for name, w in value.items()} if isinstance(value, dict) else value
+
     def __post_init__(self) -> None:
         problems = self.input_problems()
         if self.strategy == "fsdp" and self.accelerator == "cpu":
             problems.append("strategy: fsdp needs GPUs; give ddp or auto on a CPU")
         if self.precision == "16-mixed" and self.accelerator == "cpu":
             problems.append("precision: 16-mixed needs a GPU; give bf16-mixed or 32-true on a CPU")
+        if self.class_weights == "balanced" and self.balanced_sampling:
+            problems.append(
+                "balanced_sampling: class_weights: balanced makes up for the same; give one of them"
+            )
         if problems:
             raise ValueError("\n".join(problems))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import re
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -20,6 +21,7 @@ from .errors import TrainingError
 from .figures import doctor_figures, evaluation_figures
 from .training.checkpoints import FOLDER
 from .training.metrics import read_metrics
+from .training.summary import Table, class_table, overall_table
 from .training.trained_model import TrainedModel, load_trained_model
 
 PAGE = Template("""<!doctype html>
@@ -56,12 +58,19 @@ def write_report(run_dir: Path) -> Path:
     metrics = read_metrics(run_dir)
     trained = load_trained_model(run_dir / FOLDER / "best.ckpt")
     body = [
-        _section("Best checkpoint", _table(trained.metrics)),
+        _section(
+            "Best checkpoint", _table(overall_table(trained.metrics, trained.trivial_metrics))
+        ),
+        *(
+            [_section("Classes", _table(classes))]
+            if (classes := class_table(trained.metrics))
+            else []
+        ),
         _section("Training", _image(curves(metrics))),
         *_data_section(trained.data),
         *(_section(title, _image(figure)) for title, figure in evaluation_figures(trained)),
         *_doctor(run_dir, trained),
-        _section("Settings", _table(trained.config.to_dict())),
+        _section("Settings", _table([[n, str(v)] for n, v in trained.config.to_dict().items()])),
     ]
     title = html.escape(f"{trained.task_spec.task_type}: {run_dir.name}")
     page = run_dir / "report.html"
@@ -73,7 +82,8 @@ def write_report(run_dir: Path) -> Path:
 
 def curves(metrics: pd.DataFrame) -> Figure:
     """Loss, validation metrics and learning rate by optimizer step."""
-    scores = [c for c in metrics.columns if c.startswith("val/") and c != "val/loss"]
+    # those of single classes are a table, and values have units of their own
+    scores = [c for c in metrics.columns if re.fullmatch("val/[^/]+", c) and c != "val/loss"]
     figure = Figure(figsize=(10, 3.2), layout="constrained")
     loss, score, rate = figure.subplots(1, 3)
     _draw(loss, metrics, {"train/loss": "training", "val/loss": "validation"}, "loss")
@@ -121,12 +131,9 @@ def _section(title: str, content: str) -> str:
     return f"<h2>{html.escape(title)}</h2>\n{content}"
 
 
-def _table(rows: dict[str, object] | dict[str, float]) -> str:
-    lines = []
-    for name, value in rows.items():
-        shown = f"{value:.4f}" if isinstance(value, float) and abs(value) >= 1e-2 else str(value)
-        lines.append(f"<tr><td>{html.escape(name)}</td><td>{html.escape(shown)}</td></tr>")
-    return "<table>\n" + "\n".join(lines) + "\n</table>"
+def _table(rows: Table) -> str:
+    lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
+    return "<table>\n" + "\n".join(f"<tr>{line}</tr>" for line in lines) + "\n</table>"
 
 
 def _image(figure: Figure) -> str:

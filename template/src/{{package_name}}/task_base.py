@@ -39,8 +39,9 @@ class BaseTaskSpec:
         modality: kind of input; names the module in `data/` that reads it.
         task_type: what is learned; a key of `training.objectives.OBJECTIVES`.
         input_schema: shape of one input.
-        output_schema: `num_outputs`, and `class_names` where outputs have names. Of values to
-            predict also `target_mean` and `target_std`, see `Standardisation`.
+        output_schema: `num_outputs`, and `class_names` where outputs have names. What is known of
+            the training labels beside that: of values `target_mean` and `target_std`, see
+            `Standardisation`; of classes and labels `label_counts` and `train_samples`.
         preprocessing_config: how raw input becomes a tensor.
     """
 
@@ -84,6 +85,39 @@ class BaseTaskSpec:
             return None
         mean, std = self.output_schema["target_mean"], self.output_schema["target_std"]
         return Standardisation(tuple(mean), tuple(std))
+
+    @property
+    def label_counts(self) -> list[int] | None:
+        """Training samples with each class or label; None where nobody counted them."""
+        counts = self.output_schema.get("label_counts")
+        return None if counts is None else list(counts)
+
+    @property
+    def train_samples(self) -> int:
+        """How many training samples were counted."""
+        return int(self.output_schema["train_samples"])
+
+
+def class_outputs(splits: Splits) -> dict[str, Any]:
+    """`output_schema` of classes or labels: what they are called, and how often each occurs.
+
+    Args:
+        splits: `train` has a column `labels`: the index of a class, or 0 and 1 for K labels.
+    """
+    schema: dict[str, Any] = {
+        "num_outputs": len(splits.output_names),
+        "class_names": list(splits.output_names),
+    }
+    if len(splits.train):
+        labels = np.asarray(splits.train["labels"][:])
+        one_class_each = labels.ndim == 1
+        counts = (
+            np.bincount(labels, minlength=len(splits.output_names))
+            if one_class_each
+            else labels.sum(axis=0).astype(np.int64)
+        )
+        schema |= {"label_counts": counts.tolist(), "train_samples": len(labels)}
+    return schema
 
 
 def value_outputs(splits: Splits) -> dict[str, Any]:

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import importlib
-import math
 import signal
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from ..config import TrainingConfig
+from ..errors import ConfigError
 from ..forward import LABELS
 from ..task import TaskSpec
 from ..task_base import Standardisation
 from .check import with_facts
-from .order import EpochSampler, Position
+from .order import EpochSampler, EpochShape, MicroBatches, Position
 from .splits import Examination, Splits
 
 if TYPE_CHECKING:
@@ -193,10 +195,26 @@ class UniversalDataModule(LightningDataModule):
         Args:
             world_size: processes over all machines.
         """
+        return self.epoch_shape(world_size).micro_batches
+
+    def epoch_shape(self, world_size: int) -> EpochShape:
+        """How the training samples fall into micro-batches.
+
+        Args:
+            world_size: processes over all machines.
+        """
         self.setup()
         assert self.splits is not None
-        sampler = self._sampler(len(self.splits.train), world_size=world_size, training=True)
-        return math.ceil(len(sampler) / self.batch_size)
+        return EpochShape(len(self.splits.train), self.batch_size, world_size)
+
+    def first_samples(self, count: int) -> Batch:
+        """A micro-batch of the first training samples."""
+        self.setup()
+        assert self.splits is not None
+        dataset = self.modality.make_dataset(
+            self.splits.train, self.task_spec, self.config, training=True
+        )
+        return self._collate_fn()([dataset[0, index] for index in range(count)])
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Every validation sample once, in order, unaugmented."""
@@ -207,16 +225,17 @@ class UniversalDataModule(LightningDataModule):
         assert self.splits is not None
         rows = self.splits.train if training else self.splits.val
         dataset = self.modality.make_dataset(rows, self.task_spec, self.config, training=training)
-        sampler = self._sampler(
-            len(cast(Sized, dataset)),
+        world_size = self.trainer.world_size if self.trainer else 1
+        sampler = EpochSampler(
+            EpochShape(len(cast(Sized, dataset)), self.batch_size, world_size),
+            seed=self.config.seed,
+            shuffle=training,
             rank=self.trainer.global_rank if self.trainer else 0,
-            world_size=self.trainer.world_size if self.trainer else 1,
-            training=training,
+            classes=self._classes() if training and self.config.balanced_sampling else None,
         )
         loader = DataLoader(
             dataset,
-            batch_size=self.batch_size,
-            sampler=sampler,
+            batch_sampler=MicroBatches(sampler),
             collate_fn=self._collate_fn(),
             num_workers=self.config.num_workers,
             persistent_workers=self.config.num_workers > 0,
@@ -231,16 +250,14 @@ class UniversalDataModule(LightningDataModule):
             return self.collator
         return StandardisingCollator(self.collator, standardisation)
 
-    def _sampler(
-        self, size: int, *, rank: int = 0, world_size: int, training: bool
-    ) -> EpochSampler:
-        return EpochSampler(
-            size,
-            self.batch_size,
-            seed=self.config.seed,
-            shuffle=training,
-            rank=rank,
-            world_size=world_size,
+    def _classes(self) -> npt.NDArray[np.int64]:
+        assert self.splits is not None
+        if "labels" in self.splits.train.column_names:
+            labels = np.asarray(self.splits.train["labels"][:])
+            if labels.ndim == 1:
+                return labels
+        raise ConfigError(
+            [f"balanced_sampling: {self.task_spec.task_type} has no classes to draw equally often"]
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -250,7 +267,7 @@ class UniversalDataModule(LightningDataModule):
         done = loop.epoch_loop.batch_progress.current.ready
         if done >= self.trainer.num_training_batches:
             return asdict(Position(self.trainer.current_epoch + 1, 0))
-        samples = done * self.batch_size * self.trainer.world_size
+        samples = self.epoch_shape(self.trainer.world_size).used(done)
         return asdict(Position(self.trainer.current_epoch, samples))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -258,8 +275,8 @@ class UniversalDataModule(LightningDataModule):
         position = Position(**state_dict)
         assert self.trainer is not None
         self._start_epoch = position.epoch
-        self._start_batch = position.to_micro_batches(
-            self.batch_size * self.trainer.world_size, self.trainer.accumulate_grad_batches
+        self._start_batch = self.epoch_shape(self.trainer.world_size).micro_batches_at(
+            position.samples, self.trainer.accumulate_grad_batches
         )
 
 

@@ -62,6 +62,7 @@ def create_export_bundle(
     processor: Any = None,
     metrics: dict[str, float] | None = None,
     data: dict[str, Any] | None = None,
+    trivial_metrics: dict[str, float] | None = None,
     example: Path | None = None,
     sign_key: Path | None = None,
     sbom: bool = False,
@@ -81,6 +82,7 @@ def create_export_bundle(
         processor: goes along where the network's input needs one.
         metrics: of the checkpoint, for the record.
         data: what was understood of the data it was trained on, for the record.
+        trivial_metrics: of the answer that looks at no input, beside them.
         example: an input file to store with its output; a made-up one by default.
         sign_key: sign the bundle with this private key (OpenSSF model signing).
         sbom: list what requirements.txt installs (CycloneDX).
@@ -113,6 +115,7 @@ def create_export_bundle(
             model_config=config if config is None or isinstance(config, dict) else vars(config),
             metrics=metrics or {},
             data=data or {},
+            trivial_metrics=trivial_metrics or {},
             formats=formats,
             architecture=recipe,
         )

@@ -109,7 +109,11 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
     ]
     missing = [name for name in formats if name not in metadata.artifacts]
     artifacts += [f"| `{name}` | not exported | | |" for name in missing]
-    metrics = [f"| {name} | {value:.4g} |" for name, value in metadata.metrics.items()]
+    trivial = {name: f"{value:.4g}" for name, value in metadata.trivial_metrics.items()}
+    metrics = [
+        f"| {name} | {value:.4g} | {trivial.get(name, '')} |"
+        for name, value in metadata.metrics.items()
+    ]
     template = string.Template((SERVING / "README.template.md").read_text(encoding="utf-8"))
     path = export_dir / "README.md"
     path.write_text(
@@ -122,7 +126,7 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
             signature="\n".join(rows),
             artifacts="\n".join(artifacts),
             tolerance=f"{TOLERANCE:.0e}",
-            metrics="\n".join(metrics) or "| not recorded | |",
+            metrics="\n".join(metrics) or "| not recorded | | |",
             preprocessing=json.dumps(task_spec.preprocessing_config, indent=2, ensure_ascii=False),
         ),
         encoding="utf-8",

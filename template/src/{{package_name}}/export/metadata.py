@@ -44,6 +44,7 @@ class BundleMetadata:
         model_config: the network's own configuration, as it was given.
         metrics: of the checkpoint.
         data: what was understood of the training data, as in the run's data.json.
+        trivial_metrics: of the answer that looks at no input, on the same samples.
         git_commit: of the project; None outside of Git.
         versions: of what made the artifacts.
         standardisation: `mean` and `std` by which the network's values become answers; the
@@ -70,6 +71,7 @@ class BundleMetadata:
     model_config: Any = None
     metrics: dict[str, float] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    trivial_metrics: dict[str, float] = field(default_factory=dict)
     git_commit: str | None = None
     versions: dict[str, str]
     standardisation: dict[str, list[float]] | None = None

@@ -2,8 +2,9 @@
 
 Averaging the means of micro-batches weighs a target by how many share its micro-batch, and a window
 cut short by the end of an epoch comes out too small. Here every micro-batch contributes its loss
-sum, and the gradient is divided once by the number of targets in the whole window, over all
-processes. With C a constant, W processes and n targets:
+sum, and the gradient is divided once by what the targets of the whole window weigh, over all
+processes: by their number, or the sum of their class weights. With C a constant, W processes and n
+that weight:
 
     gradient = (C * W / n) * mean over processes of sum over micro-batches of d(loss_sum / C)
 
@@ -39,8 +40,8 @@ class WindowTotal:
     """A closed window, over all processes.
 
     Attributes:
-        sums: loss, targets, processes that signal `stop`, processes that signal `fallback`; a
-            tensor [4] on the loss's device.
+        sums: loss, weight of the targets, processes that signal `stop`, processes that signal
+            `fallback`; a tensor [4] on the loss's device.
         is_empty: no process had a target, so there is nothing to learn and no gradient.
     """
 
@@ -54,7 +55,7 @@ class WindowTotal:
 
 
 class AccumulationWindow:
-    """Counts the targets of the window in progress and normalises its gradient.
+    """Weighs the targets of the window in progress and normalises its gradient.
 
     Args:
         micro_batches: how many make a full window. Lightning divides every loss by this number,
@@ -66,7 +67,7 @@ class AccumulationWindow:
         self.micro_batches = micro_batches
         # a power of two, so that dividing by it and multiplying again loses no bit
         self.constant = float(2 ** round(math.log2(max(1, expected_targets))))
-        self._targets = 0
+        self._weight = 0.0
         self._loss_sums: list[Tensor] = []
 
     @property
@@ -74,17 +75,18 @@ class AccumulationWindow:
         """Whether micro-batches have come in since the last optimizer step."""
         return bool(self._loss_sums)
 
-    def scale_loss(self, loss_sum: Tensor, targets: int) -> Tensor:
+    def scale_loss(self, loss_sum: Tensor, weight: float) -> Tensor:
         """Add a micro-batch to the window.
 
         Args:
             loss_sum: loss summed over its targets.
-            targets: how many there are. Counted on the host, so that nothing waits for the device.
+            weight: how many there are, or what they weigh together. It is summed on the host, so
+                that nothing waits for the device.
 
         Returns:
             the scalar to backpropagate.
         """
-        self._targets += int(targets)
+        self._weight += weight
         self._loss_sums.append(loss_sum.detach())
         return loss_sum * (self.micro_batches / self.constant)
 
@@ -106,18 +108,18 @@ class AccumulationWindow:
         """
         if not self._loss_sums:
             raise RuntimeError("no micro-batch since the last optimizer step")
-        targets, loss_sums = self._targets, self._loss_sums
-        self._targets, self._loss_sums = 0, []
+        weight, loss_sums = self._weight, self._loss_sums
+        self._weight, self._loss_sums = 0.0, []
         loss_sum = torch.stack(loss_sums).sum(dtype=_wide(loss_sums[0]))
-        counts = (targets, signals.stop, signals.fallback)
+        counts = (weight, signals.stop, signals.fallback)
         sums = torch.stack([loss_sum, *(torch.full_like(loss_sum, count) for count in counts)])
         parameters = list(parameters)
         gradients = [p.grad for p in parameters if p.grad is not None]
-        factor: Tensor | float = self.constant / max(1, targets)
-        is_empty = targets == 0
+        factor: Tensor | float = self.constant / (weight or 1)
+        is_empty = weight == 0
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             dist.all_reduce(sums)
-            factor = self.constant * dist.get_world_size() / sums[1].clamp(min=1)
+            factor = self.constant * dist.get_world_size() / torch.where(sums[1] == 0, 1, sums[1])
             # who has targets knows that the window has; only who has none must wait and look
             is_empty = is_empty and sums[1].item() == 0
         if is_empty:

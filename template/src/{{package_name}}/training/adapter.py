@@ -12,7 +12,6 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
-from torchmetrics import MeanMetric
 
 from ..config import TrainingConfig
 from ..data.module import Batch, load_modality
@@ -23,9 +22,10 @@ from ..task import TaskSpec
 from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
 from .compilation import CompileHook
 from .metrics import MetricsTracker, WindowRow
-from .objective import monitored_metric
+from .objective import Monitor, monitor_of
 from .objectives import OBJECTIVES
 from .schedule import RunLength, warmup_cosine
+from .validation import ValidationMetrics
 
 # Counts up when what a checkpoint holds changes, so that code can tell old ones apart.
 CHECKPOINT_VERSION = 1
@@ -43,9 +43,12 @@ class UniversalModelAdapter(LightningModule):
         tracker: where training metrics go; a fresh local one by default.
         run_length: of the whole run, for the learning rate and `compile_mode: auto`; one step by
             default, which suits a network that is not trained.
+        trivial_logits: of the answer that looks at no input; where they are given, it is measured
+            beside the network, once.
         log: takes single lines about what was decided on the way, such as compiling.
 
     Attributes:
+        trivial_metrics: what that answer reaches on the validation samples; empty before.
         stop_requested: set it to end training after the window in progress.
         stop_agreed: every process has reached the end of that window.
     """
@@ -60,6 +63,7 @@ class UniversalModelAdapter(LightningModule):
         task_spec: TaskSpec | None = None,
         tracker: MetricsTracker | None = None,
         run_length: RunLength | None = None,
+        trivial_logits: Tensor | None = None,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__()
@@ -69,7 +73,8 @@ class UniversalModelAdapter(LightningModule):
         self.learning_rate = config.learning_rate if learning_rate is None else learning_rate
         self.task_spec = task_spec or TaskSpec.preset(config.task)
         self.signature_inspector = ModelSignatureInspector(generated_model)
-        self.objective = OBJECTIVES[self.task_spec.task_type]
+        plain = OBJECTIVES[self.task_spec.task_type]
+        self.objective = plain.configured(self.task_spec, config)
         self.input_transform = load_modality(self.task_spec.modality).make_input_transform(
             self.task_spec, config
         )
@@ -80,8 +85,11 @@ class UniversalModelAdapter(LightningModule):
         self.tracker = tracker or MetricsTracker(
             gradient_accumulation_steps=config.gradient_accumulation_steps
         )
-        self.val_loss = MeanMetric()
-        self.val_metrics = self.objective.metrics(self.task_spec, tokenizer)
+        self.validation = ValidationMetrics(plain, self.task_spec, tokenizer)
+        self.trivial_validation = ValidationMetrics(plain, self.task_spec, tokenizer)
+        self.trivial_logits: Tensor | None
+        self.register_buffer("trivial_logits", trivial_logits, persistent=False)
+        self.trivial_metrics: dict[str, float] = {}
         self.run_length = run_length or RunLength(steps=1)
         self.stop_requested = False
         self.stop_agreed = False
@@ -95,7 +103,7 @@ class UniversalModelAdapter(LightningModule):
         )
         if config.compile_mode not in (None, "auto"):
             self.compile_hook.compile(config.compile_mode)
-        self._host_targets: int | None = None
+        self._host_weight: float | None = None
         self._closed: WindowTotal | None = None
         self._measured: dict[str, Tensor] = {}
         self._buffers_before: list[Tensor] = []
@@ -123,8 +131,9 @@ class UniversalModelAdapter(LightningModule):
     # --- one micro-batch -------------------------------------------------------------------------
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Count targets while the labels are on the host: nothing has to wait for a GPU later."""
-        self._host_targets = int(self.objective.count(batch[LABELS]))
+        """Weigh targets while the labels are on the host: nothing has to wait for a GPU later."""
+        if self.training:
+            self._host_weight = float(self.objective.count(batch[LABELS]))
         return batch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
@@ -164,15 +173,15 @@ class UniversalModelAdapter(LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The share of one micro-batch in its window's loss."""
         labels = batch[LABELS]
-        targets = self._count(labels)
-        self.tracker.begin_micro_batch(targets)
+        weight = self._weigh(labels)
+        self.tracker.begin_micro_batch(weight)
         loss_sum = self.objective.loss_sum(self(batch), labels)
         self.tracker.log_micro_batch(loss_sum.detach())
-        return self.window.scale_loss(loss_sum, targets)
+        return self.window.scale_loss(loss_sum, weight)
 
-    def _count(self, labels: Tensor) -> int:
-        counted, self._host_targets = self._host_targets, None
-        return int(self.objective.count(labels)) if counted is None else counted
+    def _weigh(self, labels: Tensor) -> float:
+        weight, self._host_weight = self._host_weight, None
+        return float(self.objective.count(labels)) if weight is None else weight
 
     # --- one optimizer step ----------------------------------------------------------------------
 
@@ -286,25 +295,37 @@ class UniversalModelAdapter(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the epoch's metrics."""
         labels, logits = batch[LABELS], self(batch)
-        targets = self._count(labels)
-        mean = self.objective.loss_sum(logits, labels) / max(1, targets)
-        self.val_loss.update(mean, weight=targets)
-        self.val_metrics.update(self.objective.predictions(logits), labels)
+        self.validation.update(logits, labels)
+        if self._measures_trivial():
+            assert self.trivial_logits is not None
+            self.trivial_validation.update(self.trivial_logits.expand_as(logits), labels)
+
+    def _measures_trivial(self) -> bool:
+        """Validation samples do not change, so once is enough."""
+        return self.trivial_logits is not None and not self.trivial_metrics
 
     def on_validation_epoch_end(self) -> None:
-        """Metrics over all samples and processes, for the tracker and the checkpoints."""
-        metrics = {"loss": self.val_loss.compute(), **self.val_metrics.compute()}
-        self.val_loss.reset()
-        self.val_metrics.reset()
-        named = {f"val/{name}": value for name, value in metrics.items()}
-        self.log_dict(named, logger=False, sync_dist=self.trainer.world_size > 1)
-        values = {name: float(value) for name, value in named.items()}
+        """Metrics over all samples and processes, for the tracker and the checkpoints.
+
+        Raises:
+            TrainingError: the validation samples do not tell the metric that is monitored.
+        """
+        metrics = self.validation.compute()
+        if self.monitor.column not in metrics:
+            raise TrainingError(
+                f"monitor: no validation sample tells {self.monitor.column.removeprefix('val/')}"
+            )
+        self.log_dict(metrics, logger=False, sync_dist=self.trainer.world_size > 1)
+        values = {name: float(value) for name, value in metrics.items()}
         self.tracker.log_epoch(self.trainer.current_epoch, values)
+        if self._measures_trivial():
+            trivial = self.trivial_validation.compute()
+            self.trivial_metrics = {name: float(value) for name, value in trivial.items()}
 
     @property
-    def monitor(self) -> str:
+    def monitor(self) -> Monitor:
         """The metric that decides which checkpoint is best."""
-        return monitored_metric(self.objective)
+        return monitor_of(self.objective, self.task_spec, self.config)
 
     # --- optimiser -------------------------------------------------------------------------------
 
@@ -347,8 +368,10 @@ class UniversalModelAdapter(LightningModule):
             for name, value in self.trainer.callback_metrics.items()
             if name.startswith("val/")
         }
+        checkpoint["trivial_metrics"] = self.trivial_metrics
         checkpoint["tracker"] = self.tracker.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Step counts go on where they were."""
         self.tracker.load_state_dict(checkpoint["tracker"])
+        self.trivial_metrics = checkpoint.get("trivial_metrics", {})

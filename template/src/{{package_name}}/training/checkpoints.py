@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+import math
 import os
 import pickle
 import shutil
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -15,16 +17,19 @@ import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from torch import Tensor
 
 from ..data.module import UniversalDataModule
 from ..data.order import Position
 from ..errors import TrainingError
 from .adapter import UniversalModelAdapter
 from .interruption import Interruption
+from .objective import Monitor
 from .run_folder import RunFolder, latest_run
 
 FOLDER = "checkpoints"
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
+VAL_LOSS = "val/loss"
 MODEL_PREFIX = "model."  # the adapter's name for the network
 
 
@@ -86,6 +91,7 @@ class RunCheckpoints(Checkpoint):
         self.every_n_steps = every_n_steps
         self.interruption = interruption
         self.best_score: float | None = None
+        self.best_loss = math.inf
         self.best_step = -1
 
     @property
@@ -120,10 +126,12 @@ class RunCheckpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `last`, and `best` where it is."""
         assert isinstance(pl_module, UniversalModelAdapter)
-        score = trainer.callback_metrics.get(pl_module.monitor)
-        is_best = score is not None and self._improves(float(score), pl_module.objective.mode)
-        if score is not None and is_best:
-            self.best_score, self.best_step = float(score), trainer.global_step
+        found = trainer.callback_metrics
+        is_best = self._improves(pl_module.monitor, found)
+        if is_best:
+            self.best_score = float(found[pl_module.monitor.column])
+            self.best_loss = float(found[VAL_LOSS])
+            self.best_step = trainer.global_step
         trainer.save_checkpoint(self.last)
         if is_best and trainer.is_global_zero:
             self._link_best()
@@ -131,12 +139,14 @@ class RunCheckpoints(Checkpoint):
         if pl_module.stop_agreed:
             self.interruption.stop(trainer.global_step, self.run_folder.path)
 
-    def _improves(self, score: float, mode: str) -> bool:
-        if score != score:
+    def _improves(self, monitor: Monitor, found: Mapping[str, Tensor]) -> bool:
+        """Ties go to the lower loss: it goes on falling where a count of hits cannot rise."""
+        if monitor.column not in found or found[monitor.column].isnan():
             return False
-        if self.best_score is None:
-            return True
-        return score > self.best_score if mode == "max" else score < self.best_score
+        score = float(found[monitor.column])
+        if self.best_score is None or score == self.best_score:
+            return self.best_score is None or float(found[VAL_LOSS]) < self.best_loss
+        return monitor.is_better(score, self.best_score)
 
     def _link_best(self) -> None:
         """A second name costs no time and no space; checkpoints are replaced, never changed."""
@@ -150,11 +160,17 @@ class RunCheckpoints(Checkpoint):
 
     def state_dict(self) -> dict[str, Any]:
         """What was best so far."""
-        return {"best_score": self.best_score, "best_step": self.best_step}
+        return {
+            "best_score": self.best_score,
+            "best_loss": self.best_loss,
+            "best_step": self.best_step,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Inverse of `state_dict`."""
         self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
+        # checkpoints of earlier versions do not hold it, and keep what they found best
+        self.best_loss = state_dict.get("best_loss", -math.inf)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -169,9 +185,10 @@ class RunCheckpoints(Checkpoint):
         if key not in checkpoint:
             return
         position = Position(**checkpoint[key])
-        per_round = pl_module.config.batch_size * trainer.world_size
-        done = position.to_micro_batches(per_round, trainer.accumulate_grad_batches)
-        if repeated := position.samples - done * per_round:
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        shape = data.epoch_shape(trainer.world_size)
+        done = shape.micro_batches_at(position.samples, trainer.accumulate_grad_batches)
+        if repeated := position.samples - shape.used(done):
             warnings.warn(
                 f"{repeated} samples of this epoch are trained on twice: batch size, accumulation "
                 "or processes have changed, and a window has to start anew",
@@ -183,7 +200,7 @@ class RunCheckpoints(Checkpoint):
             # saved in on_train_batch_end, when all but the last counter had been raised
             current = loops["epoch_loop.batch_progress"]["current"]
             current.update(ready=done, started=done, processed=done, completed=done - 1)
-        checkpoint[key] = asdict(Position(position.epoch, done * per_round))
+        checkpoint[key] = asdict(Position(position.epoch, shape.used(done)))
 
 
 def _reopen_epoch(epochs: dict[str, Any], batches: dict[str, Any]) -> None:

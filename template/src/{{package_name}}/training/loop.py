@@ -22,6 +22,7 @@ from ..data.summary import describe, tell
 from ..errors import TrainingError
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
+from .batch_norm import check_batch_norm
 from .checkpoints import (
     FOLDER,
     AtomicCheckpointIO,
@@ -32,13 +33,15 @@ from .checkpoints import (
 from .distributed import choose_strategy, process_rank, processes
 from .hardware import check_hardware
 from .interruption import Interruption
+from .labels import warn_of_labels
 from .metrics import MetricsTracker
-from .objective import monitored_metric
+from .objective import Monitor, monitor_of
 from .objectives import OBJECTIVES
 from .progress import RunProgress
 from .resume import check_fits
 from .run_folder import RunFolder, new_run_dir, slurm_run_dir
 from .schedule import RunLength
+from .trivial import warn_if_trivial
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -49,8 +52,9 @@ class TrainingResult:
 
     Attributes:
         run_dir: its folder.
-        best, last: checkpoints in it; best by the task's own metric on the validation samples.
+        best, last: checkpoints in it; best by `monitor` on the validation samples.
         metrics: validation metrics of the best checkpoint.
+        trivial_metrics: those of the answer that looks at no input.
         optimizer_steps: how many were taken in all.
     """
 
@@ -58,6 +62,7 @@ class TrainingResult:
     best: Path
     last: Path
     metrics: dict[str, float]
+    trivial_metrics: dict[str, float]
     optimizer_steps: int
 
 
@@ -159,18 +164,26 @@ class StepLimit(Callback):
 def _fit(
     model: nn.Module, config: TrainingConfig, data: UniversalDataModule, console: Console
 ) -> TrainingResult:
+    task_spec = data.task_spec
+    # before there is a run's folder: it may refuse the settings
+    objective = OBJECTIVES[task_spec.task_type].configured(task_spec, config)
+    monitor = monitor_of(objective, task_spec, config)
     resume_from = _checkpoint_to_resume(config)
     if resume_from is not None:
         check_fits(resume_from, data, model)
     run_folder = RunFolder(_run_dir(config, resume_from), config, data)
     interruption = Interruption(console)
     saves = RunCheckpoints(run_folder, config.checkpoint_every_n_steps, interruption)
-    stops = _early_stopping(config, data.task_spec)
+    stops = _early_stopping(config, monitor)
     trainer = _trainer(
         config, [run_folder, StepLimit(), RunProgress(console), saves, interruption, *stops]
     )
     # only the trainer knows how many processes share an epoch, and so how long the run is
     adapter = _adapter(model, config, data, trainer.world_size, console)
+    if process_rank() == 0:
+        assert data.splits is not None
+        warn_of_labels(task_spec, config, data.splits)
+        check_batch_norm(adapter, data, trainer.world_size)
     total_steps = adapter.run_length.steps
     if resume_from and read_checkpoint(resume_from)["global_step"] >= total_steps:
         console.print(
@@ -180,9 +193,11 @@ def _fit(
         _run(trainer, adapter, data, resume_from, config)
     best = saves.best if saves.best.exists() else saves.last
     steps = read_checkpoint(saves.last)["global_step"]
-    return TrainingResult(
-        run_folder.path, best, saves.last, read_checkpoint(best)["metrics"], steps
-    )
+    reached = read_checkpoint(best)
+    metrics, trivial_metrics = reached["metrics"], reached.get("trivial_metrics", {})
+    if process_rank() == 0:
+        warn_if_trivial(metrics, trivial_metrics, monitor)
+    return TrainingResult(run_folder.path, best, saves.last, metrics, trivial_metrics, steps)
 
 
 def _adapter(
@@ -197,6 +212,8 @@ def _adapter(
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     micro_batches = data.micro_batches_per_epoch(world_size)
+    assert data.splits is not None
+    task_spec = data.task_spec
     tracker = MetricsTracker(
         project_name=Path.cwd().name,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
@@ -207,24 +224,17 @@ def _adapter(
         model,
         config,
         data.processor,
-        task_spec=data.task_spec,
+        task_spec=task_spec,
         tracker=tracker,
         run_length=RunLength.from_config(config, micro_batches),
+        trivial_logits=OBJECTIVES[task_spec.task_type].trivial_logits(task_spec, data.splits.train),
         log=log,
     )
 
 
-def _early_stopping(config: TrainingConfig, task_spec: TaskSpec) -> list[Callback]:
-    if not config.early_stopping_patience:
-        return []
-    objective = OBJECTIVES[task_spec.task_type]
-    return [
-        EarlyStopping(
-            monitored_metric(objective),
-            mode=objective.mode,
-            patience=config.early_stopping_patience,
-        )
-    ]
+def _early_stopping(config: TrainingConfig, monitor: Monitor) -> list[Callback]:
+    patience = config.early_stopping_patience
+    return [EarlyStopping(monitor.column, mode=monitor.mode, patience=patience)] if patience else []
 
 
 def _run(

@@ -34,7 +34,7 @@ class _Window:
     """What is known of one accumulation window before its row is written."""
 
     first_step: int
-    targets: list[int] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
     loss_sums: list[Tensor] = field(default_factory=list)
     # by name: (place of the micro-batch in the window, value)
     scalars: dict[str, list[tuple[int, float]]] = field(default_factory=dict)
@@ -214,7 +214,7 @@ class MetricsTracker:
             self.optimizer_step = effective_step
         self._tabulate(step, effective_step, name, value)
         if commit:
-            place = max(0, len(self._window.targets) - 1)
+            place = max(0, len(self._window.weights) - 1)
             self._window.scalars.setdefault(name, []).append((place, value))
 
     def get_step_metrics(self) -> pd.DataFrame:
@@ -229,13 +229,17 @@ class MetricsTracker:
 
     # --- training --------------------------------------------------------------------------------
 
-    def begin_micro_batch(self, targets: int) -> None:
-        """The next micro-batch starts; scalars logged from here on belong to it."""
+    def begin_micro_batch(self, weight: float) -> None:
+        """The next micro-batch starts; scalars logged from here on belong to it.
+
+        Args:
+            weight: of its targets together; their number, unless classes have weights.
+        """
         self._micro_step += self._in_training  # the first one is number 0
         self._in_training = True
-        if not self._window.targets:
+        if not self._window.weights:
             self._window.first_step = self._micro_step
-        self._window.targets.append(targets)
+        self._window.weights.append(weight)
 
     def log_micro_batch(self, loss_sum: Tensor) -> None:
         """Add the micro-batch's loss, summed over its targets; nothing waits for the device."""
@@ -279,17 +283,17 @@ class MetricsTracker:
         return rows
 
     def _write_window(self, pending: _Pending) -> WindowRow:
-        loss_sum, targets, stop, fallback, *rest = pending.figures.read()
+        loss_sum, weight, stop, fallback, *rest = pending.figures.read()
         measured, loss_sums = rest[: len(pending.names)], rest[len(pending.names) :]
         window = pending.window
-        losses = [s / n if n else 0.0 for s, n in zip(loss_sums, window.targets, strict=True)]
+        losses = [s / n if n else 0.0 for s, n in zip(loss_sums, window.weights, strict=True)]
         before = pending.optimizer_step - 1
-        for offset, (loss, n) in enumerate(zip(losses, window.targets, strict=True)):
+        for offset, (loss, n) in enumerate(zip(losses, window.weights, strict=True)):
             if n:
                 self._tabulate(window.first_step + offset, before, LOSS, loss)
         row: Row = {STEP: pending.optimizer_step, EPOCH: pending.epoch}
-        if targets:
-            row[LOSS] = loss_sum / targets
+        if weight:
+            row[LOSS] = loss_sum / weight
         row.update(pending.scalars)
         row.update(zip(pending.names, measured, strict=True))
         row.update(_weighted_means(window))
@@ -370,12 +374,12 @@ class MetricsTracker:
 
 
 def _weighted_means(window: _Window) -> Row:
-    """Mean of every logged scalar over the window; a micro-batch weighs what it has in targets."""
+    """Mean of every logged scalar over the window; a micro-batch weighs what its targets do."""
     means = {}
     for name, values in window.scalars.items():
-        weights = [window.targets[place] if window.targets else 1 for place, _ in values]
+        weights = [window.weights[place] if window.weights else 1.0 for place, _ in values]
         if not any(weights):
-            weights = [1] * len(values)
+            weights = [1.0] * len(values)
         means[name] = sum(w * v for w, (_, v) in zip(weights, values, strict=True)) / sum(weights)
     return means
 

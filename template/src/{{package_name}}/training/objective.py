@@ -1,14 +1,18 @@
-"""What a task minimises and measures. A loss here is a sum and a count, never a mean.
+"""What a task minimises and measures. A loss here is a sum and a weight, never a mean.
 
-Means of micro-batches do not add up to the mean of their union; sums and counts do. The objectives
+Means of micro-batches do not add up to the mean of their union; sums and weights do. The objectives
 here need to know nothing of a modality; `objectives.py` has its others, and the table by task.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,30 +20,48 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.classification import (
     MulticlassAccuracy,
     MulticlassF1Score,
+    MulticlassStatScores,
     MultilabelAccuracy,
     MultilabelF1Score,
+    MultilabelStatScores,
 )
 
+from ..config import TrainingConfig, nearest
+from ..errors import ConfigError
 from ..forward import IGNORED
 from ..task import TaskSpec
+
+# with more classes than this, figures of each would drown the others
+CLASSES_WITH_FIGURES = 20
+CLASS_FIGURES = ("recall", "precision", "f1")
+
+LOSS = "loss"
+MIN, MAX = "min", "max"
 
 
 class Objective(Protocol):
     """Loss and metrics of one kind of task.
 
-    Attributes:
-        monitor: the validation metric that makes a checkpoint the best.
-        mode: whether `max` or `min` of it is best.
+    Those of the table are plain: so is the loss of the validation, which runs with other settings
+    can be compared by.
     """
 
-    monitor: str
-    mode: str
+    @property
+    def monitor(self) -> str:
+        """The validation metric that makes a checkpoint the best."""
+
+    def configured(self, task_spec: TaskSpec, config: TrainingConfig) -> Objective:
+        """The one to train with: its loss is weighted and smoothed as the settings say.
+
+        Raises:
+            ConfigError: settings that this kind of task cannot follow.
+        """
 
     def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Loss summed over all targets: a scalar that backpropagates."""
 
     def count(self, labels: Tensor) -> Tensor:
-        """How many targets there are: an int64 scalar on the labels' device."""
+        """How many targets there are, or what they weigh together: a scalar beside the labels."""
 
     def targets_per_sample(self, task_spec: TaskSpec) -> int:
         """How many targets a full sample has; only the order of magnitude matters."""
@@ -52,61 +74,179 @@ class Objective(Protocol):
             processor: what was learned to make the inputs, where anything was.
         """
 
+    def directions(self, task_spec: TaskSpec) -> dict[str, str]:
+        """Names of the figures that the metrics give; whether `max` or `min` of each is best."""
+
     def predictions(self, logits: Tensor) -> Tensor:
         """What the metrics compare with the labels."""
 
+    def trivial_logits(self, task_spec: TaskSpec, rows: Any) -> Tensor | None:
+        """The best answer that looks at no input, as logits: float32 [K].
 
-def monitored_metric(objective: Objective) -> str:
-    """Name under which validation reports the metric that makes a checkpoint the best."""
-    return f"val/{objective.monitor}"
+        Args:
+            task_spec: what is known of the training labels.
+            rows: the training rows.
+
+        Returns:
+            None where the task does not know its training labels.
+        """
 
 
+# --- What decides which checkpoint is best -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """The metric that decides which checkpoint is best.
+
+    Attributes:
+        column: its name among the metrics.
+        mode: whether `max` or `min` of it is best.
+    """
+
+    column: str
+    mode: str
+
+    def is_better(self, score: float, than: float) -> bool:
+        """Whether one value is strictly better than another; NaN never is."""
+        return score > than if self.mode == MAX else score < than
+
+
+def monitor_of(objective: Objective, task_spec: TaskSpec, config: TrainingConfig) -> Monitor:
+    """What `config.monitor` names, or what suits the task.
+
+    Args:
+        objective: the configured one.
+        task_spec: of the run.
+        config: of the run.
+
+    Raises:
+        ConfigError: there is no such metric.
+    """
+    directions = {LOSS: MIN} | objective.directions(task_spec)
+    name = config.monitor or objective.monitor
+    if name not in directions:
+        raise ConfigError(
+            [
+                f"monitor: {task_spec.task_type} has no metric {name!r}; there are "
+                f"{', '.join(directions)}{nearest(name, list(directions))}"
+            ]
+        )
+    return Monitor(f"val/{name}", directions[name])
+
+
+# --- Classes and labels --------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
 class Classification:
-    """One class a sample: logits [B, K], labels int64 [B]."""
+    """One class a sample: logits [B, K], labels int64 [B].
 
-    monitor = "accuracy"
-    mode = "max"
+    Attributes:
+        class_weights: of the K classes; None for 1 each.
+        label_smoothing: share of a target that is spread over all classes. C. Szegedy et al.,
+            "Rethinking the Inception Architecture for Computer Vision", 2016.
+        balanced: rare classes are made up for, so accuracy, which they hardly change, does not
+            decide which checkpoint is best.
+    """
+
+    class_weights: tuple[float, ...] | None = None
+    label_smoothing: float = 0.0
+    balanced: bool = False
+
+    @property
+    def monitor(self) -> str:
+        """Accuracy, or the mean F1 of all classes."""
+        return "f1" if self.balanced else "accuracy"
+
+    def configured(self, task_spec: TaskSpec, config: TrainingConfig) -> Classification:
+        """With weights and smoothing."""
+        return replace(
+            self,
+            class_weights=_class_weights(task_spec, config, _balanced_classes),
+            label_smoothing=config.label_smoothing,
+            balanced=config.class_weights != "none" or config.balanced_sampling,
+        )
 
     def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy, summed."""
-        return F.cross_entropy(logits.float(), labels, ignore_index=IGNORED, reduction="sum")
+        """Cross entropy, summed; divided by `count` it is torch's weighted mean."""
+        return F.cross_entropy(
+            logits.float(),
+            labels,
+            weight=_tensor(self.class_weights, logits.device) if self.class_weights else None,
+            ignore_index=IGNORED,
+            reduction="sum",
+            label_smoothing=self.label_smoothing,
+        )
 
     def count(self, labels: Tensor) -> Tensor:
-        """Labels that are not ignored."""
-        return (labels != IGNORED).sum()
+        """Labels that are not ignored, or their weights together."""
+        counted = labels != IGNORED
+        if self.class_weights is None:
+            return counted.sum()
+        return _tensor(self.class_weights, labels.device)[labels[counted]].sum()
 
     def targets_per_sample(self, task_spec: TaskSpec) -> int:
         """One label."""
         return 1
 
     def metrics(self, task_spec: TaskSpec, processor: Any) -> MetricCollection:
-        """Accuracy over all samples, F1 averaged over classes."""
+        """Accuracy over all samples, F1 averaged over classes, and figures of a few classes."""
         num_outputs = task_spec.num_outputs
-        return MetricCollection(
-            {
-                "accuracy": MulticlassAccuracy(
-                    num_outputs, average="micro", ignore_index=IGNORED, validate_args=False
-                ),
-                "f1": MulticlassF1Score(
-                    num_outputs, average="macro", ignore_index=IGNORED, validate_args=False
-                ),
-            }
-        )
+        metrics: dict[str, Metric | MetricCollection] = {
+            "accuracy": MulticlassAccuracy(
+                num_outputs, average="micro", ignore_index=IGNORED, validate_args=False
+            ),
+            "f1": MulticlassF1Score(
+                num_outputs, average="macro", ignore_index=IGNORED, validate_args=False
+            ),
+        }
+        if names := _names_with_figures(task_spec):
+            metrics["of_classes"] = FiguresOfClasses(names)
+        return MetricCollection(metrics)
+
+    def directions(self, task_spec: TaskSpec) -> dict[str, str]:
+        """More is better."""
+        return _more_is_better(task_spec)
 
     def predictions(self, logits: Tensor) -> Tensor:
         """Logits as they are."""
         return logits
 
+    def trivial_logits(self, task_spec: TaskSpec, rows: Any) -> Tensor | None:
+        """Each class as likely as it is in training: the largest is the answer.
 
+        A class that does not occur counts as one that occurs once.
+        """
+        counts = task_spec.label_counts
+        return None if counts is None else log_shares(np.array(counts))
+
+
+@dataclass(frozen=True)
 class Multilabel:
-    """Any number of labels a sample: logits [B, K], labels float32 [B, K] of 0 and 1."""
+    """Any number of labels a sample: logits [B, K], labels float32 [B, K] of 0 and 1.
 
+    Attributes:
+        positive_weights: of each label where it applies; None for 1 each.
+    """
+
+    positive_weights: tuple[float, ...] | None = None
     monitor = "f1"
-    mode = "max"
+
+    def configured(self, task_spec: TaskSpec, config: TrainingConfig) -> Multilabel:
+        """With weights."""
+        refuse_settings(task_spec, config, "label_smoothing", "balanced_sampling")
+        return replace(self, positive_weights=_class_weights(task_spec, config, _balanced_labels))
 
     def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Binary cross entropy, summed over samples and labels."""
-        return F.binary_cross_entropy_with_logits(logits.float(), labels, reduction="sum")
+        weights = self.positive_weights
+        return F.binary_cross_entropy_with_logits(
+            logits.float(),
+            labels,
+            reduction="sum",
+            pos_weight=_tensor(weights, logits.device) if weights else None,
+        )
 
     def count(self, labels: Tensor) -> Tensor:
         """Samples times labels."""
@@ -117,18 +257,160 @@ class Multilabel:
         return task_spec.num_outputs
 
     def metrics(self, task_spec: TaskSpec, processor: Any) -> MetricCollection:
-        """Accuracy over all labels, F1 over all labels."""
+        """Accuracy over all labels, F1 over all labels, and figures of a few labels."""
         num_outputs = task_spec.num_outputs
-        return MetricCollection(
-            {
-                "accuracy": MultilabelAccuracy(num_outputs, average="micro", validate_args=False),
-                "f1": MultilabelF1Score(num_outputs, average="micro", validate_args=False),
-            }
-        )
+        metrics: dict[str, Metric | MetricCollection] = {
+            "accuracy": MultilabelAccuracy(num_outputs, average="micro", validate_args=False),
+            "f1": MultilabelF1Score(num_outputs, average="micro", validate_args=False),
+        }
+        if names := _names_with_figures(task_spec):
+            metrics["of_labels"] = FiguresOfLabels(names)
+        return MetricCollection(metrics)
+
+    def directions(self, task_spec: TaskSpec) -> dict[str, str]:
+        """More is better."""
+        return _more_is_better(task_spec)
 
     def predictions(self, logits: Tensor) -> Tensor:
         """Probabilities."""
         return logits.float().sigmoid()
+
+    def trivial_logits(self, task_spec: TaskSpec, rows: Any) -> Tensor | None:
+        """Each label as likely as it is in training: those that apply to most are the answer.
+
+        One that applies to no sample, or to all, counts as if it did to half a sample more or less.
+        """
+        if (counts := task_spec.label_counts) is None:
+            return None
+        positive = np.clip(counts, 0.5, task_spec.train_samples - 0.5)
+        return torch.from_numpy(np.log(positive / (task_spec.train_samples - positive))).float()
+
+
+class FiguresOfClasses(MulticlassStatScores):
+    """Recall, precision and F1 of each class that occurs, as `recall/<name>` and so on."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(len(names), average=None, ignore_index=IGNORED, validate_args=False)
+        self.names = list(names)
+
+    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
+        """The figures by name."""
+        return _figures(super().compute(), self.names)
+
+
+class FiguresOfLabels(MultilabelStatScores):
+    """Recall, precision and F1 of each label that occurs, as `recall/<name>` and so on."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        super().__init__(len(names), average=None, validate_args=False)
+        self.names = list(names)
+
+    def compute(self) -> dict[str, Tensor]:  # type: ignore[override]
+        """The figures by name."""
+        return _figures(super().compute(), self.names)
+
+
+def _figures(statistics: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """From true and false positives, true and false negatives, and occurrences: int64 [K, 5]."""
+    right, wrong, _, missed, occurrences = statistics.float().unbind(1)
+    recall = right / occurrences
+    precision = right / (right + wrong).clamp(min=1)
+    f1 = 2 * right / (2 * right + wrong + missed)
+    return {
+        f"{figure}/{names[row]}": values[row]
+        for row in occurrences.nonzero().flatten().tolist()
+        for figure, values in zip(CLASS_FIGURES, (recall, precision, f1), strict=True)
+    }
+
+
+def _names_with_figures(task_spec: TaskSpec) -> list[str]:
+    names = task_spec.class_names
+    return names if len(names) <= CLASSES_WITH_FIGURES else []
+
+
+def _more_is_better(task_spec: TaskSpec) -> dict[str, str]:
+    names = _names_with_figures(task_spec)
+    of_classes = [f"{figure}/{name}" for name in names for figure in CLASS_FIGURES]
+    return dict.fromkeys(["accuracy", "f1", *of_classes], MAX)
+
+
+def log_shares(counts: npt.NDArray[np.int64]) -> Tensor:
+    """Logarithm of how often each of K things occurs, float32 [K]; 0 times counts as once."""
+    seen = np.maximum(counts, 1)
+    return torch.from_numpy(np.log(seen / seen.sum())).float()
+
+
+# --- Settings about classes ----------------------------------------------------------------------
+
+
+def refuse_settings(task_spec: TaskSpec, config: TrainingConfig, *names: str) -> None:
+    """Say that settings about classes mean nothing to this kind of task.
+
+    Raises:
+        ConfigError: one of them differs from its default.
+    """
+    settings, defaults = config.to_dict(), TrainingConfig.defaults()
+    problems = [
+        f"{name}: {task_spec.task_type} does not know it; it is for tasks with one class a sample"
+        for name in names
+        if settings[name] != defaults[name]
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _class_weights(
+    task_spec: TaskSpec,
+    config: TrainingConfig,
+    balance: Callable[[TaskSpec], tuple[float, ...]],
+) -> tuple[float, ...] | None:
+    """Weights in the order of the outputs, or None."""
+    wanted = config.class_weights
+    if isinstance(wanted, Mapping):
+        return _weights_by_name(wanted, task_spec.class_names)
+    if wanted == "none":
+        return None
+    if task_spec.label_counts is None:
+        raise ConfigError(["class_weights: balanced needs the counts of the training labels"])
+    return balance(task_spec)
+
+
+def _weights_by_name(wanted: Mapping[str, float], names: list[str]) -> tuple[float, ...]:
+    problems = [
+        f"class_weights: there is no class {name!r}{nearest(name, names)}"
+        for name in wanted
+        if name not in names
+    ]
+    if missing := [name for name in names if name not in wanted]:
+        problems.append(f"class_weights: {', '.join(missing)} without a weight; 1 is the usual one")
+    if problems:
+        raise ConfigError(problems)
+    return tuple(wanted[name] for name in names)
+
+
+def _balanced_classes(task_spec: TaskSpec) -> tuple[float, ...]:
+    """Every class weighs the same in all, and a sample 1 on average."""
+    counts = np.array(task_spec.label_counts)
+    weights = counts.sum() / (np.count_nonzero(counts) * np.maximum(counts, 1))
+    return tuple(weights.tolist())
+
+
+def _balanced_labels(task_spec: TaskSpec) -> tuple[float, ...]:
+    """Where a label applies it weighs as much in all as where it does not."""
+    counts = np.array(task_spec.label_counts)
+    others = task_spec.train_samples - counts
+    known = (counts > 0) & (others > 0)
+    return tuple(np.where(known, others / np.maximum(counts, 1), 1.0).tolist())
+
+
+@cache
+def _tensor(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """On the device once and for all: a copy in every step would make the GPU wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, device=device)
+
+
+# --- Values --------------------------------------------------------------------------------------
 
 
 class ValueMetrics(Metric):
@@ -178,9 +460,9 @@ class ValueMetrics(Metric):
         met = (self.squared <= rounding).to(explained.dtype)
         figures = {"r2": torch.where(constant, met, explained).mean()}
         for row, (name, std) in enumerate(zip(self.names, self.std, strict=True)):
-            suffix = f"/{name}" if len(self.names) > 1 else ""
-            figures[f"mae{suffix}"] = self.absolute[row] / self.count * std
-            figures[f"rmse{suffix}"] = (self.squared[row] / self.count).sqrt() * std
+            mae, rmse = (_error_name(kind, name, self.names) for kind in ("mae", "rmse"))
+            figures[mae] = self.absolute[row] / self.count * std
+            figures[rmse] = (self.squared[row] / self.count).sqrt() * std
         return figures
 
 
@@ -191,7 +473,11 @@ class Regression:
     """
 
     monitor = "r2"
-    mode = "max"
+
+    def configured(self, task_spec: TaskSpec, config: TrainingConfig) -> Regression:
+        """As it is."""
+        refuse_settings(task_spec, config, "class_weights", "label_smoothing", "balanced_sampling")
+        return self
 
     def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Squared error in units of the variance, summed over samples and values."""
@@ -207,7 +493,7 @@ class Regression:
 
     def metrics(self, task_spec: TaskSpec, processor: Any) -> MetricCollection:
         """Explained variance, and errors in the unit of each value."""
-        names = task_spec.class_names or [str(index) for index in range(task_spec.num_outputs)]
+        names = _value_names(task_spec)
         standardisation = task_spec.standardisation
         std = standardisation.std if standardisation else [1.0] * len(names)
         return MetricCollection({"of_values": ValueMetrics(names, std)})
@@ -215,3 +501,24 @@ class Regression:
     def predictions(self, logits: Tensor) -> Tensor:
         """The standardised values."""
         return logits.float()
+
+    def directions(self, task_spec: TaskSpec) -> dict[str, str]:
+        """More variance explained is better, and less error."""
+        names = _value_names(task_spec)
+        errors = [_error_name(kind, name, names) for name in names for kind in ("mae", "rmse")]
+        return {"r2": MAX} | dict.fromkeys(errors, MIN)
+
+    def trivial_logits(self, task_spec: TaskSpec, rows: Any) -> Tensor | None:
+        """The mean of the training values, which standardising has made 0."""
+        if task_spec.standardisation is None:
+            return None
+        return torch.zeros(task_spec.num_outputs)
+
+
+def _value_names(task_spec: TaskSpec) -> list[str]:
+    return task_spec.class_names or [str(index) for index in range(task_spec.num_outputs)]
+
+
+def _error_name(kind: str, name: str, names: Sequence[str]) -> str:
+    """Several values have units of their own: there is no error of all together."""
+    return f"{kind}/{name}" if len(names) > 1 else kind

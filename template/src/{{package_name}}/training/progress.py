@@ -94,7 +94,7 @@ class RunProgress(ProgressBar):
         assert isinstance(pl_module, UniversalModelAdapter)
         values = pl_module.tracker.last_values
         parts = [f"epoch {epoch}/{trainer.max_epochs}"]
-        for name in (LOSS, pl_module.monitor):
+        for name in (LOSS, pl_module.monitor.column):
             if name in values:
                 parts.append(f"{name.replace('/', ' ')} {values[name]:.4f}")
         now = time.monotonic()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,10 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """The first setting that is another one now; what only one side knows was learned."""
     for name in before.keys() & now.keys():
         if before[name] != now[name]:
-            return f"{name} was {before[name]} and is {now[name]} now"
+            return (
+                f"{name} was {before[name]} and is {now[name]} now; give --{name} "
+                f"{json.dumps(before[name])} to go on"
+            )
     return None
 
 

@@ -22,13 +22,15 @@ class TrainedModel:
     """A trained network and everything an export needs to know about it.
 
     Attributes:
-        model: the network with the checkpoint's weights, on the CPU, in eval mode.
+        model: the network with the checkpoint's weights, on the CPU, in eval mode. Values that it
+            predicts are standardised as `task_spec.standardisation` says; artifacts' are not.
         task_spec: its task, class names included.
         config: settings of its run.
         architecture: how to build it again.
         processor: what made numbers of its inputs, where anything was learned for that.
         metrics: validation metrics at the checkpoint.
         data: what was understood of the data it was trained on; empty where that was not kept.
+        trivial_metrics: those of the answer that looks at no input.
         example: a real input file that was kept with the run; None where it was removed.
     """
 
@@ -39,6 +41,7 @@ class TrainedModel:
     processor: Any
     metrics: dict[str, float]
     data: dict[str, Any]
+    trivial_metrics: dict[str, float]
     example: Path | None
 
 
@@ -74,5 +77,6 @@ def load_trained_model(path: Path) -> TrainedModel:
         load_modality(task_spec.modality).load_processor(run_dir),
         checkpoint["metrics"],
         read_description(run_dir),
+        checkpoint.get("trivial_metrics", {}),
         next(iter(sorted(run_dir.glob("example.*"))), None),
     )

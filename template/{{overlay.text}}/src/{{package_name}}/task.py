@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from .config import TrainingConfig
 from .preprocessing import TextTokenizer
-from .task_base import BaseTaskSpec
+from .task_base import BaseTaskSpec, class_outputs
 
 if TYPE_CHECKING:
     from .data.splits import Splits
@@ -79,10 +79,7 @@ class TaskSpec(BaseTaskSpec):
         vocab_size = tokenizer.vocab_size if tokenizer else config.vocab_size
         outputs: dict[str, Any] = {"num_outputs": vocab_size}
         if config.task == "text_classification":
-            outputs = {
-                "num_outputs": len(splits.output_names),
-                "class_names": list(splits.output_names),
-            }
+            outputs = class_outputs(splits)
         return cls(
             name=config.task,
             task_type=config.task,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from .config import TrainingConfig
-from .task_base import BaseTaskSpec, value_outputs
+from .task_base import BaseTaskSpec, class_outputs, value_outputs
 
 if TYPE_CHECKING:
     from .data.splits import Splits
@@ -89,17 +89,12 @@ class TaskSpec(BaseTaskSpec):
         """
         channels = config.image_size[0]
         value_range = config.value_range or splits.facts.get("value_range")
-        outputs: dict[str, Any] = {
-            "num_outputs": len(splits.output_names),
-            "class_names": list(splits.output_names),
-        }
-        if config.task == "vision_regression":
-            outputs = value_outputs(splits)
+        has_values = config.task == "vision_regression"
         return cls(
             name=config.task,
             task_type=config.task,
             input_schema=_image(*config.image_size),
-            output_schema=outputs,
+            output_schema=value_outputs(splits) if has_values else class_outputs(splits),
             preprocessing_config={
                 "normalize": config.normalize,
                 "mean": _per_channel(config.mean, channels),

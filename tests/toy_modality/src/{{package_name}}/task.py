@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
 from .config import TrainingConfig
-from .task_base import BaseTaskSpec
+from .task_base import BaseTaskSpec, class_outputs
 
 if TYPE_CHECKING:
     from .data.splits import Splits
@@ -41,10 +41,7 @@ class TaskSpec(BaseTaskSpec):
             name=config.task,
             task_type=config.task,
             input_schema={"dimensions": config.dimensions},
-            output_schema={
-                "num_outputs": len(splits.output_names),
-                "class_names": list(splits.output_names),
-            },
+            output_schema=class_outputs(splits),
         )
 
 

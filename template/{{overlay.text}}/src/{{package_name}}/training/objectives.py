@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
+from ..config import TrainingConfig
 from ..forward import IGNORED
 from ..preprocessing import TextTokenizer
 from ..task import TaskSpec
-from .objective import Classification, Objective
+from .objective import MAX, MIN, Classification, Objective, log_shares, refuse_settings
+
+if TYPE_CHECKING:
+    import datasets
+
+ROWS_AT_A_TIME = 10_000
 
 
 class TokenMetrics(Metric):
@@ -67,10 +76,14 @@ class TokenPrediction:
     """
 
     monitor = "loss"
-    mode = "min"
 
     def __init__(self, shift: int, density: float = 1.0) -> None:
         self.shift, self.density = shift, density
+
+    def configured(self, task_spec: TaskSpec, config: TrainingConfig) -> TokenPrediction:
+        """As it is."""
+        refuse_settings(task_spec, config, "class_weights", "label_smoothing", "balanced_sampling")
+        return self
 
     def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Cross entropy in nats, summed over tokens; 0 where all are ignored."""
@@ -92,9 +105,27 @@ class TokenPrediction:
             lengths = torch.from_numpy(processor.byte_lengths())
         return MetricCollection({"tokens": TokenMetrics(lengths, self.shift)})
 
+    def directions(self, task_spec: TaskSpec) -> dict[str, str]:
+        """Less surprise is better, and more tokens that are right."""
+        return {"perplexity": MIN, "bits_per_byte": MIN, "accuracy": MAX}
+
     def predictions(self, logits: Tensor) -> Tensor:
         """Logits as they are."""
         return logits
+
+    def trivial_logits(self, task_spec: TaskSpec, rows: datasets.Dataset) -> Tensor | None:
+        """Each token as likely as it is in training, whatever stands around it: the unigrams."""
+        return log_shares(token_counts(rows, task_spec.num_outputs))
+
+
+def token_counts(rows: datasets.Dataset, vocab_size: int) -> npt.NDArray[np.int64]:
+    """How often each token occurs: int64 [vocab_size]."""
+    counts = np.zeros(vocab_size, dtype=np.int64)
+    # some at a time: a corpus may be larger than memory
+    for table in rows.select_columns("input_ids").with_format("arrow").iter(ROWS_AT_A_TIME):
+        ids = table["input_ids"].combine_chunks().flatten().to_numpy()
+        counts += np.bincount(ids, minlength=vocab_size)
+    return counts
 
 
 def align(logits: Tensor, labels: Tensor, shift: int) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,41 @@
+"""Loss and metrics of the validation samples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+from torchmetrics import MeanMetric
+
+from ..task import TaskSpec
+from .objective import LOSS, Objective
+
+
+class ValidationMetrics(nn.Module):
+    """Loss and metrics over all validation samples and processes.
+
+    Args:
+        objective: the plain one of the task.
+        task_spec: the task.
+        processor: what was learned to make the inputs, where anything was.
+    """
+
+    def __init__(self, objective: Objective, task_spec: TaskSpec, processor: Any) -> None:
+        super().__init__()
+        self.objective = objective
+        self.loss = MeanMetric()
+        self.metrics = objective.metrics(task_spec, processor)
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch."""
+        count = self.objective.count(labels)
+        mean = self.objective.loss_sum(logits, labels) / count.clamp(min=1)
+        self.loss.update(mean, weight=count)
+        self.metrics.update(self.objective.predictions(logits), labels)
+
+    def compute(self) -> dict[str, Tensor]:
+        """Scalars by name, `val/` before each; what comes next is counted anew."""
+        found = {LOSS: self.loss.compute(), **self.metrics.compute()}
+        self.loss.reset()
+        self.metrics.reset()
+        return {f"val/{name}": value for name, value in found.items()}
