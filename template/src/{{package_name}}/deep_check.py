@@ -33,6 +33,7 @@ from .data.doctor import (
 )
 from .data.module import Batch, UniversalDataModule, load_modality
 from .data.splits import ENOUGH_TO_VALIDATE, Splits
+from .errors import ModelError, TrainingError
 from .input_config import InputConfig
 from .training.adapter import UniversalModelAdapter
 from .training.checkpoints import BEST, FOLDER
@@ -74,28 +75,34 @@ def deep_check(
 
     Raises:
         DataError: `doctor.json` cannot be written.
-        TrainingError: the run named has no checkpoint that can be read.
+        TrainingError: the run that was named has no checkpoint that can be read.
+        ModelError: its network's code is gone.
     """
+    trained, notes = None, []
+    if run is not None:
+        trained = load_trained_model(run / FOLDER / BEST)
+    elif (run := _newest_run(config)) is None:
+        notes.append("no run yet: probable mislabels and outliers can be told after `train`")
+    else:
+        try:
+            trained = load_trained_model(run / FOLDER / BEST)
+        except (TrainingError, ModelError) as error:
+            notes.append(f"the newest run was not used: {error}")
     samples = Samples(similarity.whole_samples(splits, config), similarity.where)
     similar = similarity.find_similar(samples, config, console)
     found = find_duplicates(samples, similar) + find_rare_classes(samples)
-    notes = []
     if unread := sum(digest is None for digest in similar.digests):
         notes.append(f"{unread} samples that cannot be read were left out")
-    run = run or _newest_run(config)
-    if samples.labels is None:
-        notes.append(f"{config.task}: documents are compared; there are no labels to doubt")
-        run = None
-    elif run is None:
-        notes.append("no run yet: probable mislabels and outliers can be told after `train`")
-    else:
-        trained = load_trained_model(run / FOLDER / BEST)
+    if trained is not None:
         readable = np.flatnonzero([digest is not None for digest in similar.digests])
-        more, reservations = _judge(trained, samples, readable, config, console)
-        found, notes = found + more, notes + reservations
-    findings = Findings(config.data, samples.sizes, None if run is None else str(run), found, notes)
-    if run is not None:
-        findings.save(run)
+        judged, reservations = _judge(trained, samples, readable, config, console)
+        found, notes = found + judged, notes + reservations
+    used = None if trained is None else run
+    findings = Findings(
+        config.data, samples.sizes, None if used is None else str(used), found, notes
+    )
+    if used is not None:
+        findings.save(used)
     return findings
 
 
@@ -113,6 +120,8 @@ def _judge(
     console: Console,
 ) -> tuple[list[Finding], list[str]]:
     """Mislabels and outliers among the readable samples, and what to know about them."""
+    if samples.labels is None:
+        return [], [f"{config.task}: documents are compared; there are no labels to doubt"]
     if trained.config.task != config.task:
         return [], [f"the run learned {trained.config.task}, not {config.task}: it was not used"]
     notes = []
