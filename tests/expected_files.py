@@ -137,6 +137,8 @@ tests/test_doctor.py
 tests/test_effective_steps.py
 tests/test_export_bundle.py
 tests/test_failures.py
+tests/test_objective.py
+tests/test_order.py
 tests/test_resume.py
 tests/test_server.py
 tests/test_server_reliability.py
@@ -144,6 +146,7 @@ tests/test_settings.py
 tests/test_tables.py
 tests/test_task.py
 tests/test_torchserve.py
+tests/test_trivial.py
 """
 
 CI = {

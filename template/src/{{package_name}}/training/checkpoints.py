@@ -126,12 +126,7 @@ class RunCheckpoints(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save `last`, and `best` where it is."""
         assert isinstance(pl_module, UniversalModelAdapter)
-        found = trainer.callback_metrics
-        is_best = self._improves(pl_module.monitor, found)
-        if is_best:
-            self.best_score = float(found[pl_module.monitor.column])
-            self.best_loss = float(found[VAL_LOSS])
-            self.best_step = trainer.global_step
+        is_best = self.note(pl_module.monitor, trainer.callback_metrics, trainer.global_step)
         trainer.save_checkpoint(self.last)
         if is_best and trainer.is_global_zero:
             self._link_best()
@@ -139,14 +134,22 @@ class RunCheckpoints(Checkpoint):
         if pl_module.stop_agreed:
             self.interruption.stop(trainer.global_step, self.run_folder.path)
 
-    def _improves(self, monitor: Monitor, found: Mapping[str, Tensor]) -> bool:
-        """Ties go to the lower loss: it goes on falling where a count of hits cannot rise."""
-        if monitor.column not in found or found[monitor.column].isnan():
-            return False
-        score = float(found[monitor.column])
-        if self.best_score is None or score == self.best_score:
-            return self.best_score is None or float(found[VAL_LOSS]) < self.best_loss
-        return monitor.is_better(score, self.best_score)
+    def note(self, monitor: Monitor, found: Mapping[str, Tensor], step: int) -> bool:
+        """Take a validation's metrics for the best so far, if they are; says whether.
+
+        Ties go to the lower loss: it goes on falling where a share of hits cannot rise.
+        """
+        if monitor.column not in found:
+            return False  # no validation has been
+        score, loss = float(found[monitor.column]), float(found[VAL_LOSS])
+        if score == self.best_score:
+            is_best = loss < self.best_loss
+        else:
+            before = monitor.worst if self.best_score is None else self.best_score
+            is_best = monitor.is_better(score, before)
+        if is_best:
+            self.best_score, self.best_loss, self.best_step = score, loss, step
+        return is_best
 
     def _link_best(self) -> None:
         """A second name costs no time and no space; checkpoints are replaced, never changed."""

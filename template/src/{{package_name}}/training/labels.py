@@ -40,7 +40,11 @@ def _imbalance(task_spec: TaskSpec, config: TrainingConfig) -> str:
     balanced = config.class_weights != "none" or config.balanced_sampling
     if counts is None or balanced or sum(counts) != task_spec.train_samples:
         return ""  # labels, of which a sample has any number, are not each other's rivals
-    largest, smallest = int(np.argmax(counts)), int(np.argmin(counts))
+    occurring = [place for place, count in enumerate(counts) if count]
+    largest, smallest = (
+        max(occurring, key=counts.__getitem__),
+        min(occurring, key=counts.__getitem__),
+    )
     if counts[largest] < IMBALANCE * counts[smallest]:
         return ""
     names = task_spec.class_names

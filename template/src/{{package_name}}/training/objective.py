@@ -6,6 +6,7 @@ here need to know nothing of a modality; `objectives.py` has its others, and the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -33,7 +34,8 @@ from ..task import TaskSpec
 
 # with more classes than this, figures of each would drown the others
 CLASSES_WITH_FIGURES = 20
-CLASS_FIGURES = ("recall", "precision", "f1")
+# behind each stands `/<name>`; MLflow keeps names as paths, and `f1` cannot be a folder, too
+CLASS_FIGURES = ("recall", "precision", "class_f1")
 
 LOSS = "loss"
 MIN, MAX = "min", "max"
@@ -106,6 +108,11 @@ class Monitor:
 
     column: str
     mode: str
+
+    @property
+    def worst(self) -> float:
+        """What every value is better than."""
+        return -math.inf if self.mode == MAX else math.inf
 
     def is_better(self, score: float, than: float) -> bool:
         """Whether one value is strictly better than another; NaN never is."""
@@ -287,7 +294,7 @@ class Multilabel:
 
 
 class FiguresOfClasses(MulticlassStatScores):
-    """Recall, precision and F1 of each class that occurs, as `recall/<name>` and so on."""
+    """Recall, precision and F1 of each class that occurs, by the names of CLASS_FIGURES."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(len(names), average=None, ignore_index=IGNORED, validate_args=False)
@@ -299,7 +306,7 @@ class FiguresOfClasses(MulticlassStatScores):
 
 
 class FiguresOfLabels(MultilabelStatScores):
-    """Recall, precision and F1 of each label that occurs, as `recall/<name>` and so on."""
+    """Recall, precision and F1 of each label that occurs, by the names of CLASS_FIGURES."""
 
     def __init__(self, names: Sequence[str]) -> None:
         super().__init__(len(names), average=None, validate_args=False)

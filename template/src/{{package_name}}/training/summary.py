@@ -33,7 +33,11 @@ def class_table(metrics: Mapping[str, float]) -> Table:
         [name, *(shown(metrics[_column(figure, name)]) for figure in CLASS_FIGURES)]
         for name in _classes(metrics)
     ]
-    return [["class", *CLASS_FIGURES], *rows] if rows else []
+    return (
+        [["class", *(figure.removeprefix("class_") for figure in CLASS_FIGURES)], *rows]
+        if rows
+        else []
+    )
 
 
 def lines(table: Table) -> list[str]:

@@ -7,6 +7,7 @@ It works in a thread of its own, so that a slow or dead network costs a training
 from __future__ import annotations
 
 import os
+import re
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -104,6 +105,7 @@ class TensorBoardTracker:
 class MlflowTracker:
     """MLflow: the server that MLFLOW_TRACKING_URI names, or the folder `mlruns`."""
 
+    BARRED = re.compile(r"[^/\w.\- ]")  # in the name of a metric; that of a class may hold it
     BATCH = 1000  # metrics in one request, the most that MLflow's servers take
 
     def __init__(self, info: RunInfo) -> None:
@@ -135,7 +137,7 @@ class MlflowTracker:
         """As few requests as possible."""
         now = int(time.time() * 1000)
         metrics = [
-            self._metric(name, value, now, int(row[STEP]))
+            self._metric(self.BARRED.sub("_", name), value, now, int(row[STEP]))
             for row in rows
             for name, value in row.items()
             if name != STEP
