@@ -237,18 +237,24 @@ def pool(layer: nn.Module, output: Tensor, batch: Batch) -> Tensor:
     """Mean over places, or over tokens that are no padding: [B, ...] to float32 [B, F].
 
     Args:
-        layer: which made the output; convolutions and their norms have channels first.
+        layer: which made the output.
         output: [B, F], [B, F, ...] or [B, ..., F].
         batch: whose `attention_mask` [B, T], where it has one, is 0 for padding.
     """
     output = output.float()
     mask = batch.get("attention_mask")
-    if isinstance(layer, CHANNELS_FIRST):
+    if _has_channels_first(layer, output):
         return output.flatten(2).mean(2) if output.ndim > 2 else output
     if mask is not None and output.shape[:-1] == mask.shape:
         weights = mask.to(output.dtype)[..., None]
         return torch.div((output * weights).sum(1), weights.sum(1))
     return output.flatten(1, -2).mean(1) if output.ndim > 2 else output
+
+
+def _has_channels_first(layer: nn.Module, output: Tensor) -> bool:
+    if isinstance(layer, nn.LayerNorm):  # some derived ones norm the channels of convolutions
+        return output.shape[-1] != layer.normalized_shape[-1]
+    return isinstance(layer, CHANNELS_FIRST)
 
 
 def _narrow(values: Tensor) -> Tensor:
