@@ -35,7 +35,7 @@ from .hardware import check_hardware
 from .interruption import Interruption
 from .labels import warn_of_labels
 from .metrics import MetricsTracker
-from .objective import Monitor, monitor_of
+from .objective import Monitor, Objective, monitor_of
 from .objectives import OBJECTIVES
 from .progress import RunProgress
 from .resume import check_fits
@@ -179,11 +179,11 @@ def _fit(
         config, [run_folder, StepLimit(), RunProgress(console), saves, interruption, *stops]
     )
     # only the trainer knows how many processes share an epoch, and so how long the run is
-    adapter = _adapter(model, config, data, trainer.world_size, console)
+    adapter = _adapter(model, config, data, objective, trainer.world_size, console)
+    check_batch_norm(adapter, data, trainer.world_size)
     if process_rank() == 0:
         assert data.splits is not None
         warn_of_labels(task_spec, config, data.splits)
-        check_batch_norm(adapter, data, trainer.world_size)
     total_steps = adapter.run_length.steps
     if resume_from and read_checkpoint(resume_from)["global_step"] >= total_steps:
         console.print(
@@ -204,6 +204,7 @@ def _adapter(
     model: nn.Module,
     config: TrainingConfig,
     data: UniversalDataModule,
+    objective: Objective,
     world_size: int,
     console: Console,
 ) -> UniversalModelAdapter:
@@ -213,7 +214,6 @@ def _adapter(
 
     micro_batches = data.micro_batches_per_epoch(world_size)
     assert data.splits is not None
-    task_spec = data.task_spec
     tracker = MetricsTracker(
         project_name=Path.cwd().name,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
@@ -224,10 +224,10 @@ def _adapter(
         model,
         config,
         data.processor,
-        task_spec=task_spec,
+        task_spec=data.task_spec,
         tracker=tracker,
         run_length=RunLength.from_config(config, micro_batches),
-        trivial_logits=OBJECTIVES[task_spec.task_type].trivial_logits(task_spec, data.splits.train),
+        trivial_logits=objective.trivial_logits(data.task_spec, data.splits.train),
         log=log,
     )
 

@@ -37,8 +37,11 @@ CLASSES_WITH_FIGURES = 20
 # behind each stands `/<name>`; MLflow keeps names as paths, and `f1` cannot be a folder, too
 CLASS_FIGURES = ("recall", "precision", "class_f1")
 
-LOSS = "loss"
+LOSS, BALANCED_LOSS = "loss", "balanced_loss"
 MIN, MAX = "min", "max"
+
+# makes odds equal, but for a rest that says which class is the largest
+NEARLY_EQUAL = 1e-4
 
 
 class Objective(Protocol):
@@ -153,8 +156,9 @@ class Classification:
         class_weights: of the K classes; None for 1 each.
         label_smoothing: share of a target that is spread over all classes. C. Szegedy et al.,
             "Rethinking the Inception Architecture for Computer Vision", 2016.
-        balanced: rare classes are made up for, so accuracy, which they hardly change, does not
-            decide which checkpoint is best.
+        balanced: rare classes are made up for, so that each class counts alike when it is decided
+            which checkpoint is best. That takes their losses: a few samples of a class are found
+            or not by chance, but how sure the network is of them grows.
     """
 
     class_weights: tuple[float, ...] | None = None
@@ -163,8 +167,8 @@ class Classification:
 
     @property
     def monitor(self) -> str:
-        """Accuracy, or the mean F1 of all classes."""
-        return "f1" if self.balanced else "accuracy"
+        """Accuracy, or the mean loss of all classes."""
+        return BALANCED_LOSS if self.balanced else "accuracy"
 
     def configured(self, task_spec: TaskSpec, config: TrainingConfig) -> Classification:
         """With weights and smoothing."""
@@ -198,9 +202,10 @@ class Classification:
         return 1
 
     def metrics(self, task_spec: TaskSpec, processor: Any) -> MetricCollection:
-        """Accuracy over all samples, F1 averaged over classes, and figures of a few classes."""
+        """Accuracy of all samples; F1 and loss averaged over classes; figures of a few classes."""
         num_outputs = task_spec.num_outputs
         metrics: dict[str, Metric | MetricCollection] = {
+            BALANCED_LOSS: BalancedLoss(num_outputs),
             "accuracy": MulticlassAccuracy(
                 num_outputs, average="micro", ignore_index=IGNORED, validate_args=False
             ),
@@ -213,8 +218,8 @@ class Classification:
         return MetricCollection(metrics)
 
     def directions(self, task_spec: TaskSpec) -> dict[str, str]:
-        """More is better."""
-        return _more_is_better(task_spec)
+        """More is better, but of the loss."""
+        return {BALANCED_LOSS: MIN} | _more_is_better(task_spec)
 
     def predictions(self, logits: Tensor) -> Tensor:
         """Logits as they are."""
@@ -223,10 +228,13 @@ class Classification:
     def trivial_logits(self, task_spec: TaskSpec, rows: Any) -> Tensor | None:
         """Each class as likely as it is in training: the largest is the answer.
 
-        A class that does not occur counts as one that occurs once.
+        A class that does not occur counts as one that occurs once. Where rare classes are made up
+        for, all are about equally likely, and the largest is still the answer.
         """
-        counts = task_spec.label_counts
-        return None if counts is None else log_shares(np.array(counts))
+        if (counts := task_spec.label_counts) is None:
+            return None
+        logits = log_shares(np.array(counts))
+        return logits * NEARLY_EQUAL if self.balanced else logits
 
 
 @dataclass(frozen=True)
@@ -291,6 +299,34 @@ class Multilabel:
             return None
         positive = np.clip(counts, 0.5, task_spec.train_samples - 0.5)
         return torch.from_numpy(np.log(positive / (task_spec.train_samples - positive))).float()
+
+
+class BalancedLoss(Metric):
+    """Cross entropy averaged over the samples of each class, then over the classes that occur.
+
+    Args:
+        num_classes: K.
+    """
+
+    losses: Tensor
+    counts: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        for name in ("losses", "counts"):
+            self.add_state(name, torch.zeros(num_classes), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, labels: Tensor) -> None:
+        """Add a batch: logits [B, K], labels int64 [B]."""
+        counted = labels != IGNORED
+        losses = F.cross_entropy(logits[counted].float(), labels[counted], reduction="none")
+        self.losses.index_add_(0, labels[counted], losses)
+        self.counts.index_add_(0, labels[counted], torch.ones_like(losses))
+
+    def compute(self) -> Tensor:
+        """A scalar; 0 without any sample."""
+        occurring = (self.counts > 0).sum().clamp(min=1)
+        return (self.losses / self.counts.clamp(min=1)).sum() / occurring
 
 
 class FiguresOfClasses(MulticlassStatScores):

@@ -573,11 +573,11 @@ class TextDataset(Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, key: Key | int) -> dict[str, Any]:
-        epoch, index = key if isinstance(key, tuple) else (0, key)
-        row = self.rows[index]
+        key = key if isinstance(key, tuple) else (0, key)
+        row = self.rows[key[1]]
         sample = {
             "input_ids": torch.from_numpy(row["input_ids"].astype(np.int64)),
-            "seed": sample_seed(self.seed, (epoch if self.training else 0, index)),
+            "seed": sample_seed(self.seed, key if self.training else (0, key[1])),
         }
         return {**sample, "labels": int(row["labels"])} if self.labelled else sample
 
