@@ -164,13 +164,13 @@ class StepLimit(Callback):
 def _fit(
     model: nn.Module, config: TrainingConfig, data: UniversalDataModule, console: Console
 ) -> TrainingResult:
+    resume_from = _checkpoint_to_resume(config)
+    if resume_from is not None:
+        check_fits(resume_from, data, model)
     task_spec = data.task_spec
     # before there is a run's folder: it may refuse the settings
     objective = OBJECTIVES[task_spec.task_type].configured(task_spec, config)
     monitor = monitor_of(objective, task_spec, config)
-    resume_from = _checkpoint_to_resume(config)
-    if resume_from is not None:
-        check_fits(resume_from, data, model)
     run_folder = RunFolder(_run_dir(config, resume_from), config, data)
     interruption = Interruption(console)
     saves = RunCheckpoints(run_folder, config.checkpoint_every_n_steps, interruption)
