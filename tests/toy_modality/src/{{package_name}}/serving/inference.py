@@ -28,7 +28,8 @@ class PointsInferenceEngine(InferenceEngine):
         import preprocessing
 
         if len(payload) > self.max_item_size:
-            raise InvalidInput(f"{len(payload)} bytes; the limit is {self.max_item_size:,}; --max_item_size allows more")
+            limit = f"the limit is {self.max_item_size:,}; --max_item_size allows more"
+            raise InvalidInput(f"{len(payload)} bytes; {limit}")
         try:
             dimensions = self.metadata["input_schema"]["dimensions"]
             return {"points": preprocessing.read_point(payload, dimensions)}
