@@ -25,6 +25,7 @@ from .data.doctor import (
     Indices,
     Member,
     Samples,
+    agreement,
     find_duplicates,
     find_mislabels,
     find_outliers,
@@ -44,6 +45,9 @@ DEPTHS = (0.25, 0.5, 0.75, 1.0)
 
 # Features of a layer; wider ones are projected at random.
 WIDTH = 128
+
+# With fewer labels agreed on, most of those in doubt are right.
+ENOUGH_AGREEMENT = 0.85
 
 # Of each kind, and of the members of one group, how many are shown.
 SHOWN, SHOWN_MEMBERS = 10, 4
@@ -133,6 +137,11 @@ def _judge(
     outliers = find_outliers(samples, readable, neighbours)
     if not samples.has_classes:
         return outliers, [*notes, f"{config.task}: mislabels are told for single classes only"]
+    if (share := agreement(samples, readable, neighbours)) < ENOUGH_AGREEMENT:
+        notes.append(
+            f"the network agrees with {share:.0%} of the labels: many of those that it doubts are "
+            "right; train a better one first"
+        )
     return find_mislabels(samples, readable, neighbours) + outliers, notes
 
 

@@ -25,8 +25,8 @@ Kind = Literal["exact_duplicates", "near_duplicates", "mislabel", "outlier", "fe
 # what one sample is compared with
 NEIGHBOURS = 10
 
-# by how much of its neighbours another class must lead: 0.5 is, for example, 7 of 10 against 2
-MISLABEL_MARGIN = 0.5
+# by how many of these another class must lead, as 8 against 1
+MISLABEL_LEAD = 7
 
 # robust standard deviations of the logarithm of the distance
 OUTLIER_DEVIATIONS = 5.0
@@ -57,7 +57,7 @@ class Finding:
         kind: what.
         members: the samples it is about; none for `few_samples`.
         score: duplicates: the lowest similarity that holds the group together, 1 for equal;
-            mislabel: the lead of the other class among the neighbours, from 0.5 to 1; outlier: how
+            mislabel: the lead of the other class, as a share of the neighbours; outlier: how
             many times farther from its neighbours than a usual sample; few_samples: how many.
         label: mislabel: the class it looks like; few_samples: the class.
         leak: members lie in several splits.
@@ -367,8 +367,8 @@ def find_mislabels(samples: Samples, numbers: Indices, neighbours: Neighbours) -
     biased. Their own label takes no part here: the class is voted for by the nearest others (which
     leaves one out, and so is out of fold), in features of several depths, because deep layers
     remember wrong labels where shallow ones do not. A sample is named if the votes for another
-    class exceed those for its own by `MISLABEL_MARGIN` of all. Samples of classes with no more than
-    `NEIGHBOURS` of them are not judged: they could be outvoted without being wrong.
+    class exceed those for its own by `MISLABEL_LEAD`. Samples of classes with no more than `NEIGHBOURS`
+    of them are not judged: they could be outvoted without being wrong.
 
     D. Bahri, H. Jiang, M. Gupta, "Deep k-NN for Noisy Labels", 2020 (the vote); C. Northcutt,
     L. Jiang, I. Chuang, "Confident Learning", 2021 (out-of-fold probabilities, and their margin);
@@ -390,32 +390,46 @@ def find_mislabels(samples: Samples, numbers: Indices, neighbours: Neighbours) -
     own = votes[rows, labels]
     votes[rows, labels] = -1
     other = votes.argmax(1)
-    margin = votes[rows, other] - own
+    lead = votes[rows, other] - own
     judged = np.bincount(labels, minlength=len(samples.names)) > NEIGHBOURS
-    named = np.flatnonzero((margin > MISLABEL_MARGIN) & judged[labels])
+    named = np.flatnonzero((lead >= MISLABEL_LEAD) & judged[labels])
     return [
         Finding(
             "mislabel",
             [samples.member(int(numbers[row]))],
-            float(margin[row]),
+            float(lead[row]) / NEIGHBOURS,
             samples.names[int(other[row])],
         )
-        for row in named[np.argsort(-margin[named], kind="stable")]
+        for row in named[np.argsort(-lead[named], kind="stable")]
     ]
 
 
-def class_votes(labels: Indices, neighbours: Indices, classes: int) -> npt.NDArray[np.float32]:
-    """Share of each sample's neighbours in each class: float32 [N, classes].
+def class_votes(labels: Indices, neighbours: Indices, classes: int) -> Indices:
+    """How many of each sample's neighbours are in each class: int64 [N, classes].
 
     Args:
         labels: int64 [N].
         neighbours: int64 [N, k], positions in `labels`.
         classes: how many there are.
     """
-    votes = np.zeros((len(labels), classes), dtype=np.float32)
+    votes = np.zeros((len(labels), classes), dtype=np.int64)
     rows = np.repeat(np.arange(len(labels)), neighbours.shape[1])
-    np.add.at(votes, (rows, labels[neighbours].ravel()), 1 / neighbours.shape[1])
+    np.add.at(votes, (rows, labels[neighbours].ravel()), 1)
     return votes
+
+
+def agreement(samples: Samples, numbers: Indices, neighbours: Neighbours) -> float:
+    """Share of the samples whose own class has the most votes among their neighbours.
+
+    Args:
+        samples: all samples; each has one class.
+        numbers: int64 [n], which of them were looked at.
+        neighbours: of these, as positions in `numbers`.
+    """
+    assert samples.labels is not None
+    labels = samples.labels[numbers]
+    votes = class_votes(labels, neighbours.numbers, len(samples.names))
+    return float((votes.argmax(1) == labels).mean())
 
 
 def find_outliers(samples: Samples, numbers: Indices, neighbours: Neighbours) -> list[Finding]:
