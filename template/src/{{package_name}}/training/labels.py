@@ -50,8 +50,8 @@ def _imbalance(task_spec: TaskSpec, config: TrainingConfig) -> str:
     names = task_spec.class_names
     return (
         f"{counts[largest]} training samples are {names[largest]!r}, {counts[smallest]} are "
-        f"{names[smallest]!r}, which may never be answered; class_weights: balanced or "
-        "balanced_sampling: true makes up for it"
+        f"{names[smallest]!r}, which may never be answered; balanced_sampling: true or "
+        "class_weights: balanced makes up for it"
     )
 
 
