@@ -367,8 +367,8 @@ def find_mislabels(samples: Samples, numbers: Indices, neighbours: Neighbours) -
     biased. Their own label takes no part here: the class is voted for by the nearest others (which
     leaves one out, and so is out of fold), in features of several depths, because deep layers
     remember wrong labels where shallow ones do not. A sample is named if the votes for another
-    class exceed those for its own by `MISLABEL_LEAD`. Samples of classes with no more than `NEIGHBOURS`
-    of them are not judged: they could be outvoted without being wrong.
+    class exceed those for its own by `MISLABEL_LEAD`. Classes of no more than `NEIGHBOURS` samples
+    are not judged: those could be outvoted without being wrong.
 
     D. Bahri, H. Jiang, M. Gupta, "Deep k-NN for Noisy Labels", 2020 (the vote); C. Northcutt,
     L. Jiang, I. Chuang, "Confident Learning", 2021 (out-of-fold probabilities, and their margin);

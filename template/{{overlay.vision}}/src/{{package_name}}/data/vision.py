@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import pyarrow.compute as pc
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -193,11 +192,18 @@ def _account_for_unnamed(
 
 
 def _files(rows: datasets.Dataset) -> Iterator[str]:
-    """Paths of the images that are files; those whose bytes are stored are not read for that."""
-    images = rows.with_format("arrow")[:]["image"]
-    stored = pc.is_valid(pc.struct_field(images, "bytes")).to_pylist()
-    paths = pc.struct_field(images, "path").to_pylist()
-    return (path for path, is_stored in zip(paths, stored, strict=True) if path and not is_stored)
+    """Paths of the images that are files."""
+    return (path for path, is_stored in zip(*_paths(rows), strict=True) if path and not is_stored)
+
+
+def _paths(rows: datasets.Dataset) -> tuple[list[str | None], list[bool]]:
+    """Path of each image, and whether its bytes are stored, which are not read for that."""
+    paths: list[str | None] = []
+    stored: list[bool] = []
+    for chunk in rows.with_format("arrow")[:]["image"].chunks:
+        paths += chunk.field("path").to_pylist()
+        stored += chunk.field("bytes").is_valid().to_pylist()
+    return paths, stored
 
 
 def _image_path(value: Any, origin: str, finder: ImageFinder, account: Account) -> str:
@@ -234,11 +240,9 @@ def _stored_images(
     images = images if column == "image" else images.rename_column(column, "image")
     images = images.cast_column("image", feature)
     finder = ImageFinder(Path(table.name) if Path(table.name).exists() else None, None, account)
-    storage = images.with_format("arrow")[:]["image"]
-    has_bytes = pc.is_valid(pc.struct_field(storage, "bytes")).to_pylist()
+    paths, has_bytes = _paths(images)
     without_bytes = [row for row, stored in enumerate(has_bytes) if not stored]
     if without_bytes:  # then the path is all there is
-        paths = pc.struct_field(storage, "path").to_pylist()
         found = {
             row: _image_path(paths[row], origins[row], finder, account) for row in without_bytes
         }
