@@ -7,6 +7,7 @@ here need to know nothing of a modality; `objectives.py` has its others, and the
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -136,10 +137,12 @@ def monitor_of(objective: Objective, task_spec: TaskSpec, config: TrainingConfig
     directions = {LOSS: MIN} | objective.directions(task_spec)
     name = config.monitor or objective.monitor
     if name not in directions:
+        # one name for those of every class
+        kinds = dict.fromkeys(re.sub("/.*", "/NAME", known) for known in directions)
         raise ConfigError(
             [
                 f"monitor: {task_spec.task_type} has no metric {name!r}; there are "
-                f"{', '.join(directions)}{nearest(name, list(directions))}"
+                f"{', '.join(kinds)}{nearest(name, list(directions))}"
             ]
         )
     return Monitor(f"val/{name}", directions[name])
