@@ -101,6 +101,8 @@ def read_splits(config: TrainingConfig, processor: None = None) -> Splits:
         for split, source in sources.splits.items()
         if split == "val" or (split == "test" and is_labelled(source, IMAGES, columns, account))
     }
+    if account.problems:  # in rows; whoever mends those wants to know of the images as well
+        account.problems += _unreadable_images([train, *held_out.values()], config)
     account.check(config.data)
     _account_for_unnamed(sources, [train, *held_out.values()], account)
     is_classes = config.task == "vision_classification"
@@ -189,6 +191,17 @@ def _account_for_unnamed(
         for path in visible(folder, Account()):
             if IMAGES.takes(path) and str(path) not in named:
                 account.leave_out(path, "an image that no table names")
+
+
+def _unreadable_images(splits: Sequence[datasets.Dataset], config: TrainingConfig) -> list[str]:
+    """Problems of the images that were found at all."""
+    problems = []
+    for rows in splits:
+        found = np.flatnonzero(
+            [bool(path) or stored for path, stored in zip(*_paths(rows), strict=True)]
+        )
+        problems += examine(rows.select(found), config).problems
+    return problems
 
 
 def _files(rows: datasets.Dataset) -> Iterator[str]:
