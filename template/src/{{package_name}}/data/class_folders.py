@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..errors import DataError
 from .account import Account, shown
-from .folders import FileKind, find_files, visible
+from .folders import FileKind, find_files, holds_directly, visible
 from .labels import check_classes, read_classes
 from .layout import split_of
 
@@ -48,6 +48,7 @@ def read_class_folders(
         names,
         account,
     )
+    _warn_of_classes_inside(sorted(set(folder_of_file)), kind, account)
     if not account.problems:
         _check_classes(names, root, set(folder_of_file))
     account.problems = list(dict.fromkeys(account.problems))  # one line for a folder, not a file
@@ -70,6 +71,20 @@ def _refuse_splits_inside(folder: Path) -> None:
             f"{folder} can be read in two ways: as a class whose samples lie in {shown(inside)}, "
             "or as splits inside a class; put the splits outside, as train/CLASS and val/CLASS, "
             "or give these folders other names"
+        )
+
+
+def _warn_of_classes_inside(folders: list[Path], kind: FileKind, account: Account) -> None:
+    """Folders that all hold the same ones may be hospitals or years, and those inside classes."""
+    if len(folders) < 2 or any(holds_directly(folder, kind) for folder in folders):
+        return
+    inside = [
+        {path.name for path in visible(folder, Account()) if path.is_dir()} for folder in folders
+    ]
+    if len(inside[0]) > 1 and all(names == inside[0] for names in inside):
+        account.warn(
+            f"classes {shown([folder.name for folder in folders])} each hold the folders "
+            f"{shown(sorted(inside[0]))}; if those are the classes, put them outside"
         )
 
 

@@ -21,6 +21,9 @@ Place: TypeAlias = Callable[[int], str]
 
 NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 DECIMAL_COMMA = re.compile(r"[+-]?\d+(,\d+)?")
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+# how other programs write that there is no value
+MISSING = ("nan", "null", "n/a", "#n/a", "<na>")
 TRUE, FALSE = ("1", "1.0", "true", "yes"), ("0", "0.0", "false", "no", "")
 
 
@@ -103,7 +106,10 @@ def _say_what_was_tidied(
 
 
 def _warn_of_likely_mistakes(names: list[str], rows: int, account: Account) -> None:
-    for what, same in (("in case", str.casefold), ("in how a number is written", _as_number)):
+    for name in names:
+        if name.casefold() in MISSING:
+            account.warn(f"class {name!r} looks like a value that is missing; is it one?")
+    for what, same in LIKELY_MISTAKES.items():
         groups: dict[Any, list[str]] = {}
         for name in names:
             groups.setdefault(same(name), []).append(name)
@@ -118,6 +124,20 @@ def _warn_of_likely_mistakes(names: list[str], rows: int, account: Account) -> N
 
 def _as_number(name: str) -> float | None:
     return float(name) if NUMBER.fullmatch(name) else None
+
+
+def _as_seen(name: str) -> str:
+    """Without what cannot be seen, and with what looks alike made equal."""
+    seen = "".join(one for one in name if unicodedata.category(one) != "Cf")
+    return " ".join(unicodedata.normalize("NFKC", seen).split())
+
+
+# how names may differ that were meant to be one, and what is the same of them then
+LIKELY_MISTAKES: dict[str, Callable[[str], Any]] = {
+    "in case": str.casefold,
+    "in how a number is written": _as_number,
+    "in spaces or in characters that look alike or cannot be seen": _as_seen,
+}
 
 
 # --- Any number of labels ------------------------------------------------------------------------
@@ -337,8 +357,14 @@ def _elements(
 
 def _numbers(table: Table, name: str, values: Sequence[Any], account: Account) -> list[float]:
     texts = [str(value).strip() if value is not None else "" for value in values]
-    has_commas = "semicolon" in table.form and any("," in text for text in texts)
+    is_free = "separated" in table.form and "comma-separated" not in table.form
+    has_commas = is_free and any("," in text for text in texts)
     if has_commas and all(DECIMAL_COMMA.fullmatch(text) for text in texts if text):
+        if example := _thousands(texts):
+            raise DataError(
+                f"{table.name}: {example!r} in column {name!r} can be {example.replace(',', '.')} "
+                f"or {example.replace(',', '')}; write it with a point, or without the comma"
+            )
         account.note(f"column {name!r} has decimal commas")
         texts = [text.replace(",", ".") for text in texts]
     found = []
@@ -350,6 +376,12 @@ def _numbers(table: Table, name: str, values: Sequence[Any], account: Account) -
             number = np.nan
         found.append(number)
     return found
+
+
+def _thousands(texts: Sequence[str]) -> str | None:
+    """The first number with a comma, if each comma could as well set thousands apart."""
+    commas = [text for text in texts if "," in text]
+    return commas[0] if all(THOUSANDS.fullmatch(text) for text in commas) else None
 
 
 def holds_numbers(values: Sequence[Any]) -> bool:

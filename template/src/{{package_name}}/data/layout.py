@@ -15,9 +15,14 @@ from .tables import OTHER_TABLES, SUFFIXES, TABLES
 # by split, the names of its folder or file, in any case
 SPLIT_NAMES = {
     "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev"),
+    "val": ("val", "valid", "validation", "dev", "eval", "evaluation"),
     "test": ("test", "testing"),
 }
+# what people add to them, as in train_set, val2017 and test-images
+SPLIT_ADDITIONS = re.compile(
+    r"(data)?sets?|data|splits?|images?|imgs?|photos?|pictures?|texts?|samples?|files?|labels?"
+    r"|annotations?|(19|20)\d\d"
+)
 SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
@@ -60,7 +65,10 @@ class Layout:
 
 def split_of(name: str) -> str | None:
     """The split that a name stands for: `train`, `val`, `test`, or None."""
-    plain = name.strip().lower()
+    apart = re.sub("([a-z])([A-Z])", r"\1 \2", name).lower().replace("set", " set")
+    parts = re.findall(r"[^\W\d_]+|\d+", apart)
+    words = [part for part in parts if not SPLIT_ADDITIONS.fullmatch(part)]
+    plain = words[0] if len(words) == 1 else ""
     return next((split for split, names in SPLIT_NAMES.items() if plain in names), None)
 
 
@@ -142,6 +150,7 @@ def _by_split(
     entries: Sequence[Path], expected: Expected, account: Account
 ) -> dict[str, Source | None]:
     found = {split: _Entries() for split in SPLIT_NAMES}
+    unread: dict[str, Path] = {}
     for path in entries:
         suffix = path.suffix.lower()
         if path.is_dir() and (split := split_of(path.name)):
@@ -150,8 +159,11 @@ def _by_split(
             found[split].tables.append(path)
         elif expected.single_files and expected.kind.takes(path) and (split := split_of(path.stem)):
             found[split].files.append(path)
-        elif (split := split_of(path.stem)) and suffix in OTHER_TABLES:
-            raise DataError(f"{path} cannot be read: {OTHER_TABLES[suffix]}")
+        elif suffix in OTHER_TABLES and (split := split_of(path.stem)):
+            unread.setdefault(split, path)
+    for split, path in unread.items():
+        if found[split] == _Entries():
+            raise DataError(f"{path} cannot be read: {OTHER_TABLES[path.suffix.lower()]}")
     return {split: _split_source(split, one, expected) for split, one in found.items()}
 
 

@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import json
+import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,8 +30,8 @@ SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet")
 TABLES = "CSV, TSV, JSON, JSONL or Parquet"
 
-# names of columns in which a table's index was saved with it
-INDEX_NAMES = ("", "unnamed: 0", "__index_level_0__")
+# names of columns in which a table's index was saved with it, perhaps more than once
+INDEX_NAME = re.compile(r"|unnamed: 0(\.\d+)?|__index_level_\d+__")
 
 OTHER_TABLES = {
     **dict.fromkeys(
@@ -64,6 +65,7 @@ class Table:
         unit: what they count: `line`, `item` or `row`.
         form: how it was read, for people.
         stored: the same rows on disk, for values too large to hold in memory; None for text files.
+        files: of each row its file, where the table has several.
     """
 
     name: str
@@ -72,6 +74,7 @@ class Table:
     unit: str
     form: str
     stored: datasets.Dataset | None = None
+    files: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -82,7 +85,8 @@ class Table:
 
     def place(self, row: int) -> str:
         """Where a row is, for messages."""
-        return f"{self.name}, {self.unit} {self.numbers[row]}"
+        file = self.files[row] if self.files else self.name
+        return f"{file}, {self.unit} {self.numbers[row]}"
 
     def select(self, rows: Sequence[int]) -> Table:
         """Some of the rows; messages still say where they were."""
@@ -92,9 +96,9 @@ class Table:
             if stored is None
             else stored_columns(stored)
         )
-        return replace(
-            self, columns=columns, numbers=[self.numbers[row] for row in rows], stored=stored
-        )
+        numbers = [self.numbers[row] for row in rows]
+        files = [self.files[row] for row in rows] if self.files else ()
+        return replace(self, columns=columns, numbers=numbers, files=files, stored=stored)
 
     def without(self, column: str) -> Table:
         """All columns but one."""
@@ -102,7 +106,7 @@ class Table:
 
     def index_columns(self) -> list[str]:
         """Columns in which a row's number was saved with the table."""
-        return [name for name in self.columns if name.strip().lower() in INDEX_NAMES]
+        return [name for name in self.columns if INDEX_NAME.fullmatch(name.strip().lower())]
 
 
 def read_table(path: Path, account: Account) -> Table:
@@ -133,8 +137,11 @@ def _read_delimited(path: Path, text: str, encoding: str, account: Account) -> T
     csv.field_size_limit(sys.maxsize)  # a text may be longer than the 128 KiB that is the default
     text, skipped = _without_hint(text)
     separator = "\t" if path.suffix.lower() == ".tsv" else _separator(path, text)
-    records = _records(path, text, separator, skipped, account)
-    header = _header(path, next(records)[1])
+    spaced = _has_spaced_quotes(text, separator)
+    if spaced:
+        account.note(f"{path}: spaces between a separator and a value are no part of the value")
+    records = _records(path, text, separator, spaced, skipped, account)
+    header = [name.strip() for name in next(records)[1]]
     rows: list[list[str]] = []
     lines: list[int] = []
     spanning: list[int] = []
@@ -162,7 +169,7 @@ def _read_delimited(path: Path, text: str, encoding: str, account: Account) -> T
                 f"{path}, line {lines[row]}: a quoted value begins here and goes on to line {end}, "
                 'over what look like rows; close it, or write "" for a quote inside it'
             )
-    columns = {name: [fields[place] for fields in rows] for place, name in enumerate(header)}
+    columns = _columns(path, header, rows, account)
     return Table(
         str(path), columns, lines, "line", f"{SEPARATORS[separator]}-separated, {encoding}"
     )
@@ -200,11 +207,27 @@ def _separator(path: Path, text: str) -> str:
     return best[0]
 
 
+def _has_spaced_quotes(text: str, separator: str) -> bool:
+    """Whether a value is quoted behind a space, as in `a, "b"`; the quotes would be part of it."""
+    if not re.search(f'{re.escape(separator)} +"', text):
+        return False
+    try:
+        return any(
+            field.startswith(" ") and field.lstrip(" ").startswith('"')
+            for fields in csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+            for field in fields
+        )
+    except csv.Error:
+        return False  # the real reading says where
+
+
 def _records(
-    path: Path, text: str, separator: str, skipped: int, account: Account
+    path: Path, text: str, separator: str, spaced: bool, skipped: int, account: Account
 ) -> Iterator[tuple[int, list[str]]]:
     """Records that are not blank, each with the line on which it begins."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    reader = csv.reader(
+        io.StringIO(text, newline=""), delimiter=separator, strict=True, skipinitialspace=spaced
+    )
     while True:
         line = reader.line_num + 1 + skipped
         try:
@@ -221,11 +244,18 @@ def _records(
             yield line, fields
 
 
-def _header(path: Path, names: list[str]) -> list[str]:
-    header = [name.strip() for name in names]
-    if twice := [name for name, count in Counter(header).items() if count > 1]:
+def _columns(
+    path: Path, header: list[str], rows: list[list[str]], account: Account
+) -> dict[str, list[str]]:
+    """Values by name, without the empty columns that spreadsheets write at the end."""
+    columns = [(name, [fields[place] for fields in rows]) for place, name in enumerate(header)]
+    used = [(name, values) for name, values in columns if name or any(map(str.strip, values))]
+    if len(used) < len(columns):
+        blank = len(columns) - len(used)
+        account.leave_out(f"{path}: {blank}", "columns without a name or a value")
+    if twice := [name for name, count in Counter(name for name, _ in used).items() if count > 1]:
         raise DataError(f"{path} has several columns named {shown(twice)}; rename all but one")
-    return header
+    return dict(used)
 
 
 def _swallows(fields: list[str], beginnings: set[str], endings: set[str], separator: str) -> bool:
@@ -385,20 +415,21 @@ def read_tables(paths: Sequence[Path], account: Account) -> Table:
 
 
 def _joined(tables: Sequence[Table]) -> Table:
-    """Parts of one table; places count within the whole."""
+    """Parts of one table."""
     import datasets
 
     first = tables[0]
     name = f"{Path(first.name).parent} ({len(tables)} tables)"
+    numbers = [number for table in tables for number in table.numbers]
+    files = [table.name for table in tables for _ in table.numbers]
     if first.stored is not None:
         rows = datasets.concatenate_datasets([table.stored for table in tables])
-        return stored_table(name, rows, first.form)
+        return replace(stored_table(name, rows, first.form), numbers=numbers, files=files)
     columns = {
         column: [value for table in tables for value in table.values(column)]
         for column in first.columns
     }
-    numbers = range(1, sum(map(len, tables)) + 1)
-    return Table(name, columns, numbers, "row", first.form)
+    return replace(first, name=name, columns=columns, numbers=numbers, files=files)
 
 
 def read_hub(data: str) -> Mapping[str, datasets.Dataset]:
