@@ -35,6 +35,7 @@ src/data/account.py
 src/data/check.py
 src/data/class_folders.py
 src/data/columns.py
+src/data/description.py
 src/data/doctor.py
 src/data/encodings.py
 src/data/folders.py
@@ -47,7 +48,6 @@ src/data/sample.py
 src/data/similarity.py
 src/data/sources.py
 src/data/splits.py
-src/data/summary.py
 src/data/tables.py
 src/deep_check.py
 src/errors.py

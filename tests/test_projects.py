@@ -25,11 +25,14 @@ from answer_space import (
     FORMATS,
     GATES,
     MODALITIES,
+    QUICK_GATES,
     TRACKERS,
     Answers,
     Row,
     answers,
+    compiles_alike,
     covering_array,
+    is_quick,
     name,
     overlay,
 )
@@ -39,7 +42,7 @@ from warm import PLAIN, WarmProcess
 
 pytestmark = pytest.mark.integration
 
-PAIRWISE = covering_array(GATES, 2)
+PAIRWISE = covering_array(QUICK_GATES, 2, is_quick, compiles_alike)
 THREEWISE = [row for row in covering_array(GATES, 3) if row not in PAIRWISE]
 
 # Enough for every phase of a run, and quick.

@@ -186,8 +186,8 @@ def _check(
 ) -> None:
     """Say what was understood, and list every sample that cannot be used."""
     from .data.check import read_checked_splits
+    from .data.description import describe, tell
     from .data.module import load_modality
-    from .data.summary import describe, tell
     from .errors import BadSamples, DataError
     from .task import TaskSpec
 

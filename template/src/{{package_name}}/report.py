@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .data.description import lines
 from .data.doctor import Findings
-from .data.summary import lines
 from .deep_check import describe
 from .errors import TrainingError
 from .figures import doctor_figures, evaluation_figures

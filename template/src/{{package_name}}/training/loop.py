@@ -17,8 +17,8 @@ from torch import nn
 
 from ..architecture import Architecture
 from ..config import TrainingConfig
+from ..data.description import describe, tell
 from ..data.module import UniversalDataModule
-from ..data.summary import describe, tell
 from ..errors import TrainingError
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter

@@ -11,8 +11,8 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from ..config import TrainingConfig
+from ..data.description import write_description
 from ..data.module import UniversalDataModule
-from ..data.summary import write_description
 from ..errors import TrainingError
 from .adapter import UniversalModelAdapter
 

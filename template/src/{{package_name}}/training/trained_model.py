@@ -10,8 +10,8 @@ from torch import nn
 
 from ..architecture import Architecture
 from ..config import TrainingConfig
+from ..data.description import read_description
 from ..data.module import load_modality
-from ..data.summary import read_description
 from ..errors import TrainingError
 from ..task import TaskSpec
 from .checkpoints import MODEL_PREFIX, read_checkpoint

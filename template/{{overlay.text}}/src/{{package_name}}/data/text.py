@@ -32,6 +32,7 @@ from ..task import TaskSpec
 from .account import Account
 from .class_folders import read_class_folders
 from .columns import LABEL, TEXT, account_for_columns, find_column, plain_column
+from .description import summarize
 from .encodings import UnknownEncoding, decode_text
 from .folders import FileKind, find_files
 from .labels import check_classes, read_classes
@@ -47,7 +48,6 @@ from .splits import (
     validation_choice,
     warn_of_rare_classes,
 )
-from .summary import summarize
 from .tables import Number, Table
 
 if TYPE_CHECKING:

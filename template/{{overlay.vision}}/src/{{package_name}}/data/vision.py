@@ -29,6 +29,7 @@ from .columns import (
     plain_column,
     recognise_column,
 )
+from .description import summarize
 from .folders import visible
 from .image_facts import examine as examine
 from .image_facts import explain
@@ -57,7 +58,6 @@ from .splits import (
     validation_choice,
     warn_of_rare_classes,
 )
-from .summary import summarize
 from .tables import Table
 
 if TYPE_CHECKING:
