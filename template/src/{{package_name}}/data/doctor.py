@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
-from .splits import ENOUGH_TO_VALIDATE, Splits
+from .splits import ENOUGH_TO_VALIDATE, Splits, labels_of
 
 if TYPE_CHECKING:
     import datasets
@@ -204,7 +204,7 @@ def _labels(tables: Iterable[datasets.Dataset]) -> npt.NDArray[Any] | None:
     tables = list(tables)
     if any("labels" not in rows.column_names for rows in tables):
         return None
-    labels = np.concatenate([np.asarray(rows["labels"]) for rows in tables if len(rows)])
+    labels = np.concatenate([labels_of(rows) for rows in tables if len(rows)])
     return labels.astype(np.int64 if np.issubdtype(labels.dtype, np.integer) else np.float32)
 
 
