@@ -24,13 +24,16 @@ from .data.doctor import (
     Findings,
     Indices,
     Member,
+    Neighbours,
+    Opinion,
     Samples,
-    agreement,
     find_duplicates,
     find_mislabels,
     find_outliers,
     find_rare_classes,
     nearest_neighbours,
+    opinion_of_neighbours,
+    opinion_of_plain_features,
 )
 from .data.module import Batch, UniversalDataModule, load_modality
 from .data.splits import ENOUGH_TO_VALIDATE, Splits
@@ -48,6 +51,9 @@ WIDTH = 128
 
 # With fewer labels agreed on, most of those in doubt are right.
 ENOUGH_AGREEMENT = 0.85
+
+# By how much less plain features may agree with the labels than the network and yet be asked.
+LESS_AGREEMENT = 0.02
 
 # Of each kind, and of the members of one group, how many are shown.
 SHOWN, SHOWN_MEMBERS = 10, 4
@@ -137,12 +143,29 @@ def _judge(
     outliers = find_outliers(samples, readable, neighbours)
     if not samples.has_classes:
         return outliers, [*notes, f"{config.task}: mislabels are told for single classes only"]
-    if (share := agreement(samples, readable, neighbours)) < ENOUGH_AGREEMENT:
+    opinions = _opinions(samples, readable, neighbours)
+    share = opinions[0].agreement(samples.labels[readable])
+    if share < ENOUGH_AGREEMENT:
         notes.append(
             f"the network agrees with {share:.0%} of the labels: many of those that it doubts are "
             "right; train a better one first"
         )
-    return find_mislabels(samples, readable, neighbours) + outliers, notes
+    return find_mislabels(samples, readable, opinions) + outliers, notes
+
+
+def _opinions(samples: Samples, numbers: Indices, neighbours: Neighbours) -> list[Opinion]:
+    """The network's, and that of plain features where it agrees with about as many labels."""
+    assert samples.labels is not None
+    labels, classes = samples.labels[numbers], len(samples.names)
+    of_network = opinion_of_neighbours(labels, neighbours, classes)
+    plain = similarity.plain_features(samples, numbers)
+    if plain is None:
+        return [of_network]
+    second = opinion_of_plain_features(plain, labels, classes)
+    least = of_network.agreement(labels) - LESS_AGREEMENT
+    if second is None or second.agreement(labels) < least:
+        return [of_network]
+    return [of_network, second]
 
 
 # --- Features ------------------------------------------------------------------------------------
@@ -319,7 +342,7 @@ def describe_one(finding: Finding) -> str:
         members.append(f"{more} more")
     if finding.kind == "mislabel":
         share = f"{finding.score:.0%}"
-        return f"{members[0]}; rather {finding.label}, ahead by {share} of its neighbours"
+        return f"{members[0]}; rather {finding.label}, ahead by {share}"
     if finding.kind == "outlier":
         return f"{members[0]}; {finding.score:.1f} times as far as usual"
     sign = " = " if finding.kind == "exact_duplicates" else " ~ "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..config import TrainingConfig
 from ..errors import DataError
 from .account import Account, shown
 from .tables import Table
@@ -24,6 +25,10 @@ LABEL = (
 )  # fmt: skip
 LABELS = (
     "labels", "label", "tags", "classes", "categories", "targets", "attributes", "genres", "tag",
+)  # fmt: skip
+# settings that say which columns play a part, and how to read them
+COLUMN_SETTINGS = (
+    "image_column", "text_column", "label_column", "target_columns", "label_separator",
 )  # fmt: skip
 # names of columns that count the rows, where their values do
 ROW_NUMBERS = ("index", "Index", "id", "ID", "Id", "idx", "row", "no", "number", "#")
@@ -75,6 +80,24 @@ def recognise_column(
             f"--{setting} {found[0]}"
         )
     return found[0] if found else None
+
+
+def warn_of_unused_settings(
+    config: TrainingConfig, used: Sequence[str], has_table: bool, account: Account
+) -> None:
+    """Say which settings about columns were given for nothing.
+
+    Args:
+        config: the settings.
+        used: those that the task uses where there is a table.
+        has_table: whether there is one.
+        account: gets the warnings.
+    """
+    settings = config.to_dict()
+    for name in COLUMN_SETTINGS:
+        if settings.get(name) and not (has_table and name in used):
+            why = f"{config.task} has no use for it" if has_table else "there is no table"
+            account.warn(f"{name} is {settings[name]!r}, but {why}")
 
 
 def account_for_columns(table: Table, used: Sequence[str], account: Account) -> None:

@@ -16,6 +16,7 @@ from .splits import ENOUGH_TO_VALIDATE, Splits, labels_of
 
 if TYPE_CHECKING:
     import datasets
+    from scipy.sparse import csr_array
 
 Features: TypeAlias = npt.NDArray[np.float32]
 Indices: TypeAlias = npt.NDArray[np.int64]
@@ -25,8 +26,11 @@ Kind = Literal["exact_duplicates", "near_duplicates", "mislabel", "outlier", "fe
 # what one sample is compared with
 NEIGHBOURS = 10
 
-# by how many of these another class must lead, as 8 against 1
-MISLABEL_LEAD = 7
+# by what share of these another class must lead: 8 against 1 of ten, not 7 against 1
+NEIGHBOURS_LEAD = 0.65
+
+# by what probability it must, where a linear model that was fitted to other folds tells it
+PLAIN_LEAD, FOLDS = 0.5, 5
 
 # robust standard deviations of the logarithm of the distance
 OUTLIER_DEVIATIONS = 5.0
@@ -57,8 +61,9 @@ class Finding:
         kind: what.
         members: the samples it is about; none for `few_samples`.
         score: duplicates: the lowest similarity that holds the group together, 1 for equal;
-            mislabel: the lead of the other class, as a share of the neighbours; outlier: how
-            many times farther from its neighbours than a usual sample; few_samples: how many.
+            mislabel: the lead of the other class, as a share of the neighbours or a probability;
+            outlier: how many times farther from its neighbours than a usual sample; few_samples:
+            how many.
         label: mislabel: the class it looks like; few_samples: the class.
         leak: members lie in several splits.
         contradiction: members have different labels.
@@ -360,76 +365,114 @@ def nearest_neighbours(features: Features) -> Neighbours | None:
     return Neighbours(numbers.astype(np.int64), distances.astype(np.float32))
 
 
-def find_mislabels(samples: Samples, numbers: Indices, neighbours: Neighbours) -> list[Finding]:
-    """Samples whose neighbours have another class than they.
+@dataclass(frozen=True)
+class Opinion:
+    """How much speaks for each class of a sample, its own label having taken no part in that.
 
-    The network was trained on these very labels, so what it says of its training samples is
-    biased. Their own label takes no part here: the class is voted for by the nearest others (which
-    leaves one out, and so is out of fold), in features of several depths, because deep layers
-    remember wrong labels where shallow ones do not. A sample is named if the votes for another
-    class exceed those for its own by `MISLABEL_LEAD`. Classes of no more than `NEIGHBOURS` samples
-    are not judged: those could be outvoted without being wrong.
+    Attributes:
+        shares: float32 [n, classes], up to 1.
+        least_lead: by which another class must exceed a sample's own to doubt its label.
+    """
 
-    D. Bahri, H. Jiang, M. Gupta, "Deep k-NN for Noisy Labels", 2020 (the vote); C. Northcutt,
-    L. Jiang, I. Chuang, "Confident Learning", 2021 (out-of-fold probabilities, and their margin);
-    C. Stephenson et al., "On the Geometry of Generalization and Memorization in Deep Neural
-    Networks", 2021 (depth).
+    shares: Features
+    least_lead: float
+
+    def agreement(self, labels: Indices) -> float:
+        """The share of samples whose own class, int64 [n], is the likeliest."""
+        return float((self.shares.argmax(1) == labels).mean())
+
+
+def opinion_of_neighbours(labels: Indices, neighbours: Neighbours, classes: int) -> Opinion:
+    """The class is voted for by the nearest others, which leaves the sample itself out.
+
+    The network was trained on these very labels, so what it says of its training samples is biased;
+    features of several depths are less so, because deep layers remember wrong labels where shallow
+    ones do not.
+
+    D. Bahri, H. Jiang, M. Gupta, "Deep k-NN for Noisy Labels", 2020 (the vote); C. Stephenson et
+    al., "On the Geometry of Generalization and Memorization in Deep Neural Networks", 2021 (depth).
+
+    Args:
+        labels: int64 [n].
+        neighbours: of each.
+        classes: how many there are.
+    """
+    shares = np.zeros((len(labels), classes), dtype=np.float32)
+    rows = np.repeat(np.arange(len(labels)), neighbours.numbers.shape[1])
+    np.add.at(shares, (rows, labels[neighbours.numbers].ravel()), 1 / neighbours.numbers.shape[1])
+    return Opinion(shares, NEIGHBOURS_LEAD)
+
+
+def opinion_of_plain_features(features: csr_array, labels: Indices, classes: int) -> Opinion | None:
+    """A linear model, fitted to the other folds, knows nothing of what the network remembers.
+
+    C. Northcutt, L. Jiang, I. Chuang, "Confident Learning", 2021 (out-of-fold probabilities, and
+    their margin).
+
+    Args:
+        features: float [n, F], made without labels; each row is of length 1.
+        labels: int64 [n].
+        classes: how many there are.
+
+    Returns:
+        nothing for samples of classes that are too small to judge; None where no two are larger.
+    """
+    from sklearn.linear_model import SGDClassifier
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+
+    counted = np.flatnonzero(np.bincount(labels, minlength=classes)[labels] > NEIGHBOURS)
+    known = np.unique(labels[counted])
+    if len(known) < 2:
+        return None
+    model = SGDClassifier(loss="log_loss", random_state=0)
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=0)
+    shares = np.zeros((len(labels), classes), dtype=np.float32)
+    shares[np.ix_(counted, known)] = cross_val_predict(
+        model, features[counted], labels[counted], cv=folds, method="predict_proba"
+    )
+    return Opinion(shares, PLAIN_LEAD)
+
+
+def find_mislabels(
+    samples: Samples, numbers: Indices, opinions: Sequence[Opinion]
+) -> list[Finding]:
+    """Samples of which an opinion says that they have another class.
+
+    Classes of no more than `NEIGHBOURS` samples are not judged: those could be outvoted without
+    being wrong.
 
     Args:
         samples: all samples; each has one class.
         numbers: int64 [n], which of them were looked at.
-        neighbours: of these, as positions in `numbers`.
+        opinions: of these; one is enough.
 
     Returns:
         the surest first.
     """
     assert samples.labels is not None
     labels = samples.labels[numbers]
-    votes = class_votes(labels, neighbours.numbers, len(samples.names))
     rows = np.arange(len(labels))
-    own = votes[rows, labels]
-    votes[rows, labels] = -1
-    other = votes.argmax(1)
-    lead = votes[rows, other] - own
+    leads, others = [], []
+    for opinion in opinions:
+        rivals = opinion.shares.copy()
+        rivals[rows, labels] = -1
+        other = rivals.argmax(1)
+        lead = rivals[rows, other] - opinion.shares[rows, labels]
+        leads.append(np.where(lead >= opinion.least_lead, lead, 0))
+        others.append(other)
+    surest = np.argmax(leads, axis=0)
+    lead, other = np.array(leads)[surest, rows], np.array(others)[surest, rows]
     judged = np.bincount(labels, minlength=len(samples.names)) > NEIGHBOURS
-    named = np.flatnonzero((lead >= MISLABEL_LEAD) & judged[labels])
+    named = np.flatnonzero((lead > 0) & judged[labels])
     return [
         Finding(
             "mislabel",
             [samples.member(int(numbers[row]))],
-            float(lead[row]) / NEIGHBOURS,
+            float(lead[row]),
             samples.names[int(other[row])],
         )
         for row in named[np.argsort(-lead[named], kind="stable")]
     ]
-
-
-def class_votes(labels: Indices, neighbours: Indices, classes: int) -> Indices:
-    """How many of each sample's neighbours are in each class: int64 [N, classes].
-
-    Args:
-        labels: int64 [N].
-        neighbours: int64 [N, k], positions in `labels`.
-        classes: how many there are.
-    """
-    votes = np.zeros((len(labels), classes), dtype=np.int64)
-    rows = np.repeat(np.arange(len(labels)), neighbours.shape[1])
-    np.add.at(votes, (rows, labels[neighbours].ravel()), 1)
-    return votes
-
-
-def agreement(samples: Samples, numbers: Indices, neighbours: Neighbours) -> float:
-    """Share of the samples whose own class has the most votes among their neighbours.
-
-    Args:
-        samples: all samples; each has one class.
-        numbers: int64 [n], which of them were looked at.
-        neighbours: of these, as positions in `numbers`.
-    """
-    assert samples.labels is not None
-    labels = samples.labels[numbers]
-    votes = class_votes(labels, neighbours.numbers, len(samples.names))
-    return float((votes.argmax(1) == labels).mean())
 
 
 def find_outliers(samples: Samples, numbers: Indices, neighbours: Neighbours) -> list[Finding]:

@@ -50,6 +50,11 @@ class Sources:
     layout: str
     validation: str | None
 
+    @property
+    def has_table(self) -> bool:
+        """Whether any split is a table."""
+        return any(source.table is not None for source in self.splits.values())
+
 
 def read_sources(data: str, expected: Expected, account: Account) -> Sources:
     """Find the splits of a data set and read its tables.

@@ -13,6 +13,7 @@ times the memory.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 import unicodedata
 from dataclasses import replace
@@ -108,6 +109,27 @@ def find_similar(samples: Samples, config: TrainingConfig, console: Console) -> 
     scores = agreement(signatures, pairs)
     near = scores >= needed(np.concatenate(counts)[different][pairs].mean(1))
     return Similar(digests, different[pairs[near]], scores[near])
+
+
+def plain_features(samples: Samples, numbers: Indices) -> csr_array:
+    """Pieces of words in some texts, weighed by how rare they are: float64 [n, 2^20].
+
+    Args:
+        samples: rows with `input_ids`.
+        numbers: which of them, ascending.
+    """
+    from scipy.sparse import vstack
+    from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
+
+    pieces = HashingVectorizer(
+        analyzer="char_wb", ngram_range=(2, 4), norm=None, alternate_sign=False
+    )
+    counts = [
+        pieces.transform(map(samples.processor.decode, samples.values("input_ids", part)))
+        for part in np.array_split(numbers, math.ceil(len(numbers) / CHUNK))
+    ]
+    weighed = TfidfTransformer(sublinear_tf=True).fit_transform(vstack(counts))
+    return cast("csr_array", weighed)
 
 
 def normalized(text: str) -> str:

@@ -31,7 +31,14 @@ from ..preprocessing import (
 from ..task import TaskSpec
 from .account import Account
 from .class_folders import read_class_folders
-from .columns import LABEL, TEXT, account_for_columns, find_column, plain_column
+from .columns import (
+    LABEL,
+    TEXT,
+    account_for_columns,
+    find_column,
+    plain_column,
+    warn_of_unused_settings,
+)
 from .description import summarize
 from .encodings import UnknownEncoding, decode_text
 from .folders import FileKind, find_files
@@ -102,7 +109,10 @@ def read_splits(config: TrainingConfig, processor: TextTokenizer | None = None) 
     """
     account = Account()
     sources = read_sources(config.data, _expected(config.task), account)
-    if config.task == "text_classification":
+    is_labelled_task = config.task == "text_classification"
+    used = ("text_column", "label_column") if is_labelled_task else ("text_column",)
+    warn_of_unused_settings(config, used, sources.has_table, account)
+    if is_labelled_task:
         return _read_labelled(config, sources, processor, account)
     return _read_corpus(config, sources, processor, account)
 

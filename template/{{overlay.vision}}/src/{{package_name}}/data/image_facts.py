@@ -154,9 +154,9 @@ def _in_order(look: Callable[[Row], _Outcome], rows: Iterable[Row]) -> Iterator[
 
 
 def _with_progress(looks: Iterator[_Outcome], total: int) -> Iterable[_Outcome]:
-    """A line on standard error, by the first process alone."""
+    """A line on standard error, by the first process alone; in a log it stays there."""
     console = Console(stderr=True, quiet=process_rank() != 0)
-    return track(looks, "Checking images", total, console=console, transient=True)
+    return track(looks, "Checking images", total, console=console, transient=console.is_terminal)
 
 
 def _look(row: Row, max_pixels: int) -> _Outcome:

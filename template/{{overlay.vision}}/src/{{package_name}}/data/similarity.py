@@ -14,7 +14,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,9 @@ from ..config import TrainingConfig
 from ..preprocessing import InvalidImage
 from .doctor import Indices, Samples, Similar, first_of_each
 from .splits import Splits
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
 
 Pixels = npt.NDArray[np.uint8]
 Result = TypeVar("Result")
@@ -106,6 +109,11 @@ def find_similar(samples: Samples, config: TrainingConfig, console: Console) -> 
     thumbnails = np.array([one.thumbnail for one in kept if one is not None], dtype=np.uint8)
     candidates = different[near_thumbnails(thumbnails)]
     return Similar(digests, *_confirm(samples, candidates, console))
+
+
+def plain_features(samples: Samples, numbers: Indices) -> csr_array | None:
+    """None: pixels as they are tell little of what an image shows."""
+    return None
 
 
 def _of_images(
