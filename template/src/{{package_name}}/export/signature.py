@@ -61,8 +61,9 @@ class ExportedNetwork(nn.Module):
         standardisation: of the values that the network predicts; they come out in their own unit.
     """
 
-    mean: Tensor
-    std: Tensor
+    # no operation has such names: older versions of onnxruntime refuse two of a kind in a graph
+    standardisation_mean: Tensor
+    standardisation_std: Tensor
 
     def __init__(
         self,
@@ -73,8 +74,8 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         self.standardised = standardisation is not None
         if standardisation is not None:
-            self.register_buffer("mean", torch.tensor(standardisation.mean))
-            self.register_buffer("std", torch.tensor(standardisation.std))
+            self.register_buffer("standardisation_mean", torch.tensor(standardisation.mean))
+            self.register_buffer("standardisation_std", torch.tensor(standardisation.std))
         self.network = network
         self.input_names = input_names
         self.inspector = ModelSignatureInspector(network)
@@ -84,7 +85,9 @@ class ExportedNetwork(nn.Module):
         batch = dict(zip(self.input_names, inputs, strict=True))
         positional, keyword = self.inspector.arguments(batch)
         logits = logits_of(self.network(*positional, **keyword))
-        return logits.float() * self.std + self.mean if self.standardised else logits
+        if not self.standardised:
+            return logits
+        return logits.float() * self.standardisation_std + self.standardisation_mean
 
     def calling_convention(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         """How to call the bare network, for code that does not have this class.
