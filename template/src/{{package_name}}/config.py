@@ -303,6 +303,8 @@ def _describe(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
             problems[name] = f"{name}: no such field{nearest(name, names)}"
         elif not name:
             problems[""] = str(detail["ctx"]["error"])
+        elif detail["type"] == "literal_error" and isinstance(data.get(name), Mapping):
+            continue  # of a field that takes words or a mapping: what is wrong in it comes next
         elif name not in problems:
             message = detail["msg"].removeprefix("Input ")
             choices = detail.get("ctx", {}).get("expected", "")
