@@ -297,17 +297,19 @@ def _describe(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
     """One line for each problem: the field, the value, what would do."""
     names = [f.name for f in fields(TrainingConfig)]
     problems: dict[str, str] = {}
+    no_words: set[str] = set()
     for detail in error.errors(include_url=False):
         name = str(detail["loc"][0]) if detail["loc"] else ""
         if detail["type"] == "unexpected_keyword_argument":
             problems[name] = f"{name}: no such field{nearest(name, names)}"
         elif not name:
             problems[""] = str(detail["ctx"]["error"])
-        elif detail["type"] == "literal_error" and isinstance(data.get(name), Mapping):
-            continue  # of a field that takes words or a mapping: what is wrong in it comes next
-        elif name not in problems:
+        elif name not in problems or name in no_words:
             message = detail["msg"].removeprefix("Input ")
             choices = detail.get("ctx", {}).get("expected", "")
             hint = nearest(str(detail["input"]), re.findall(r"'([^']+)'", choices))
             problems[name] = f"{name}: {data.get(name)!r} {message}{hint}"
+            # of a field that takes words or a mapping: what is wrong in it comes next
+            is_no_word = detail["type"] == "literal_error" and isinstance(data.get(name), Mapping)
+            no_words = {name} if is_no_word else set()
     return list(problems.values())

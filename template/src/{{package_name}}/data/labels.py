@@ -357,8 +357,8 @@ def _elements(
 
 def _numbers(table: Table, name: str, values: Sequence[Any], account: Account) -> list[float]:
     texts = [str(value).strip() if value is not None else "" for value in values]
-    is_free = "separated" in table.form and "comma-separated" not in table.form
-    has_commas = is_free and any("," in text for text in texts)
+    may_be_decimal = "separated" in table.form and "comma-separated" not in table.form
+    has_commas = may_be_decimal and any("," in text for text in texts)
     if has_commas and all(DECIMAL_COMMA.fullmatch(text) for text in texts if text):
         if example := _thousands(texts):
             raise DataError(

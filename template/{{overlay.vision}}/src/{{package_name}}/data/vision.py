@@ -84,7 +84,7 @@ OUTPUTS = {
 
 
 # settings about columns that a task uses
-COLUMN_SETTINGS = {
+USED_COLUMN_SETTINGS = {
     "vision_classification": ("image_column", "label_column"),
     "vision_multilabel": ("image_column", "label_column", "target_columns", "label_separator"),
     "vision_regression": ("image_column", "target_columns"),
@@ -114,7 +114,7 @@ def read_splits(config: TrainingConfig, processor: None = None) -> Splits:
         account.problems += _unreadable_images([train, *held_out.values()], config)
     account.check(config.data)
     _account_for_unnamed(sources, [train, *held_out.values()], account)
-    warn_of_unused_settings(config, COLUMN_SETTINGS[config.task], sources.has_table, account)
+    warn_of_unused_settings(config, USED_COLUMN_SETTINGS[config.task], sources.has_table, account)
     is_classes = config.task == "vision_classification"
     if is_classes:
         check_classes(names, config.data)
