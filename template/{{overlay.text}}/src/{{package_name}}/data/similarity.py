@@ -112,7 +112,7 @@ def find_similar(samples: Samples, config: TrainingConfig, console: Console) -> 
 
 
 def plain_features(samples: Samples, numbers: Indices) -> csr_array:
-    """Pieces of words in some texts, weighed by how rare they are: float64 [n, 2^20].
+    """Pieces of words in some texts, weighed by how rare they are: float64 [n, 2^16].
 
     Args:
         samples: rows with `input_ids`.
@@ -121,8 +121,13 @@ def plain_features(samples: Samples, numbers: Indices) -> csr_array:
     from scipy.sparse import vstack
     from sklearn.feature_extraction.text import HashingVectorizer, TfidfTransformer
 
+    # A linear model of these holds as many numbers for each class.
     pieces = HashingVectorizer(
-        analyzer="char_wb", ngram_range=(2, 4), norm=None, alternate_sign=False
+        analyzer="char_wb",
+        ngram_range=(2, 4),
+        n_features=2**16,
+        norm=None,
+        alternate_sign=False,
     )
     counts = [
         pieces.transform(map(samples.processor.decode, samples.values("input_ids", part)))
