@@ -206,7 +206,8 @@ def _folder_source(folder: Path, expected: Expected) -> Source:
         )
     if not tables or (expected.single_files and holds(folder, expected.kind)):
         unread = [path for path in paths if path.suffix.lower() in OTHER_TABLES]
-        if unread and not holds(folder, expected.kind):
+        needs_table = expected.by_class and len(folders) < 2  # a single folder is no class
+        if unread and (needs_table or not holds(folder, expected.kind)):
             raise DataError(f"{unread[0]} cannot be read: {OTHER_TABLES[unread[0].suffix.lower()]}")
         return Source(folder=folder)
     if len(tables) > 1 and not all(SHARD.search(path.stem) for path in tables):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -114,6 +115,7 @@ def read_splits(config: TrainingConfig, processor: None = None) -> Splits:
         account.problems += _unreadable_images([train, *held_out.values()], config)
     account.check(config.data)
     _account_for_unnamed(sources, [train, *held_out.values()], account)
+    _warn_of_repeated_images({"train": train, **held_out}, account)
     warn_of_unused_settings(config, USED_COLUMN_SETTINGS[config.task], sources.has_table, account)
     is_classes = config.task == "vision_classification"
     if is_classes:
@@ -201,6 +203,36 @@ def _account_for_unnamed(
         for path in visible(folder, Account()):
             if IMAGES.takes(path) and str(path) not in named:
                 account.leave_out(path, "an image that no table names")
+
+
+def _warn_of_repeated_images(splits: Mapping[str, datasets.Dataset], account: Account) -> None:
+    """A file that several rows name may be validated on after it was trained on."""
+    named: dict[str, list[tuple[str, bytes]]] = {}
+    for split, rows in splits.items():
+        labels = labels_of(rows)
+        for row, (path, is_stored) in enumerate(zip(*_paths(rows), strict=True)):
+            if path and not is_stored:
+                named.setdefault(os.path.normpath(path), []).append((split, labels[row].tobytes()))
+    across, differently, again = [], [], []
+    for path, places in named.items():
+        if len({split for split, _ in places}) > 1:
+            across.append(path)
+        elif len({label for _, label in places}) > 1:
+            differently.append(path)
+        elif len(places) > 1:
+            again.append(path)
+    if across:
+        account.warn(
+            f"images in several splits: {shown(across)}; what a model answers for images it was "
+            "trained on says little"
+        )
+    if differently:
+        account.warn(
+            f"images that several rows name, with different labels: {shown(differently)}; keep the "
+            "row that is right"
+        )
+    if again:
+        account.warn(f"images that several rows name: {shown(again)}; one row for each will do")
 
 
 def _unreadable_images(splits: Sequence[datasets.Dataset], config: TrainingConfig) -> list[str]:
