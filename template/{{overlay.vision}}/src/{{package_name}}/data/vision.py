@@ -115,7 +115,7 @@ def read_splits(config: TrainingConfig, processor: None = None) -> Splits:
         account.problems += _unreadable_images([train, *held_out.values()], config)
     account.check(config.data)
     _account_for_unnamed(sources, [train, *held_out.values()], account)
-    _warn_of_repeated_images({"train": train, **held_out}, account)
+    _warn_of_repeated_images({"train": train, **held_out}, config.task, account)
     warn_of_unused_settings(config, USED_COLUMN_SETTINGS[config.task], sources.has_table, account)
     is_classes = config.task == "vision_classification"
     if is_classes:
@@ -205,7 +205,9 @@ def _account_for_unnamed(
                 account.leave_out(path, "an image that no table names")
 
 
-def _warn_of_repeated_images(splits: Mapping[str, datasets.Dataset], account: Account) -> None:
+def _warn_of_repeated_images(
+    splits: Mapping[str, datasets.Dataset], task: str, account: Account
+) -> None:
     """A file that several rows name may be validated on after it was trained on."""
     named: dict[str, list[tuple[str, bytes]]] = {}
     for split, rows in splits.items():
@@ -227,9 +229,10 @@ def _warn_of_repeated_images(splits: Mapping[str, datasets.Dataset], account: Ac
             "trained on says little"
         )
     if differently:
+        is_multilabel = task == "vision_multilabel"
+        remedy = "join them in one row" if is_multilabel else "keep the row that is right"
         account.warn(
-            f"images that several rows name, with different labels: {shown(differently)}; keep the "
-            "row that is right"
+            f"images that several rows name, with different labels: {shown(differently)}; {remedy}"
         )
     if again:
         account.warn(f"images that several rows name: {shown(again)}; one row for each will do")
