@@ -95,12 +95,12 @@ def _export(given: Namespace, console: Console) -> None:
         return
     from .training.checkpoints import find_checkpoint
 
-    which = given.pop("checkpoint")
+    place = given.pop("checkpoint")
     given.pop("refresh")
     attest = {"sign_key": given.pop("sign"), "sbom": given.pop("sbom")}
     config = _config(given)
-    named = which in ("best", "last")
-    checkpoint = find_checkpoint(config.output_dir, "last", which) if named else Path(which)
+    place, which = ("last", place) if place in ("best", "last") else (place, "best")
+    checkpoint = find_checkpoint(config.output_dir, place, which)
     _write_bundle(config, checkpoint, console, **attest)
 
 
@@ -245,13 +245,10 @@ def _of_resumed_run(given: Namespace, config: TrainingConfig) -> TrainingConfig:
     """A run goes on with its own settings; only those on the command line win over them."""
     if config.resume is None:
         return config
-    from .training.checkpoints import find_checkpoint
+    from .training.resume import resumed_config
 
-    run_dir = find_checkpoint(config.output_dir, config.resume).parent.parent
-    if not (run_dir / CONFIG_FILE).is_file():
-        return config
     options = {name: value for name, value in given.as_dict().items() if name != "config"}
-    return TrainingConfig.load(run_dir / CONFIG_FILE, **(options | {"resume": config.resume}))
+    return resumed_config(config, options)
 
 
 def _sample_when_missing(config: TrainingConfig, given: Namespace, console: Console) -> None:
@@ -332,7 +329,10 @@ def _command_parser(command: Command) -> ArgumentParser:
 
 def _export_options(parser: ArgumentParser) -> None:
     parser.add_argument(
-        "--checkpoint", type=str, default="best", help="best, last or a file (default: best)"
+        "--checkpoint",
+        type=str,
+        default="best",
+        help="best or last of the newest run, a run's folder, or a file (default: best)",
     )
     parser.add_argument(
         "--refresh", type=str, default=None, help="renew a bundle's files, but not its artifacts"

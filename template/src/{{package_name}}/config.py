@@ -12,13 +12,14 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, field, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
 
-from .config_base import SETTINGS
+from .atomic import write_whole
+from .config_base import SETTINGS, Kept
 from .errors import ConfigError
 from .input_config import InputConfig, Task
 
@@ -52,16 +53,16 @@ class TrainingConfig(InputConfig):
 
     # --- what is learned, from what --------------------------------------------------------------
 
-    task: Task = Task.__args__[0]  # type: ignore[attr-defined]
+    task: Annotated[Task, Kept] = Task.__args__[0]  # type: ignore[attr-defined]
     """What is learned; decides labels, loss and metrics."""
 
     data: str = "data"
     """Where the data lie: a folder, a table, or hub:NAME; the README shows the layouts."""
 
-    label_column: str | None = None
+    label_column: Annotated[str | None, Kept] = None
     """Column of a table that holds the class or the labels; null for one by a usual name."""
 
-    validation_split: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    validation_split: Annotated[float, Field(gt=0, lt=1), Kept] = 0.1
     """Share of the training samples set aside to validate on, where there are no others."""
 
     model: str = "builtin"
@@ -105,7 +106,7 @@ class TrainingConfig(InputConfig):
     early_stopping_patience: Annotated[int, Field(ge=0)] = 0
     """Epochs without a better validation result before training ends; 0 for never."""
 
-    monitor: str | None = None
+    monitor: Annotated[str | None, Kept] = None
     """Validation metric that makes a checkpoint the best, such as loss or f1; null for the task's.
 
     Ties go to the lower validation loss.
@@ -145,7 +146,7 @@ class TrainingConfig(InputConfig):
 
     # --- reproducibility and records -------------------------------------------------------------
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32), Kept] = 42
     """Seed of weights, order, augmentation and split."""
 
     deterministic: bool = False
@@ -237,7 +238,39 @@ class TrainingConfig(InputConfig):
         path, data = Path(path), self.to_dict()
         is_json = path.suffix == ".json"
         text = json.dumps(data, indent=2) if is_json else yaml.safe_dump(data, sort_keys=False)
-        path.write_text(text, encoding="utf-8")
+        write_whole(path, text)
+
+    @classmethod
+    def of_run(cls, settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> Self:
+        """Settings of a run, which an earlier version of the project may have written.
+
+        One that is not known any more is left out where it says nothing: null, or what it was
+        without being set.
+
+        Args:
+            settings: as they were kept.
+            defaults: of the version that wrote them.
+
+        Raises:
+            ConfigError: with one line for every unknown field and bad value.
+        """
+        known = {f.name for f in fields(cls)}
+        kept = _rename(dict(settings), "the run's settings")
+        for name in kept.keys() - known:
+            if kept[name] is None or (name in defaults and kept[name] == defaults[name]):
+                warnings.warn(
+                    f"{name}: {json.dumps(kept[name])} of this run is not known any more, and left "
+                    "out: it changes nothing",
+                    stacklevel=2,
+                )
+                del kept[name]
+        return cls.from_dict(kept)
+
+    @classmethod
+    def kept_on_resume(cls) -> list[str]:
+        """Settings that a run keeps when it is resumed; see `Kept`."""
+        hints = get_type_hints(cls, include_extras=True)
+        return [f.name for f in fields(cls) if Kept in getattr(hints[f.name], "__metadata__", ())]
 
     @classmethod
     def descriptions(cls) -> dict[str, str]:
@@ -258,6 +291,26 @@ class TrainingConfig(InputConfig):
         }
 
 
+class UniqueKeyLoader(yaml.SafeLoader):
+    """YAML as it is meant: of a key given twice, PyYAML would take the later value."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping.
+
+        Raises:
+            yaml.YAMLError: a key is given twice.
+        """
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            name = key.tag, str(key.value)
+            if name in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"{key.value} is given twice", key.start_mark
+                )
+            seen.add(name)
+        return super().construct_mapping(node, deep)
+
+
 def read_mapping(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML or JSON file holds.
 
@@ -266,7 +319,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)
     except OSError as error:
         raise ConfigError([f"{path} cannot be read: {error.strerror}"]) from error
     except UnicodeDecodeError as error:

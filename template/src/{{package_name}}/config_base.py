@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
-from pydantic import ConfigDict
+from collections.abc import Mapping
+from typing import get_type_hints
+
+from pydantic import ConfigDict, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
 
 # unknown fields are refused, and a field is described by the text under it
-SETTINGS = ConfigDict(extra="forbid", use_attribute_docstrings=True, validate_assignment=True)
+SETTINGS = ConfigDict(
+    extra="forbid",
+    use_attribute_docstrings=True,
+    validate_assignment=True,
+    allow_inf_nan=False,
+)
+
+
+class Kept:
+    """Marks the type of a setting that a run keeps when it is resumed; all others may change.
+
+    It decides what is learned, from which samples, or what the network is shown.
+    """
 
 
 @dataclass(config=SETTINGS, kw_only=True)
 class BaseInputConfig:
     """Settings of how an input reaches the network; `input_config.py` derives the modality's."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        hint = get_type_hints(cls)[info.field_name or ""]
+        if hint is not bool and _holds_truth(value):
+            raise PydanticCustomError("truth", "should not be true or false")
+        return value
+
     def input_problems(self) -> list[str]:
         """Contradictions between the fields, one line each."""
         return []
+
+
+def _holds_truth(value: object) -> bool:
+    if isinstance(value, list | tuple):
+        return any(map(_holds_truth, value))
+    if isinstance(value, Mapping):
+        return any(map(_holds_truth, value.values()))
+    return isinstance(value, bool)

@@ -40,7 +40,8 @@ from .data.splits import ENOUGH_TO_VALIDATE, Splits
 from .errors import ModelError, TrainingError
 from .input_config import InputConfig
 from .training.adapter import UniversalModelAdapter
-from .training.checkpoints import BEST, FOLDER
+from .training.checkpoints import BEST, FOLDER, find_checkpoint
+from .training.run_folder import started
 from .training.trained_model import TrainedModel, load_trained_model
 
 # Where in a network features are taken: shares of its layers that lie before.
@@ -90,12 +91,12 @@ def deep_check(
     """
     trained, notes = None, []
     if run is not None:
-        trained = load_trained_model(run / FOLDER / BEST)
+        trained = load_trained_model(find_checkpoint("", str(run), "best"))
     elif (run := _newest_run(config)) is None:
         notes.append("no run yet: probable mislabels and outliers can be told after `train`")
     else:
         try:
-            trained = load_trained_model(run / FOLDER / BEST)
+            trained = load_trained_model(find_checkpoint("", str(run), "best"))
         except (TrainingError, ModelError) as error:
             notes.append(f"the newest run was not used: {error}")
     samples = Samples(similarity.whole_samples(splits, config), similarity.where)
@@ -119,7 +120,7 @@ def deep_check(
 def _newest_run(config: TrainingConfig) -> Path | None:
     """The newest run that has a checkpoint to look with."""
     trained = (path.parent.parent for path in Path(config.output_dir).glob(f"*/{FOLDER}/{BEST}"))
-    return max(trained, key=lambda run: (run / "config.yaml").stat().st_mtime_ns, default=None)
+    return max(trained, key=started, default=None)
 
 
 def _judge(

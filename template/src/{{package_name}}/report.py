@@ -14,12 +14,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from .atomic import write_whole
 from .data.description import lines
 from .data.doctor import Findings
 from .deep_check import describe
 from .errors import TrainingError
 from .figures import doctor_figures, evaluation_figures
-from .training.checkpoints import FOLDER
+from .training.checkpoints import find_checkpoint
 from .training.metrics import read_metrics
 from .training.summary import Table, class_table, overall_table
 from .training.trained_model import TrainedModel, load_trained_model
@@ -56,7 +57,7 @@ def write_report(run_dir: Path) -> Path:
     if not (run_dir / "metrics.csv").is_file():
         raise TrainingError(f"{run_dir} holds no metrics.csv; give the folder of a run")
     metrics = read_metrics(run_dir)
-    trained = load_trained_model(run_dir / FOLDER / "best.ckpt")
+    trained = load_trained_model(find_checkpoint("", str(run_dir), "best"))
     body = [
         _section(
             "Best checkpoint", _table(overall_table(trained.metrics, trained.trivial_metrics))
@@ -74,9 +75,7 @@ def write_report(run_dir: Path) -> Path:
     ]
     title = html.escape(f"{trained.task_spec.task_type}: {run_dir.name}")
     page = run_dir / "report.html"
-    partial = page.with_suffix(".partial")
-    partial.write_text(PAGE.substitute(title=title, body="\n".join(body)), encoding="utf-8")
-    partial.replace(page)
+    write_whole(page, PAGE.substitute(title=title, body="\n".join(body)))
     return page
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..atomic import write_whole
 from ..config import TrainingConfig
 from ..errors import BadSamples, TrainingError
 from .splits import Splits
@@ -101,10 +101,8 @@ def _read_stamp(path: Path, state: Mapping[str, str | None]) -> Any:
 def _write_stamp(
     path: Path, state: Mapping[str, str | None], facts: Mapping[str, Mapping[str, Any]]
 ) -> None:
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"state": state, "facts": facts}), encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, json.dumps({"state": state, "facts": facts}))
     except OSError as error:
         raise TrainingError(f"cannot write {path}: {error.strerror}") from error

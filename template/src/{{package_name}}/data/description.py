@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from rich.console import Console
 
+from ..atomic import write_whole
 from .account import Account
 from .splits import Splits, labels_of
 
@@ -85,19 +87,23 @@ def write_description(splits: Splits, run_dir: Path) -> None:
     """Keep `describe` with a run, as data.json; nothing where rows were handed over, not read."""
     if not splits.summary:
         return
-    path = run_dir / DATA_FILE
-    partial = path.with_suffix(".partial")
     content = json.dumps(describe(splits), indent=2, ensure_ascii=False) + "\n"
-    partial.write_text(content, encoding="utf-8")
-    partial.replace(path)
+    write_whole(run_dir / DATA_FILE, content)
 
 
 def read_description(run_dir: Path) -> dict[str, Any]:
-    """What `write_description` kept; empty where it kept nothing."""
+    """What `write_description` kept; empty where it kept nothing, or that is damaged."""
     path = run_dir / DATA_FILE
     if not path.is_file():
         return {}
-    described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        described: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        warnings.warn(
+            f"{path} is damaged, and left out; `train --resume {run_dir}` writes it anew",
+            stacklevel=2,
+        )
+        return {}
     return described
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from ..atomic import write_whole
 from ..errors import DataError
 from .splits import ENOUGH_TO_VALIDATE, Splits, labels_of
 
@@ -112,10 +113,8 @@ class Findings:
             DataError: it cannot be written.
         """
         path = folder / self.FILE
-        partial = path.with_suffix(".partial")
         try:
-            partial.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
-            partial.replace(path)
+            write_whole(path, json.dumps(self.to_dict(), indent=1) + "\n")
         except OSError as error:
             raise DataError(f"cannot write {path}: {error.strerror}") from error
         return path

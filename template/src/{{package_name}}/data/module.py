@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import signal
+import tempfile
 from collections.abc import Callable, Mapping, Sized
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +23,7 @@ from ..forward import LABELS
 from ..task import TaskSpec
 from ..task_base import Standardisation
 from .check import with_facts
-from .order import EpochSampler, EpochShape, MicroBatches, Position
+from .order import EpochSampler, EpochShape, MicroBatches, Position, Start
 from .splits import Examination, Splits
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ class Modality(Protocol):
     """Names of the files that `save_processor` writes."""
 
     def save_processor(self, processor: Any, folder: Path) -> None:
-        """Write the processor into a run or a bundle; DataError where another one is there."""
+        """Write the processor into a run or a bundle."""
 
     def load_processor(self, folder: Path) -> Any:
         """The processor kept with a run; None in modalities that have none."""
@@ -100,6 +101,23 @@ def load_modality(name: str) -> Modality:
         raise ValueError(
             f"Unsupported modality: {name!r}; this project was made for {TaskSpec.modality!r}"
         ) from error
+
+
+def processor_files(modality: Modality, processor: Any) -> dict[str, bytes]:
+    """The files of a processor, by name; empty where there is none."""
+    if processor is None:
+        return {}
+    with tempfile.TemporaryDirectory() as folder:
+        modality.save_processor(processor, Path(folder))
+        return {name: (Path(folder) / name).read_bytes() for name in modality.PROCESSOR_FILES}
+
+
+def processor_from(modality: Modality, files: Mapping[str, bytes]) -> Any:
+    """Inverse of `processor_files`."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in files.items():
+            (Path(folder) / name).write_bytes(content)
+        return modality.load_processor(Path(folder)) if files else None
 
 
 class StandardisingCollator:
@@ -154,12 +172,15 @@ class UniversalDataModule(LightningDataModule):
         self.splits = splits
         self.processor = splits.processor if splits and processor is None else processor
         self.collator = self._get_collator(task_spec)
-        self._start_epoch = 0
-        self._start_batch = 0
+        self._start_epoch, self._start = 0, Start()
 
     @classmethod
-    def from_config(cls, config: TrainingConfig) -> UniversalDataModule:
+    def from_config(cls, config: TrainingConfig, processor: Any = None) -> UniversalDataModule:
         """Read the data a configuration names, look at every sample, derive the task from both.
+
+        Args:
+            config: says where they lie.
+            processor: of a run that goes on, used instead of learning another from the data.
 
         Raises:
             DataError: nothing there, not in a layout this project reads, or samples that cannot be
@@ -167,7 +188,7 @@ class UniversalDataModule(LightningDataModule):
             TrainingError: the output folder cannot be written.
         """
         modality = load_modality(TaskSpec.modality)
-        splits = with_facts(modality, modality.read_splits(config), config)
+        splits = with_facts(modality, modality.read_splits(config, processor), config)
         task_spec = TaskSpec.from_config(config, splits)
         return cls(task_spec, config.batch_size, config=config, splits=splits)
 
@@ -186,7 +207,7 @@ class UniversalDataModule(LightningDataModule):
         """Micro-batches in a new order each epoch, from the stored position on."""
         loader, sampler = self._loader(training=True)
         # before the loader's workers begin to fetch, which is before Lightning sets the epoch
-        sampler.start_at(self._start_epoch, self._start_batch)
+        sampler.start_at(self._start_epoch, self._start)
         return loader
 
     def micro_batches_per_epoch(self, world_size: int) -> int:
@@ -263,21 +284,17 @@ class UniversalDataModule(LightningDataModule):
     def state_dict(self) -> dict[str, Any]:
         """Position after the last finished micro-batch: saved inside every checkpoint."""
         assert self.trainer is not None
-        loop = self.trainer.fit_loop
-        done = loop.epoch_loop.batch_progress.current.ready
+        epoch, shape = self.trainer.current_epoch, self.epoch_shape(self.trainer.world_size)
+        done = self.trainer.fit_loop.epoch_loop.batch_progress.current.ready
         if done >= self.trainer.num_training_batches:
-            return asdict(Position(self.trainer.current_epoch + 1, 0))
-        samples = self.epoch_shape(self.trainer.world_size).used(done)
-        return asdict(Position(self.trainer.current_epoch, samples))
+            return asdict(Position(epoch + 1, 0, shape.size))
+        return asdict(Position(epoch, shape.used(done), shape.size))
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on behind the saved position."""
-        position = Position(**state_dict)
         assert self.trainer is not None
-        self._start_epoch = position.epoch
-        self._start_batch = self.epoch_shape(self.trainer.world_size).micro_batches_at(
-            position.samples, self.trainer.accumulate_grad_batches
-        )
+        shape = self.epoch_shape(self.trainer.world_size)
+        self._start_epoch, self._start = shape.go_on(Position(**state_dict))
 
 
 def _ignore_first_signal(worker_id: int) -> None:

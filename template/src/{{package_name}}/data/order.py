@@ -51,10 +51,25 @@ class Position:
     Attributes:
         epoch: the one in progress, from 0.
         samples: samples used in it, over all processes.
+        size: samples that it has.
     """
 
     epoch: int
     samples: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where in an epoch training begins.
+
+    Attributes:
+        micro_batch: the first one, from 0.
+        samples: used before it, over all processes; it begins behind them.
+    """
+
+    micro_batch: int = 0
+    samples: int = 0
 
 
 @dataclass(frozen=True)
@@ -89,6 +104,11 @@ class EpochShape:
         return self._count(self.size // self.world_size)
 
     @property
+    def left_out(self) -> int:
+        """Samples that no process takes."""
+        return self.size - self.used(self.micro_batches)
+
+    @property
     def smallest_micro_batch(self) -> int:
         """The fewest samples in any micro-batch of any process; 0 where there is none."""
         last = self.world_size - 1  # has as few samples as any
@@ -105,17 +125,29 @@ class EpochShape:
             self._end(self.samples_of(rank), micro_batches) for rank in range(self.world_size)
         )
 
-    def micro_batches_at(self, samples: int, accumulation: int) -> int:
-        """Micro-batches of each process, at the last window boundary not behind a position.
+    def go_on(self, position: Position) -> tuple[int, Start]:
+        """Epoch and place in it to go on at, whatever batch size and processes led there.
 
-        Args:
-            samples: used so far, over all processes.
-            accumulation: micro-batches in one window.
+        What is left of a micro-batch makes a smaller one. Where that would be a single sample on
+        some process, the next micro-batch takes it along; behind the last one it is left out.
         """
-        done = samples // (self.batch_size * self.world_size)
-        if done < self.micro_batches and self.used(done + 1) <= samples:
-            done += 1  # the last but one is a sample short
-        return done // accumulation * accumulation
+        samples = position.samples
+        ranks = range(self.world_size)
+        used = [len(range(rank, samples, self.world_size)) for rank in ranks]
+
+        def left(micro_batches: int) -> list[int]:
+            """What each process has yet to take of its first so many micro-batches."""
+            ends = [self._end(self.samples_of(rank), micro_batches) for rank in ranks]
+            return [end - taken for end, taken in zip(ends, used, strict=True)]
+
+        done = min(self.micro_batches, samples // (self.batch_size * self.world_size) + 1)
+        while done and max(left(done)) > 0:
+            done -= 1
+        if done < self.micro_batches and any(left(done)) and min(left(done + 1)) < 2:
+            done += 1
+        if done == self.micro_batches:
+            return position.epoch + 1, Start()
+        return position.epoch, Start(done, samples)
 
     def _count(self, samples: int) -> int:
         """Micro-batches that so many samples of a process fall into."""
@@ -155,12 +187,12 @@ class EpochSampler(Sampler[Key]):
         self.shape, self.rank = shape, rank
         self.seed, self.shuffle, self.classes = seed, shuffle, classes
         self.epoch = self.start_epoch = 0
-        self.start_batch = 0
+        self.start = Start()
 
-    def start_at(self, epoch: int, micro_batch: int) -> None:
-        """Leave out the micro-batches of that epoch that were already trained on."""
+    def start_at(self, epoch: int, start: Start) -> None:
+        """Leave out what that epoch has been trained on already."""
         self.epoch = self.start_epoch = epoch
-        self.start_batch = micro_batch
+        self.start = start
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before each epoch."""
@@ -174,16 +206,15 @@ class EpochSampler(Sampler[Key]):
         return math.ceil(len(self) / self.shape.batch_size)
 
     def sizes(self) -> list[int]:
-        """Samples in each micro-batch of a whole epoch."""
+        """Samples in each micro-batch that is left of the epoch in progress."""
         if self.shuffle:
-            return self.shape.sizes(self.rank)
+            first, whole = self._start.micro_batch, self.shape.sizes(self.rank)
+            left = whole[first:]
+            if left:  # the first is smaller or larger where it was cut differently before
+                left[0] += sum(whole[:first]) - self._used
+            return left
         full, rest = divmod(len(self), self.shape.batch_size)
         return [self.shape.batch_size] * full + [rest] * (rest > 0)
-
-    @property
-    def skipped(self) -> int:
-        """Micro-batches of the epoch in progress that were already trained on."""
-        return self.start_batch if self.epoch == self.start_epoch else 0
 
     def __len__(self) -> int:
         if self.shuffle:
@@ -192,9 +223,18 @@ class EpochSampler(Sampler[Key]):
 
     def __iter__(self) -> Iterator[Key]:
         mine = self._order()[self.rank :: self.shape.world_size][: len(self)]
-        start = sum(self.sizes()[: self.skipped])
-        for index in mine[start:]:
+        for index in mine[self._used :]:
             yield self.epoch, *index
+
+    @property
+    def _start(self) -> Start:
+        return self.start if self.epoch == self.start_epoch else Start()
+
+    @property
+    def _used(self) -> int:
+        """This process's samples that were trained on already in the epoch in progress."""
+        used = len(range(self.rank, self._start.samples, self.shape.world_size))
+        return min(used, len(self))
 
     def _order(self) -> list[tuple[int, ...]]:
         """What names each sample of the epoch, over all processes: its index, or that and more."""
@@ -222,7 +262,7 @@ class MicroBatches(Sampler[list[Key]]):
 
     def __iter__(self) -> Iterator[list[Key]]:
         keys = iter(self.sampler)
-        for size in self.sampler.sizes()[self.sampler.skipped :]:
+        for size in self.sampler.sizes():
             yield list(islice(keys, size))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -12,9 +13,10 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
+from torch.optim.lr_scheduler import LambdaLR
 
 from ..config import TrainingConfig
-from ..data.module import Batch, load_modality
+from ..data.module import Batch, load_modality, processor_files
 from ..data.order import micro_batch_seed
 from ..errors import ModelError, TrainingError
 from ..forward import LABELS, ModelSignatureInspector, logits_of
@@ -28,7 +30,7 @@ from .schedule import RunLength, warmup_cosine
 from .validation import ValidationMetrics
 
 # Counts up when what a checkpoint holds changes, so that code can tell old ones apart.
-CHECKPOINT_VERSION = 1
+CHECKPOINT_VERSION = 2
 
 
 class UniversalModelAdapter(LightningModule):
@@ -106,6 +108,8 @@ class UniversalModelAdapter(LightningModule):
         self._host_weight: float | None = None
         self._closed: WindowTotal | None = None
         self._measured: dict[str, Tensor] = {}
+        self._metrics: dict[str, float] = {}
+        self._validated_at = -1  # optimizer step of these metrics
         self._buffers_before: list[Tensor] = []
 
     def forward(self, batch: Batch) -> Tensor:
@@ -164,8 +168,6 @@ class UniversalModelAdapter(LightningModule):
                 return self.objective.loss_sum(logits, batch[LABELS]) / self.window.constant
 
         remaining = self.run_length.micro_batches
-        if remaining is not None:
-            remaining -= self.trainer.fit_loop.epoch_loop.total_batch_idx
         compilation = self.compile_hook.warm_up(step, remaining_steps=remaining)
         if self.config.compile_mode is not None:
             self.log_line(str(compilation))
@@ -316,8 +318,9 @@ class UniversalModelAdapter(LightningModule):
                 f"monitor: no validation sample tells {self.monitor.column.removeprefix('val/')}"
             )
         self.log_dict(metrics, logger=False, sync_dist=self.trainer.world_size > 1)
-        values = {name: float(value) for name, value in metrics.items()}
-        self.tracker.log_epoch(self.trainer.current_epoch, values)
+        self._metrics = {name: float(value) for name, value in metrics.items()}
+        self._validated_at = self.trainer.global_step
+        self.tracker.log_epoch(self.trainer.current_epoch, self._metrics)
         if self._measures_trivial():
             trivial = self.trivial_validation.compute()
             self.trivial_metrics = {name: float(value) for name, value in trivial.items()}
@@ -331,22 +334,37 @@ class UniversalModelAdapter(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, warmed up and annealed over the run's optimizer steps."""
-        matrices = [p for p in self._trainable() if p.ndim >= 2]
-        others = [p for p in self._trainable() if p.ndim < 2]  # biases and norms do not decay
         # a fused optimizer unscales fp16 gradients itself, after they should have been clipped
         fused = self.config.precision != "16-mixed"
-        groups: list[dict[str, Any]] = [
-            {"params": matrices},
-            {"params": others, "weight_decay": 0.0},
-        ]
         optimizer = torch.optim.AdamW(
-            groups,
+            self._parameter_groups(),
             lr=self.learning_rate,
             weight_decay=self.config.weight_decay,
             fused=fused,
         )
-        schedule = warmup_cosine(optimizer, self.config.warmup_ratio, self.run_length.steps)
+        schedule = warmup_cosine(optimizer, self.config.warmup_ratio, self.run_length)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        matrices = [p for p in self._trainable() if p.ndim >= 2]
+        others = [p for p in self._trainable() if p.ndim < 2]  # biases and norms do not decay
+        return [
+            {"params": matrices, "weight_decay": self.config.weight_decay},
+            {"params": others, "weight_decay": 0.0},
+        ]
+
+    def on_train_start(self) -> None:
+        """Present settings act from the first step on; a checkpoint has brought those before."""
+        optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
+        assert isinstance(optimizer, torch.optim.AdamW)
+        assert isinstance(schedule, LambdaLR)
+        for group, own in zip(optimizer.param_groups, self._parameter_groups(), strict=True):
+            group["weight_decay"] = own["weight_decay"]
+            group["fused"] = optimizer.defaults["fused"]
+            group["initial_lr"] = self.learning_rate
+        schedule.base_lrs = [self.learning_rate] * len(optimizer.param_groups)
+        for group, factor in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):
+            group["lr"] = self.learning_rate * factor(schedule.last_epoch)
 
     def _trainable(self) -> Iterator[nn.Parameter]:
         return (p for p in self.model.parameters() if p.requires_grad)
@@ -362,16 +380,24 @@ class UniversalModelAdapter(LightningModule):
         self.flush_windows()
         checkpoint["checkpoint_version"] = CHECKPOINT_VERSION
         checkpoint["config"] = self.config.to_dict()
+        checkpoint["defaults"] = TrainingConfig.from_dict({}).to_dict()
+        checkpoint["processor"] = self._processor_files
         checkpoint["task_spec"] = self.task_spec.to_dict()
-        checkpoint["metrics"] = {
-            name: float(value)
-            for name, value in self.trainer.callback_metrics.items()
-            if name.startswith("val/")
-        }
+        is_validated = self._validated_at == self.trainer.global_step
+        checkpoint["metrics"] = self._metrics if is_validated else {}
         checkpoint["trivial_metrics"] = self.trivial_metrics
         checkpoint["tracker"] = self.tracker.state_dict()
+
+    @cached_property
+    def _processor_files(self) -> dict[str, Tensor]:
+        """Without them, nobody could tell what a network's inputs mean: uint8 [N] by name."""
+        files = processor_files(load_modality(self.task_spec.modality), self.processor)
+        return {
+            name: torch.frombuffer(bytearray(content), dtype=torch.uint8)
+            for name, content in files.items()
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Step counts go on where they were."""
         self.tracker.load_state_dict(checkpoint["tracker"])
-        self.trivial_metrics = checkpoint.get("trivial_metrics", {})
+        self.trivial_metrics = checkpoint["trivial_metrics"]

@@ -1,4 +1,4 @@
-"""Checkpoints: when they are written, how, and finding and reading them again."""
+"""Checkpoints: writing them whole, reading them again, and finding the right one of a run."""
 
 from __future__ import annotations
 
@@ -8,28 +8,25 @@ import os
 import pickle
 import shutil
 import warnings
-from collections.abc import Mapping
-from dataclasses import asdict
+import zipfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
-from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Checkpoint
-from torch import Tensor
 
-from ..data.module import UniversalDataModule
-from ..data.order import Position
+from ..atomic import whole_file
+from ..data.description import DATA_FILE
 from ..errors import TrainingError
-from .adapter import UniversalModelAdapter
-from .interruption import Interruption
-from .objective import Monitor
-from .run_folder import RunFolder, latest_run
+from .adapter import CHECKPOINT_VERSION
+from .metrics import ROWS, TABLE
+from .run_folder import latest_run
 
 FOLDER = "checkpoints"
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-VAL_LOSS = "val/loss"
 MODEL_PREFIX = "model."  # the adapter's name for the network
 
 
@@ -48,20 +45,18 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             TrainingError: the disk is full or may not be written; earlier checkpoints are intact.
         """
         path = Path(path)
-        partial = path.with_suffix(".partial")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.name == LAST and path.exists():
-                path.replace(path.with_name(PREVIOUS))
-            partial.replace(path)
+            with whole_file(path) as partial:
+                with partial.open("wb") as file:
+                    torch.save(checkpoint, file)
+                    file.flush()
+                    os.fsync(file.fileno())
+                if path.name == LAST and path.exists():
+                    path.replace(path.with_name(PREVIOUS))
         # torch.save raises RuntimeError where the file under it could not take everything
         except (OSError, RuntimeError) as error:
             reason = error.strerror if isinstance(error, OSError) else _free_space(path.parent)
-            partial.unlink(missing_ok=True)
             raise TrainingError(
                 f"cannot write {path}: {reason}; earlier checkpoints are intact"
             ) from error
@@ -72,190 +67,6 @@ def _free_space(folder: Path) -> str:
     return f"{os.strerror(errno.ENOSPC)} ({free / 2**20:.0f} MiB are free)"
 
 
-class RunCheckpoints(Checkpoint):
-    """Writes `last` and `best`, at the ends of accumulation windows and of epochs only.
-
-    Inside a window a checkpoint could not be exact, because it holds no accumulated gradients.
-    ModelCheckpoint does save there after a resume, hence this callback.
-
-    Args:
-        run_folder: the run's folder, in which checkpoints have their own.
-        every_n_steps: optimizer steps between two `last`; None for one an epoch.
-        interruption: ends the run behind its last checkpoint, once all processes agree to stop.
-    """
-
-    def __init__(
-        self, run_folder: RunFolder, every_n_steps: int | None, interruption: Interruption
-    ) -> None:
-        self.run_folder = run_folder
-        self.every_n_steps = every_n_steps
-        self.interruption = interruption
-        self.best_score: float | None = None
-        self.best_loss = math.inf
-        self.best_step = -1
-
-    @property
-    def last(self) -> Path:
-        """The newest checkpoint."""
-        return self.run_folder.path / FOLDER / LAST
-
-    @property
-    def best(self) -> Path:
-        """The one with the best validation result."""
-        return self.run_folder.path / FOLDER / BEST
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A run killed between `last` and `best` gets its `best` now."""
-        if self.best_step == trainer.global_step and trainer.is_global_zero and self.last.exists():
-            self._link_best()
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Save inside an epoch, when it is time or the run has to stop."""
-        assert isinstance(pl_module, UniversalModelAdapter)
-        if pl_module.window.is_open or batch_idx + 1 >= trainer.num_training_batches:
-            return  # the end of an epoch has its own hook, after validation
-        step = trainer.global_step
-        due = self.every_n_steps is not None and step % self.every_n_steps == 0
-        if pl_module.stop_agreed or (due and not trainer.should_stop):
-            trainer.save_checkpoint(self.last)
-        if pl_module.stop_agreed:
-            self.interruption.stop(step, self.run_folder.path)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save `last`, and `best` where it is."""
-        assert isinstance(pl_module, UniversalModelAdapter)
-        is_best = self.note(pl_module.monitor, trainer.callback_metrics, trainer.global_step)
-        trainer.save_checkpoint(self.last)
-        if is_best and trainer.is_global_zero:
-            self._link_best()
-        trainer.strategy.barrier("best checkpoint")
-        if pl_module.stop_agreed:
-            self.interruption.stop(trainer.global_step, self.run_folder.path)
-
-    def note(self, monitor: Monitor, found: Mapping[str, Tensor], step: int) -> bool:
-        """Take a validation's metrics for the best so far, if they are; says whether.
-
-        Ties go to the lower loss: it goes on falling where a share of hits cannot rise.
-        """
-        if monitor.column not in found:
-            return False  # no validation has been
-        score, loss = float(found[monitor.column]), float(found[VAL_LOSS])
-        if score == self.best_score:
-            is_best = loss < self.best_loss
-        else:
-            before = monitor.worst if self.best_score is None else self.best_score
-            is_best = monitor.is_better(score, before)
-        if is_best:
-            self.best_score, self.best_loss, self.best_step = score, loss, step
-        return is_best
-
-    def _link_best(self) -> None:
-        """A second name costs no time and no space; checkpoints are replaced, never changed."""
-        partial = self.best.with_suffix(".partial")
-        partial.unlink(missing_ok=True)
-        try:
-            os.link(self.last, partial)
-        except OSError:  # not every file system has hard links
-            shutil.copyfile(self.last, partial)
-        partial.replace(self.best)
-
-    def state_dict(self) -> dict[str, Any]:
-        """What was best so far."""
-        return {
-            "best_score": self.best_score,
-            "best_loss": self.best_loss,
-            "best_step": self.best_step,
-        }
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
-        self.best_score, self.best_step = state_dict["best_score"], state_dict["best_step"]
-        # checkpoints of earlier versions do not hold it, and keep what they found best
-        self.best_loss = state_dict.get("best_loss", -math.inf)
-
-    def on_load_checkpoint(
-        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
-    ) -> None:
-        """Translate the position where batch size or number of processes has changed.
-
-        Lightning counts micro-batches, of which there are more or fewer then. The position moves
-        back to a window's start; the few samples between are trained on twice, and it says so.
-        """
-        assert isinstance(pl_module, UniversalModelAdapter)
-        key = UniversalDataModule.__qualname__
-        if key not in checkpoint:
-            return
-        position = Position(**checkpoint[key])
-        data: Any = trainer.datamodule  # type: ignore[attr-defined]
-        shape = data.epoch_shape(trainer.world_size)
-        done = shape.micro_batches_at(position.samples, trainer.accumulate_grad_batches)
-        if repeated := position.samples - shape.used(done):
-            warnings.warn(
-                f"{repeated} samples of this epoch are trained on twice: batch size, accumulation "
-                "or processes have changed, and a window has to start anew",
-                stacklevel=2,
-            )
-        if position.samples:
-            loops = checkpoint["loops"]["fit_loop"]
-            _reopen_epoch(loops["epoch_progress"], loops["epoch_loop.batch_progress"])
-            # saved in on_train_batch_end, when all but the last counter had been raised
-            current = loops["epoch_loop.batch_progress"]["current"]
-            current.update(ready=done, started=done, processed=done, completed=done - 1)
-        checkpoint[key] = asdict(Position(position.epoch, shape.used(done)))
-
-
-def _reopen_epoch(epochs: dict[str, Any], batches: dict[str, Any]) -> None:
-    """Let Lightning go on inside an epoch that max_steps had ended, instead of with the next.
-
-    Such a checkpoint was saved in on_train_epoch_end, when one more counter had been raised than in
-    on_train_batch_end, of both epochs and batches.
-    """
-    if epochs["total"]["processed"] == epochs["total"]["completed"]:
-        return
-    for counts in epochs.values():
-        counts["processed"] -= 1
-    batches["total"]["completed"] -= 1
-    batches["is_last_batch"] = False
-
-
-def find_checkpoint(output_dir: str | Path, place: str = "last", which: str = "last") -> Path:
-    """A checkpoint file.
-
-    Args:
-        output_dir: folder of all runs.
-        place: `last` for the newest run, a run's folder, or the file itself.
-        which: `best` or `last` of that run. A `last` that is damaged gives way to the one before.
-
-    Raises:
-        TrainingError: no such run or file.
-    """
-    run_dir = latest_run(output_dir) if place == "last" else Path(place)
-    if not run_dir.is_dir():
-        if not run_dir.is_file():
-            raise TrainingError(f"{run_dir} does not exist; give last, a run's folder or a file")
-        return run_dir
-    path = run_dir / FOLDER / f"{which}.ckpt"
-    previous = run_dir / FOLDER / PREVIOUS
-    if which == "last" and previous.exists():
-        problem = "it is missing"
-        if path.is_file():
-            try:
-                read_checkpoint(path)
-            except TrainingError as error:
-                problem = str(error)
-            else:
-                return path
-        warnings.warn(
-            f"going back to {previous}, the checkpoint before {path}: {problem}", stacklevel=2
-        )
-        return previous
-    if not path.is_file():
-        raise TrainingError(f"{path} does not exist; a run writes it at the end of its first epoch")
-    return path
-
-
 def read_checkpoint(path: Path) -> dict[str, Any]:
     """Weights and plain data of a checkpoint; nothing in it is executed.
 
@@ -263,12 +74,228 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         TrainingError: missing, cut off, or no checkpoint of this project.
     """
     try:
+        with zipfile.ZipFile(path) as archive:
+            if (name := archive.testzip()) is not None:
+                raise TrainingError(f"{path} is damaged: {name} in it has changed")
         checkpoint: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise TrainingError(f"{path} does not exist") from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        pickle.UnpicklingError,
+        zipfile.BadZipFile,
+    ) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise TrainingError(f"{path} is damaged: {reason}") from error
-    if "task_spec" not in checkpoint:
+    if not isinstance(checkpoint, dict) or "task_spec" not in checkpoint:
         raise TrainingError(f"{path} is not a checkpoint of this project")
+    if (version := checkpoint.get("checkpoint_version")) != CHECKPOINT_VERSION:
+        raise TrainingError(
+            f"{path} was written by another version of this project: it has checkpoint_version "
+            f"{version}, and {CHECKPOINT_VERSION} can be read"
+        )
     return checkpoint
+
+
+# --- Which is best -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What the validation samples say of some weights.
+
+    Attributes:
+        metric: what is monitored.
+        mode: `min` or `max` of it is best.
+        score: its value.
+        loss: of the validation samples.
+    """
+
+    metric: str
+    mode: str
+    score: float
+    loss: float
+
+    def beats(self, other: Judgement | None) -> bool:
+        """Whether these weights are better than others.
+
+        Ties go to the lower loss: it goes on falling where a share of hits cannot rise. Whatever
+        there is beats nothing, and a number beats what is none.
+        """
+        return other is None or self._rank() > other._rank()
+
+    def _rank(self) -> tuple[float, float]:
+        score = self.score if self.mode == "max" else -self.score
+        return tuple(-math.inf if math.isnan(n) else n for n in (score, -self.loss))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A checkpoint that can be read.
+
+    Attributes:
+        path: its file.
+        run_id: of the run that wrote it.
+        serial: number of the checkpoint within that run, from 1.
+        judged: what its weights are worth; None between two validations.
+    """
+
+    path: Path
+    run_id: str
+    serial: int
+    judged: Judgement | None
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Look into a file.
+
+        Raises:
+            TrainingError: as `read_checkpoint`.
+        """
+        checkpoint = read_checkpoint(path)
+        judged = checkpoint["judged"]
+        return cls(
+            path,
+            checkpoint["run_id"],
+            checkpoint["serial"],
+            None if judged is None else Judgement(**judged),
+        )
+
+
+@dataclass(frozen=True)
+class RunSurvey:
+    """The checkpoints of a run.
+
+    Attributes:
+        whole: those that can be read, by the names of their files.
+        problems: what is wrong with the others, by name.
+    """
+
+    whole: Mapping[str, Whole]
+    problems: Mapping[str, str]
+
+    @classmethod
+    def of(cls, run_dir: Path) -> Self:
+        """Read all of them.
+
+        Raises:
+            TrainingError: they come from different runs.
+        """
+        whole: dict[str, Whole] = {}
+        problems: dict[str, str] = {}
+        for name in (LAST, PREVIOUS, BEST):
+            path = run_dir / FOLDER / name
+            if path.exists():
+                try:
+                    whole[name] = Whole.read(path)
+                except TrainingError as error:
+                    problems[name] = str(error)
+            else:
+                problems[name] = f"{path} does not exist"
+        _refuse_two_runs(whole.values())
+        return cls(whole, problems)
+
+    @property
+    def last(self) -> Whole | None:
+        """The newest that is whole."""
+        return max(self.whole.values(), key=lambda one: one.serial, default=None)
+
+    @property
+    def best(self) -> Whole | None:
+        """The best that is whole, `best.ckpt` unless another beats it; else the last."""
+        found = self.whole.get(BEST)
+        for one in self.whole.values():
+            if one.judged and (found is None or one.judged.beats(found.judged)):
+                found = one
+        return found or self.last
+
+
+def _refuse_two_runs(found: Iterable[Whole]) -> None:
+    for first, other in pairwise(found):
+        if other.run_id != first.run_id:
+            raise TrainingError(
+                f"{other.path} and {first.path} come from different runs; move away the one that "
+                "does not belong there"
+            )
+
+
+# --- Finding -------------------------------------------------------------------------------------
+
+
+def find_checkpoint(output_dir: str | Path, place: str = "last", which: str = "last") -> Path:
+    """A checkpoint file.
+
+    Args:
+        output_dir: folder of all runs.
+        place: `last` for the newest run; a run's folder, another folder with checkpoints, or a
+            file itself.
+        which: `best` or `last` of them. One that is damaged or missing gives way to the best or
+            last that is whole, with a warning.
+
+    Raises:
+        TrainingError: no such run or file.
+    """
+    found = latest_run(output_dir) if place == "last" else Path(place)
+    if found.is_file():
+        return found
+    if not found.is_dir():
+        raise TrainingError(f"{found} does not exist; give last, a run's folder or a file")
+    run_dir = found.parent if found.name == FOLDER else found
+    if not (run_dir / FOLDER).is_dir():
+        return _only_file(found)
+    survey = RunSurvey.of(run_dir)
+    wanted = f"{which}.ckpt"
+    chosen = survey.best if which == "best" else survey.last
+    if chosen is None:
+        raise TrainingError(f"{survey.problems[wanted]}; a run writes it at the end of an epoch")
+    if chosen.path.name != wanted:
+        is_other = f"{chosen.path} is {'better' if which == 'best' else 'newer'} than {wanted}"
+        reason = survey.problems.get(wanted, is_other)
+        doubt = ", which was never validated" if chosen.judged is None and which == "best" else ""
+        warnings.warn(f"{reason}; taking {chosen.path}{doubt}", stacklevel=2)
+    return chosen.path
+
+
+def _only_file(folder: Path) -> Path:
+    """The checkpoint of a folder that is no run's."""
+    files = sorted(folder.glob("*.ckpt"))
+    if len(files) == 1:
+        return files[0]
+    found = f"{len(files)} checkpoints; name one" if files else "no checkpoint"
+    raise TrainingError(f"{folder} is no run's folder and holds {found}")
+
+
+def run_of(path: Path) -> Path | None:
+    """The folder of the run that a checkpoint lies in; None where it lies elsewhere."""
+    run_dir = path.absolute().parent.parent
+    is_run = any((run_dir / name).exists() for name in (ROWS, TABLE, DATA_FILE))
+    return path.parent.parent if is_run and path.absolute().parent.name == FOLDER else None
+
+
+def link(path: Path, name: Path) -> None:
+    """A second name for a checkpoint: costs no time and no space; none is ever changed in place."""
+    with whole_file(name) as partial:
+        partial.unlink(missing_ok=True)
+        try:
+            os.link(path, partial)
+        except OSError:  # not every file system has hard links
+            shutil.copyfile(path, partial)
+
+
+def mend_best(run_dir: Path) -> RunSurvey:
+    """Let `best.ckpt` be the best checkpoint that is whole; gives the survey from before.
+
+    A run that was killed between `last` and `best`, or whose files were damaged, has another.
+
+    Raises:
+        TrainingError: checkpoints come from different runs.
+    """
+    survey = RunSurvey.of(run_dir)
+    best = survey.best
+    if best is not None and best.judged is not None and best.path.name != BEST:
+        link(best.path, best.path.with_name(BEST))
+    return survey

@@ -8,10 +8,10 @@ import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
-from lightning.pytorch.callbacks import EarlyStopping
 from rich.console import Console
 from torch import nn
 
@@ -23,23 +23,18 @@ from ..errors import TrainingError
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
 from .batch_norm import check_batch_norm
-from .checkpoints import (
-    FOLDER,
-    AtomicCheckpointIO,
-    RunCheckpoints,
-    find_checkpoint,
-    read_checkpoint,
-)
+from .checkpoints import AtomicCheckpointIO, find_checkpoint, mend_best, read_checkpoint
 from .distributed import choose_strategy, process_rank, processes
 from .hardware import check_hardware
 from .interruption import Interruption
 from .labels import warn_of_labels
 from .metrics import MetricsTracker
-from .objective import Monitor, Objective, monitor_of
+from .objective import Objective, monitor_of
 from .objectives import OBJECTIVES
 from .progress import RunProgress
-from .resume import check_fits
-from .run_folder import RunFolder, new_run_dir, slurm_run_dir
+from .resume import Resumed, check_fits, check_settings, find_resumed, inexactness
+from .run_checkpoints import Record, RunCheckpoints
+from .run_folder import RunFolder, new_run_dir
 from .schedule import RunLength
 from .trivial import warn_if_trivial
 
@@ -77,12 +72,14 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
     """
     console = console or Console(stderr=True)
     check_hardware(config)
-    data = UniversalDataModule.from_config(config)
+    resumed = find_resumed(config)
+    processor = resumed.load_processor() if resumed is not None else None
+    data = UniversalDataModule.from_config(config, processor)
     if process_rank() == 0 and data.splits is not None:
         tell(describe(data.splits), console)
     seed_everything(config.seed, verbose=False)
     architecture = Architecture.resolve(config.model, data.task_spec)
-    return _fit(architecture.build(), config, data, console)
+    return _fit(architecture.build(), config, data, console, resumed)
 
 
 def fine_tune(
@@ -111,13 +108,15 @@ def fine_tune(
     if n_epochs is not None:
         config = replace(config, epochs=n_epochs)
     check_hardware(config)
+    resumed = find_resumed(config)
     if splits is None:
-        data = UniversalDataModule.from_config(config)
+        processor = resumed.load_processor() if resumed is not None else None
+        data = UniversalDataModule.from_config(config, processor)
     else:
         task_spec = TaskSpec.from_config(config, splits)
         data = UniversalDataModule(task_spec, config.batch_size, config=config, splits=splits)
     seed_everything(config.seed, verbose=False)
-    return _fit(model, config, data, Console(stderr=True))
+    return _fit(model, config, data, Console(stderr=True), resumed)
 
 
 def _deprecated_accumulation(config: TrainingConfig, steps: int) -> TrainingConfig:
@@ -162,42 +161,115 @@ class StepLimit(Callback):
 
 
 def _fit(
-    model: nn.Module, config: TrainingConfig, data: UniversalDataModule, console: Console
+    model: nn.Module,
+    config: TrainingConfig,
+    data: UniversalDataModule,
+    console: Console,
+    resumed: Resumed | None,
 ) -> TrainingResult:
-    resume_from = _checkpoint_to_resume(config)
-    if resume_from is not None:
-        check_fits(resume_from, data, model)
+    if resumed is not None:
+        check_settings(resumed, config)
+        check_fits(resumed, data, model)
     task_spec = data.task_spec
     # before there is a run's folder: it may refuse the settings
     objective = OBJECTIVES[task_spec.task_type].configured(task_spec, config)
     monitor = monitor_of(objective, task_spec, config)
-    run_folder = RunFolder(_run_dir(config, resume_from), config, data)
+    run_folder = RunFolder(config, data)
     interruption = Interruption(console)
-    saves = RunCheckpoints(run_folder, config.checkpoint_every_n_steps, interruption)
-    stops = _early_stopping(config, monitor)
-    trainer = _trainer(
-        config, [run_folder, StepLimit(), RunProgress(console), saves, interruption, *stops]
-    )
+    saves = _saves(config, run_folder, interruption, resumed)
+    trainer = _trainer(config, [run_folder, StepLimit(), RunProgress(console), saves, interruption])
     # only the trainer knows how many processes share an epoch, and so how long the run is
-    adapter = _adapter(model, config, data, objective, trainer.world_size, console)
+    length = _run_length(config, data, trainer.world_size, resumed)
+    adapter = _adapter(model, config, data, objective, length, trainer.world_size, console)
     check_batch_norm(adapter, data, trainer.world_size)
     if process_rank() == 0:
         assert data.splits is not None
         warn_of_labels(task_spec, config, data.splits)
-    total_steps = adapter.run_length.steps
-    if resume_from and read_checkpoint(resume_from)["global_step"] >= total_steps:
-        console.print(
-            "this run has ended already; give more epochs or max_steps to go on", highlight=False
-        )
+    reason = _why_ended(resumed, config, length)
+    run_folder.path = _run_dir(config, resumed, reason)
+    if reason is not None:
+        adapter.log_line(f"this run has ended already; {reason}")
     else:
-        _run(trainer, adapter, data, resume_from, config)
-    best = saves.best if saves.best.exists() else saves.last
+        if resumed is not None:
+            _say_how_it_goes_on(resumed, config, data, trainer.world_size, adapter)
+        _run(trainer, adapter, data, resumed, config)
+    best = find_checkpoint("", str(run_folder.path), "best")
     steps = read_checkpoint(saves.last)["global_step"]
     reached = read_checkpoint(best)
-    metrics, trivial_metrics = reached["metrics"], reached.get("trivial_metrics", {})
+    metrics, trivial_metrics = reached["metrics"], reached["trivial_metrics"]
     if process_rank() == 0:
         warn_if_trivial(metrics, trivial_metrics, monitor)
     return TrainingResult(run_folder.path, best, saves.last, metrics, trivial_metrics, steps)
+
+
+def _run_dir(config: TrainingConfig, resumed: Resumed | None, ended: str | None) -> Path:
+    """The resumed run's folder, or a new one, which only the first process makes and knows."""
+    if resumed is not None and resumed.run_dir is not None:
+        return resumed.run_dir
+    if resumed is not None and ended is not None:
+        raise TrainingError(f"{resumed.path} has nothing left to train; {ended}")
+    return new_run_dir(config) if process_rank() == 0 else Path()
+
+
+def _saves(
+    config: TrainingConfig,
+    run_folder: RunFolder,
+    interruption: Interruption,
+    resumed: Resumed | None,
+) -> RunCheckpoints:
+    """Checkpoints of the run, and what its folder has already, of which the first takes care."""
+    run_id, before = uuid4().hex, None
+    if resumed is not None and resumed.run_dir is not None:
+        run_id = resumed.run_id
+        before = mend_best(resumed.run_dir) if process_rank() == 0 else None
+    return RunCheckpoints(
+        run_folder,
+        run_id,
+        config.checkpoint_every_n_steps,
+        config.early_stopping_patience,
+        interruption,
+        before,
+    )
+
+
+def _run_length(
+    config: TrainingConfig, data: UniversalDataModule, world_size: int, resumed: Resumed | None
+) -> RunLength:
+    micro_batches = data.micro_batches_per_epoch(world_size)
+    if resumed is None:
+        return RunLength.from_config(config, micro_batches)
+    epoch, start = data.epoch_shape(world_size).go_on(resumed.position)
+    return RunLength.from_config(
+        config,
+        micro_batches,
+        taken=resumed.steps,
+        epoch=epoch,
+        micro_batch=start.micro_batch,
+    )
+
+
+def _why_ended(resumed: Resumed | None, config: TrainingConfig, length: RunLength) -> str | None:
+    """What to change for a run to go on that owes nothing any more; None for one that does."""
+    if resumed is None:
+        return None
+    if length.steps <= resumed.steps:
+        return "give more epochs or max_steps to go on"
+    if Record.of(resumed.record).is_over(config.early_stopping_patience):
+        return "it got no better; give a larger early_stopping_patience, or 0, to go on"
+    return None
+
+
+def _say_how_it_goes_on(
+    resumed: Resumed,
+    config: TrainingConfig,
+    data: UniversalDataModule,
+    world_size: int,
+    adapter: UniversalModelAdapter,
+) -> None:
+    if resumed.run_dir is None:
+        adapter.log_line(f"{resumed.path} lies in no run's folder: a new run begins from it")
+    if line := inexactness(resumed, config, data, world_size):
+        adapter.log_line(line)
 
 
 def _adapter(
@@ -205,6 +277,7 @@ def _adapter(
     config: TrainingConfig,
     data: UniversalDataModule,
     objective: Objective,
+    length: RunLength,
     world_size: int,
     console: Console,
 ) -> UniversalModelAdapter:
@@ -212,12 +285,11 @@ def _adapter(
         if process_rank() == 0:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
 
-    micro_batches = data.micro_batches_per_epoch(world_size)
     assert data.splits is not None
     tracker = MetricsTracker(
         project_name=Path.cwd().name,
         gradient_accumulation_steps=config.gradient_accumulation_steps,
-        steps_per_epoch=micro_batches,
+        steps_per_epoch=data.micro_batches_per_epoch(world_size),
         trackers=config.trackers,
     )
     return UniversalModelAdapter(
@@ -226,28 +298,24 @@ def _adapter(
         data.processor,
         task_spec=data.task_spec,
         tracker=tracker,
-        run_length=RunLength.from_config(config, micro_batches),
+        run_length=length,
         trivial_logits=objective.trivial_logits(data.task_spec, data.splits.train),
         log=log,
     )
-
-
-def _early_stopping(config: TrainingConfig, monitor: Monitor) -> list[Callback]:
-    patience = config.early_stopping_patience
-    return [EarlyStopping(monitor.column, mode=monitor.mode, patience=patience)] if patience else []
 
 
 def _run(
     trainer: Trainer,
     adapter: UniversalModelAdapter,
     data: UniversalDataModule,
-    resume_from: Path | None,
+    resumed: Resumed | None,
     config: TrainingConfig,
 ) -> None:
     """Fit, and say in one line what people can mend."""
     effective = config.batch_size * config.gradient_accumulation_steps
+    path = resumed.path if resumed is not None else None
     try:
-        trainer.fit(adapter, data, ckpt_path=resume_from, weights_only=True)
+        trainer.fit(adapter, data, ckpt_path=path, weights_only=True)
     except torch.OutOfMemoryError as error:
         smaller = max(1, config.batch_size // 2)
         raise TrainingError(
@@ -264,23 +332,6 @@ def _run(
         ) from error
     finally:
         adapter.tracker.close()
-
-
-def _checkpoint_to_resume(config: TrainingConfig) -> Path | None:
-    """Where to go on: as configured, or where SLURM's requeue interrupted this very job."""
-    if config.resume:
-        return find_checkpoint(config.output_dir, config.resume)
-    requeued = slurm_run_dir(config)
-    if requeued is not None and (requeued / FOLDER).is_dir():
-        return find_checkpoint(config.output_dir, str(requeued))
-    return None
-
-
-def _run_dir(config: TrainingConfig, resume_from: Path | None) -> Path | None:
-    """The resumed run's folder, or a new one, which only the first process makes."""
-    if resume_from is not None:
-        return resume_from.parent.parent
-    return new_run_dir(config) if process_rank() == 0 else None
 
 
 def _trainer(config: TrainingConfig, callbacks: list[Callback]) -> Trainer:

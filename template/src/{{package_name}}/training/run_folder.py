@@ -2,33 +2,40 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from ..config import TrainingConfig
+from ..atomic import write_whole
+from ..config import TrainingConfig, read_mapping
 from ..data.description import write_description
 from ..data.module import UniversalDataModule
-from ..errors import TrainingError
+from ..errors import ConfigError, TrainingError
 from .adapter import UniversalModelAdapter
+
+SETTINGS = "config.yaml"
+SLURM_FILE = "slurm.json"
 
 
 class RunFolder(Callback):
     """Agrees on the run's folder once all processes know each other.
 
     Args:
-        path: the folder; only the first process has it before `setup`.
         config, data: what the folder keeps of them, for whoever resumes or exports the run.
+
+    Attributes:
+        path: the folder; only the first process has it before `setup`.
     """
 
-    def __init__(
-        self, path: Path | None, config: TrainingConfig, data: UniversalDataModule
-    ) -> None:
-        self.path = path or Path()
+    def __init__(self, config: TrainingConfig, data: UniversalDataModule) -> None:
+        self.path = Path()
         self.config, self.data = config, data
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -40,7 +47,10 @@ class RunFolder(Callback):
         )
         if trainer.is_global_zero:
             assert self.data.splits is not None
-            replace(self.config, resume=None).save(self.path / "config.yaml")
+            replace(self.config, resume=None).save(self.path / SETTINGS)
+            if SLURMEnvironment.detect():
+                starts = json.dumps({"restarts": _slurm_restarts()})
+                write_whole(self.path / SLURM_FILE, starts)
             modality, splits = self.data.modality, self.data.splits
             modality.save_processor(splits.processor, self.path)
             modality.keep_example(splits, self.data.task_spec, self.path)
@@ -53,10 +63,11 @@ def new_run_dir(config: TrainingConfig) -> Path:
     Raises:
         TrainingError: it cannot be made.
     """
-    wanted = slurm_run_dir(config)
-    if wanted is None:
-        stamp = os.environ.get("RUN_STAMP") or datetime.now().strftime("%Y%m%d-%H%M%S")
-        wanted = Path(config.output_dir) / stamp
+    if SLURMEnvironment.detect():
+        name = _slurm_name()
+    else:
+        name = os.environ.get("RUN_STAMP") or datetime.now().strftime("%Y%m%d-%H%M%S")
+    wanted = Path(config.output_dir) / name
     run_dir, number = wanted, 1
     while True:
         try:
@@ -70,13 +81,46 @@ def new_run_dir(config: TrainingConfig) -> Path:
 
 
 def slurm_run_dir(config: TrainingConfig) -> Path | None:
-    """The folder of a SLURM job; None outside of one.
+    """The run that a requeue of this SLURM job interrupted; None outside of one.
 
-    A job keeps its number when it is requeued, so its folder is named after that.
+    A job keeps its number when it is requeued, and takes its commands again from the first. Those
+    that have the settings of a run go on with it, once after each requeue: the same command given
+    twice in a job makes two runs.
     """
     if not SLURMEnvironment.detect():
         return None
-    return Path(config.output_dir) / f"slurm-{os.environ['SLURM_JOB_ID']}"
+    settings = replace(config, resume=None).to_dict()
+    runs = [*Path(config.output_dir).glob(_slurm_name())]
+    runs += Path(config.output_dir).glob(f"{_slurm_name()}-*")
+    for run_dir in sorted(runs, key=started):
+        is_older = _restarts_of(run_dir) < _slurm_restarts()
+        if is_older and any(run_dir.glob("checkpoints/*.ckpt")) and _settings(run_dir) == settings:
+            return run_dir
+    return None
+
+
+def _settings(run_dir: Path) -> Mapping[str, Any] | None:
+    try:
+        return read_mapping(run_dir / SETTINGS)
+    except ConfigError:  # damaged
+        return None
+
+
+def _restarts_of(run_dir: Path) -> int:
+    """How often its job had been requeued when a run was last started or gone on with."""
+    try:
+        return int(json.loads((run_dir / SLURM_FILE).read_text(encoding="utf-8"))["restarts"])
+    except (OSError, ValueError, KeyError, TypeError):  # damaged: it goes on with the next requeue
+        return 0
+
+
+def _slurm_name() -> str:
+    return f"slurm-{os.environ['SLURM_JOB_ID']}"
+
+
+def _slurm_restarts() -> int:
+    """How often this job has been requeued."""
+    return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
 
 
 def latest_run(output_dir: str | Path) -> Path:
@@ -85,7 +129,17 @@ def latest_run(output_dir: str | Path) -> Path:
     Raises:
         TrainingError: there is none.
     """
-    runs = [path.parent for path in Path(output_dir).glob("*/config.yaml")]
+    runs = [path for path in Path(output_dir).glob("*") if _is_run(path)]
     if not runs:
         raise TrainingError(f"{output_dir} holds no run; start one with `train`")
-    return max(runs, key=lambda run: (run / "config.yaml").stat().st_mtime_ns)
+    return max(runs, key=started)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / SETTINGS).is_file() or any(path.glob("checkpoints/*.ckpt"))
+
+
+def started(run_dir: Path) -> int:
+    """When it was started, or gone on with, in nanoseconds."""
+    settings = run_dir / SETTINGS
+    return (settings if settings.is_file() else run_dir).stat().st_mtime_ns

@@ -13,38 +13,62 @@ from ..config import TrainingConfig
 
 @dataclass(frozen=True)
 class RunLength:
-    """How long a whole run is.
+    """How long a run is, from its very beginning, whatever settings its first part had.
 
     Attributes:
-        steps: optimizer steps, `max_steps` respected.
-        micro_batches: of one process in all its epochs; None where nobody knows.
+        steps: optimizer steps when it ends; those taken with earlier settings count as they were.
+        lead: how many steps further it would be by now, had the present settings held from the
+            beginning: the schedule goes on from there.
+        micro_batches: of one process, that this training still takes; None where nobody knows.
     """
 
     steps: int
+    lead: int = 0
     micro_batches: int | None = None
 
     @classmethod
-    def from_config(cls, config: TrainingConfig, micro_batches_per_epoch: int) -> RunLength:
-        """The length that a configuration gives."""
-        steps = config.epochs * steps_per_epoch(
-            micro_batches_per_epoch, config.gradient_accumulation_steps
-        )
+    def from_config(
+        cls,
+        config: TrainingConfig,
+        micro_batches_per_epoch: int,
+        *,
+        taken: int = 0,
+        epoch: int = 0,
+        micro_batch: int = 0,
+    ) -> RunLength:
+        """The length that a configuration gives.
+
+        Args:
+            config: present settings.
+            micro_batches_per_epoch: of one process, with these settings.
+            taken: optimizer steps so far.
+            epoch: in which training goes on, from 0.
+            micro_batch: of it, from 0.
+        """
+        accumulation = config.gradient_accumulation_steps
+        in_epoch = steps_per_epoch(micro_batches_per_epoch, accumulation)
+        passed = epoch * in_epoch + micro_batch // accumulation
+        owed = config.epochs * in_epoch - passed
+        micro_batches = (config.epochs - epoch) * micro_batches_per_epoch - micro_batch
         if config.max_steps is not None:
-            steps = min(steps, config.max_steps)
-        return cls(steps, config.epochs * micro_batches_per_epoch)
+            owed = min(owed, config.max_steps - taken)
+            micro_batches = min(micro_batches, owed * accumulation)
+        return cls(taken + max(0, owed), passed - taken, max(0, micro_batches))
 
 
-def warmup_cosine(optimizer: Optimizer, warmup_ratio: float, total_steps: int) -> LambdaLR:
+def warmup_cosine(optimizer: Optimizer, warmup_ratio: float, length: RunLength) -> LambdaLR:
     """Linear warm-up to the peak, then half a cosine down to zero.
 
     Args:
         optimizer: its learning rate is the peak.
         warmup_ratio: share of the steps that rise.
-        total_steps: optimizer steps in the whole run.
+        length: of the whole run.
     """
+    total_steps = length.steps + length.lead
     warmup_steps = round(warmup_ratio * total_steps)
 
-    def factor(step: int) -> float:
+    def factor(taken: int) -> float:
+        step = taken + length.lead
         if step < warmup_steps:
             return (step + 1) / (warmup_steps + 1)
         progress = (step - warmup_steps) / max(1, total_steps - warmup_steps)

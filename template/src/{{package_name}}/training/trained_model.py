@@ -11,10 +11,10 @@ from torch import nn
 from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.description import read_description
-from ..data.module import load_modality
+from ..data.module import load_modality, processor_from
 from ..errors import TrainingError
 from ..task import TaskSpec
-from .checkpoints import MODEL_PREFIX, read_checkpoint
+from .checkpoints import MODEL_PREFIX, read_checkpoint, run_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def load_trained_model(path: Path) -> TrainedModel:
         ModelError: the network's code is gone.
     """
     checkpoint = read_checkpoint(path)
-    config = TrainingConfig.from_dict(checkpoint["config"])
+    config = TrainingConfig.of_run(checkpoint["config"], checkpoint["defaults"])
     task_spec = TaskSpec.from_dict(checkpoint["task_spec"])
     architecture = Architecture.resolve(config.model, task_spec)
     model = architecture.build()
@@ -68,15 +68,19 @@ def load_trained_model(path: Path) -> TrainedModel:
         raise TrainingError(
             f"{path} does not fit the network {config.model}: its code has changed since training"
         ) from error
-    run_dir = path.parent.parent
+    run_dir = run_of(path)
+    modality = load_modality(task_spec.modality)
     return TrainedModel(
         model.eval(),
         task_spec,
         config,
         architecture,
-        load_modality(task_spec.modality).load_processor(run_dir),
+        processor_from(
+            modality,
+            {name: content.numpy().tobytes() for name, content in checkpoint["processor"].items()},
+        ),
         checkpoint["metrics"],
-        read_description(run_dir),
-        checkpoint.get("trivial_metrics", {}),
-        next(iter(sorted(run_dir.glob("example.*"))), None),
+        read_description(run_dir) if run_dir is not None else {},
+        checkpoint["trivial_metrics"],
+        next(iter(sorted(run_dir.glob("example.*"))), None) if run_dir is not None else None,
     )

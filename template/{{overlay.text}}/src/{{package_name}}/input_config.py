@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from .config_base import SETTINGS, BaseInputConfig
+from .config_base import SETTINGS, BaseInputConfig, Kept
 
 Task = Literal["lm", "masked_lm", "text_classification"]
 
@@ -19,19 +19,19 @@ SMALLEST_VOCABULARY = 256 + 5
 class InputConfig(BaseInputConfig):
     """Fields that only a text project has."""
 
-    max_seq_len: Annotated[int, Field(ge=2)] = 128
+    max_seq_len: Annotated[int, Field(ge=2), Kept] = 128
     """Longest input of the network, in tokens."""
 
-    vocab_size: Annotated[int, Field(ge=SMALLEST_VOCABULARY)] = 1024
+    vocab_size: Annotated[int, Field(ge=SMALLEST_VOCABULARY), Kept] = 1024
     """Tokens of the vocabulary that is learned from the training texts; at most so many."""
 
-    tokenizer: str | None = None
+    tokenizer: Annotated[str | None, Kept] = None
     """Path of a tokenizer.json to use; null learns byte-level BPE from the training texts."""
 
-    text_column: str | None = None
+    text_column: Annotated[str | None, Kept] = None
     """Column of a table that holds the text; null for one by a usual name."""
 
-    packing: bool = True
+    packing: Annotated[bool, Kept] = True
     """Fill blocks of max_seq_len with texts end to end; otherwise every text starts a sample."""
 
     mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15

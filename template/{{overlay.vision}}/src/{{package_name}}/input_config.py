@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
-from .config_base import SETTINGS, BaseInputConfig
+from .config_base import SETTINGS, BaseInputConfig, Kept
 
 Task = Literal["vision_classification", "vision_multilabel", "vision_regression"]
 
@@ -17,36 +17,35 @@ Task = Literal["vision_classification", "vision_multilabel", "vision_regression"
 class InputConfig(BaseInputConfig):
     """Fields that only a vision project has."""
 
-    image_size: tuple[
-        Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]
+    image_size: Annotated[
+        tuple[
+            Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]
+        ],
+        Kept,
     ] = (3, 32, 32)
     """Shape of one image as [channels, height, width], in pixels; channels: 1, 3 or 4 (RGBA)."""
 
-    resize: Literal["stretch", "crop", "pad"] = "crop"
+    resize: Annotated[Literal["stretch", "crop", "pad"], Kept] = "crop"
     """How an image is brought to that size: stretch it, crop its centre, or pad it."""
 
-    interpolation: Literal["nearest", "bilinear", "bicubic", "lanczos"] = "bilinear"
+    interpolation: Annotated[Literal["nearest", "bilinear", "bicubic", "lanczos"], Kept] = (
+        "bilinear"
+    )
     """Resampling filter of the resize."""
 
-    normalize: bool = True
+    normalize: Annotated[bool, Kept] = True
     """Subtract `mean` and divide by `std`, per channel."""
 
-    mean: tuple[float, ...] = (0.5,)
+    mean: Annotated[tuple[float, ...], Kept] = (0.5,)
     """Mean of each channel on the 0..1 scale; a single value serves all channels."""
 
-    std: tuple[Annotated[float, Field(gt=0)], ...] = (0.5,)
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Kept] = (0.5,)
     """Standard deviation of each channel on the 0..1 scale; a single value serves all channels."""
 
     normalize_on: Literal["device", "collator"] = "device"
     """Where images become floats: after the transfer (a quarter of the bytes) or in the loader."""
 
-    value_range: (
-        tuple[
-            Annotated[float, Field(allow_inf_nan=False)],
-            Annotated[float, Field(allow_inf_nan=False)],
-        ]
-        | None
-    ) = None
+    value_range: Annotated[tuple[float, float] | None, Kept] = None
     """[low, high] that become black and white in images of more than 8 bits; null: as measured."""
 
     max_pixels: Annotated[int, Field(ge=10_000)] = 100_000_000
@@ -55,13 +54,13 @@ class InputConfig(BaseInputConfig):
     augment: Literal["none", "light", "photo"] = "light"
     """Random changes to training images: light (shifts, turns) or photo (crops, flips, colour)."""
 
-    image_column: str | None = None
+    image_column: Annotated[str | None, Kept] = None
     """Column of a table that names or holds the image; null for one by a usual name."""
 
-    target_columns: list[str] = field(default_factory=list)
+    target_columns: Annotated[list[str], Kept] = field(default_factory=list)
     """Columns to predict: numbers, or labels as zeros and ones; empty for all but the image's."""
 
-    label_separator: str | None = None
+    label_separator: Annotated[str | None, Kept] = None
     """Between several labels in one text of a table; null to recognise it."""
 
     @field_validator("target_columns", mode="before")

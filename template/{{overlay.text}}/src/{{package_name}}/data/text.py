@@ -18,6 +18,7 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from ..atomic import write_whole
 from ..config import TrainingConfig
 from ..errors import DataError
 from ..forward import IGNORED
@@ -421,9 +422,7 @@ def _tokenizer(
     cached = Path(datasets.config.HF_DATASETS_CACHE) / "tokenizers" / name
     if not cached.is_file():
         cached.parent.mkdir(parents=True, exist_ok=True)
-        partial = cached.with_suffix(".partial")
-        learn_tokenizer(texts(), config.vocab_size).save(partial)
-        partial.replace(cached)
+        write_whole(cached, learn_tokenizer(texts(), config.vocab_size).to_str())
     return TextTokenizer.load(cached)
 
 
@@ -513,7 +512,7 @@ PROCESSOR_FILES: tuple[str, ...] = ("tokenizer.json",)
 
 def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
     """Keep a piece of a validation text as `example.txt`: the bundle stores it with its answer."""
-    (run_dir / "example.txt").write_bytes(_example(splits, task_spec))
+    write_whole(run_dir / "example.txt", _example(splits, task_spec))
 
 
 def _example(splits: Splits, task_spec: TaskSpec) -> bytes:
@@ -534,17 +533,11 @@ def save_processor(processor: TextTokenizer | None, folder: Path) -> None:
     """Write the tokenizer into a run or a bundle.
 
     Raises:
-        DataError: there is none, or the run being resumed began with another.
+        DataError: there is none.
     """
     if processor is None:
         raise DataError("a network for texts needs the tokenizer that made its input")
-    kept = folder / "tokenizer.json"
-    if kept.is_file() and kept.read_text(encoding="utf-8") != processor.to_str():
-        raise DataError(
-            f"the texts have changed since {folder} began, and so has what its token ids mean; "
-            f"give --tokenizer {kept} to go on with the tokenizer it began with"
-        )
-    processor.save(kept)
+    write_whole(folder / "tokenizer.json", processor.to_str())
 
 
 def load_processor(folder: Path) -> TextTokenizer:

@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from torchvision.transforms import InterpolationMode, v2
 
 from .. import preprocessing
+from ..atomic import write_whole
 from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import InvalidImage
@@ -431,7 +432,7 @@ def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
             pass
     except InvalidImage:  # no bundle could take it
         return
-    (run_dir / f"example{suffix.lower()}").write_bytes(content)
+    write_whole(run_dir / f"example{suffix.lower()}", content)
 
 
 # what `save_processor` writes: pixels need nothing that was learned from data
