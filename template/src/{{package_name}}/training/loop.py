@@ -32,7 +32,7 @@ from .checkpoints import (
 )
 from .distributed import choose_strategy, process_rank, processes
 from .hardware import check_hardware
-from .interruption import Interruption
+from .interruption import Interrupted, Interruption
 from .labels import warn_of_labels
 from .metrics import MetricsTracker
 from .objective import Monitor, Objective, monitor_of
@@ -41,6 +41,7 @@ from .progress import RunProgress
 from .resume import check_fits
 from .run_folder import RunFolder, new_run_dir, slurm_run_dir
 from .schedule import RunLength
+from .trackers import Outcome
 from .trivial import warn_if_trivial
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -246,8 +247,13 @@ def _run(
 ) -> None:
     """Fit, and say in one line what people can mend."""
     effective = config.batch_size * config.gradient_accumulation_steps
+    outcome: Outcome = "failed"
     try:
         trainer.fit(adapter, data, ckpt_path=resume_from, weights_only=True)
+        outcome = "finished"
+    except (Interrupted, KeyboardInterrupt, SystemExit):  # Lightning makes one of the other
+        outcome = "interrupted"
+        raise
     except torch.OutOfMemoryError as error:
         smaller = max(1, config.batch_size // 2)
         raise TrainingError(
@@ -263,7 +269,7 @@ def _run(
             "earlier checkpoints are intact"
         ) from error
     finally:
-        adapter.tracker.close()
+        adapter.tracker.close(outcome)
 
 
 def _checkpoint_to_resume(config: TrainingConfig) -> Path | None:
