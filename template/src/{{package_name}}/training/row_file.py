@@ -121,11 +121,10 @@ def _lines_within(path: Path, size: int) -> Iterator[bytes]:
         return
     with path.open("rb") as file:
         for line in file:
-            size -= len(line)
-            if size < 0:
-                yield line[:size]
+            if size <= 0:
                 return
-            yield line
+            yield line[:size]
+            size -= len(line)
 
 
 def _is_whole(line: bytes) -> bool:

@@ -7,6 +7,7 @@ nothing behind that Python waits for at its end.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -23,7 +24,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from .trackers import DISTRIBUTIONS, TRACKERS, NumberedRow, Outcome, RunInfo
+from .trackers import DISTRIBUTIONS, ENVIRONMENT, TRACKERS, NumberedRow, Outcome, RunInfo
 
 PATIENCE_SECONDS = 60.0
 """How long a tracker may take for one answer, and for everything that is left at the run's end."""
@@ -55,10 +56,12 @@ class TrackerProcess:
         if not _is_installed(name):
             self._fail(f"it is not installed: uv add {DISTRIBUTIONS[name]}")
             return
+        for key, value in ENVIRONMENT.get(name, {}).items():
+            os.environ.setdefault(key, value)  # here, so that the library can read the rows here
         self._process = _start(name)
-        request = {"open": asdict(info) | {"directory": info.directory and str(info.directory)}}
+        opening = {"open": asdict(info) | {"directory": info.directory and str(info.directory)}}
         self._thread = threading.Thread(
-            target=self._hand_over, args=(self._process, request), name=name, daemon=True
+            target=self._serve_process, args=(self._process, opening), name=name, daemon=True
         )
         self._thread.start()
 
@@ -92,7 +95,7 @@ class TrackerProcess:
         self._failed = True
         self._rows.clear()
         if self._process is not None:
-            _kill(self._process)
+            self._process.kill()
         warnings.warn(
             f"{self.name} failed and gets nothing more from this run; metrics.csv has it all "
             f"({reason})",
@@ -101,19 +104,24 @@ class TrackerProcess:
 
     # --- in a thread -----------------------------------------------------------------------------
 
-    def _hand_over(self, process: subprocess.Popen[str], request: dict[str, Any]) -> None:
+    def _serve_process(self, process: subprocess.Popen[str], opening: dict[str, Any]) -> None:
+        # leaving the block closes the pipes, and waits for what libraries do at a process's end
+        with contextlib.suppress(OSError), process:
+            self._hand_over(process, opening)
+            if self._problem is not None:
+                process.kill()
+
+    def _hand_over(self, process: subprocess.Popen[str], opening: dict[str, Any]) -> None:
         """Everything in order; ends with the first problem."""
-        self._ask(process, request)
-        while self._problem is None:
+        self._ask(process, opening)
+        ending = False
+        while self._problem is None and not ending:
             ending = self._ending.wait(INTERVAL_SECONDS)
             while self._rows and self._problem is None:
                 count = min(len(self._rows), BATCH)
                 self._ask(process, {"rows": [self._rows.popleft() for _ in range(count)]})
-            if ending:
-                if self._problem is None:
-                    self._ask(process, {"close": self._outcome})
-                    _let_end(process)
-                return
+        if self._problem is None:
+            self._ask(process, {"close": self._outcome})
 
     def _ask(self, process: subprocess.Popen[str], request: dict[str, Any]) -> None:
         assert process.stdin is not None
@@ -151,18 +159,6 @@ def _start(name: str) -> subprocess.Popen[str]:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
         start_new_session=True,  # Ctrl-C is for the run, which then closes its trackers
     )
-
-
-def _kill(process: subprocess.Popen[str]) -> None:
-    process.kill()
-    process.wait()
-
-
-def _let_end(process: subprocess.Popen[str]) -> None:
-    """Libraries may have something to do at their process's end, such as W&B's file."""
-    assert process.stdin is not None
-    process.stdin.close()
-    process.wait()
 
 
 # --- in the tracker's process --------------------------------------------------------------------

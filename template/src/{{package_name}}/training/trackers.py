@@ -241,10 +241,6 @@ class MlflowTracker:
     }
 
     def __init__(self, info: RunInfo) -> None:
-        # MLflow announces the end of its file store, which needs no database and suits one user
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
-        # by default it tries for minutes, and would never come to say what is wrong
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         import mlflow
         from mlflow.entities import Metric, Param
 
@@ -339,6 +335,16 @@ TRACKERS: dict[str, Callable[[RunInfo], Tracker]] = {
 
 DISTRIBUTIONS = {"wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}
 """What to install for a tracker."""
+
+ENVIRONMENT: dict[str, dict[str, str]] = {
+    "mlflow": {
+        # MLflow announces the end of its file store, which needs no database and suits one user
+        "MLFLOW_ALLOW_FILE_STORE": "true",
+        # by default it tries for minutes, and would never come to say what is wrong
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    }
+}
+"""Variables that a library goes by, where the user has not set them."""
 
 KEEP_WHAT_CAME_FIRST = frozenset({"wandb", "mlflow"})
 """Trackers that cannot replace a row."""
