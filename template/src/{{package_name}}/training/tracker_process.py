@@ -93,7 +93,6 @@ class TrackerProcess:
 
     def _fail(self, reason: str) -> None:
         self._failed = True
-        self._rows.clear()
         if self._process is not None:
             self._process.kill()
         warnings.warn(
@@ -110,6 +109,7 @@ class TrackerProcess:
             self._hand_over(process, opening)
             if self._problem is not None:
                 process.kill()
+        self._rows.clear()
 
     def _hand_over(self, process: subprocess.Popen[str], opening: dict[str, Any]) -> None:
         """Everything in order; ends with the first problem."""
