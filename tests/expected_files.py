@@ -119,6 +119,7 @@ src/training/row_file.py
 src/training/run_folder.py
 src/training/schedule.py
 src/training/summary.py
+src/training/tracker_process.py
 src/training/trackers.py
 src/training/trained_model.py
 src/training/trivial.py
@@ -146,6 +147,7 @@ tests/test_settings.py
 tests/test_tables.py
 tests/test_task.py
 tests/test_torchserve.py
+tests/test_trackers.py
 tests/test_trivial.py
 """
 

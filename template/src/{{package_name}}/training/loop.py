@@ -26,7 +26,7 @@ from .batch_norm import check_batch_norm
 from .checkpoints import AtomicCheckpointIO, find_checkpoint, mend_best, read_checkpoint
 from .distributed import choose_strategy, process_rank, processes
 from .hardware import check_hardware
-from .interruption import Interruption
+from .interruption import Interrupted, Interruption
 from .labels import warn_of_labels
 from .metrics import MetricsTracker
 from .objective import Objective, monitor_of
@@ -36,6 +36,7 @@ from .resume import Resumed, check_fits, check_settings, find_resumed, inexactne
 from .run_checkpoints import Record, RunCheckpoints
 from .run_folder import RunFolder, new_run_dir
 from .schedule import RunLength
+from .trackers import Outcome
 from .trivial import warn_if_trivial
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -314,8 +315,13 @@ def _run(
     """Fit, and say in one line what people can mend."""
     effective = config.batch_size * config.gradient_accumulation_steps
     path = resumed.path if resumed is not None else None
+    outcome: Outcome = "failed"
     try:
         trainer.fit(adapter, data, ckpt_path=path, weights_only=True)
+        outcome = "finished"
+    except (Interrupted, KeyboardInterrupt, SystemExit):  # Lightning makes one of the other
+        outcome = "interrupted"
+        raise
     except torch.OutOfMemoryError as error:
         smaller = max(1, config.batch_size // 2)
         raise TrainingError(
@@ -331,7 +337,7 @@ def _run(
             "earlier checkpoints are intact"
         ) from error
     finally:
-        adapter.tracker.close()
+        adapter.tracker.close(outcome)
 
 
 def _trainer(config: TrainingConfig, callbacks: list[Callback]) -> Trainer:

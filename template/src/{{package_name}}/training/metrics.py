@@ -6,9 +6,11 @@ import contextlib
 import csv
 import io
 import tempfile
+import time
+import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -17,9 +19,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from . import tracker_process
 from .accumulation import Signals, WindowTotal
-from .row_file import RowFile
-from .trackers import STEP, Row, RunInfo, TrackerThread
+from .row_file import RowFile, mend_table
+from .tracker_process import TrackerProcess
+from .trackers import KEEP_WHAT_CAME_FIRST, STEP, Outcome, Row, RunInfo
 
 ROWS = "metrics.csv"
 TABLE = "micro_batches.csv"
@@ -133,10 +137,11 @@ class MetricsTracker:
         self._micro_step = 0
         self._in_training = False
         self._row_count = 0
-        self._rows_sent = 0
+        self._past: list[Row] = []  # up to the checkpoint of a resumed run
+        self._again: deque[Row] = deque()  # behind it; they come a second time
         self._window = _Window(0)
         self._pending: deque[_Pending] = deque()
-        self._trackers: list[TrackerThread] | None = None
+        self._trackers: list[TrackerProcess] | None = None
         self._writes = True
         self._info = RunInfo(project_name or DEFAULT_PROJECT)
         self._rows = RowFile(None)
@@ -167,17 +172,28 @@ class MetricsTracker:
         )
         self._rows = RowFile(directory / ROWS if writes else None)
 
-    def close(self) -> None:
-        """Write what is left, the last window's row included, and wait for the trackers."""
+    def close(self, outcome: Outcome = "finished") -> None:
+        """Write what is left, the last window's row included, and wait for the trackers.
+
+        Args:
+            outcome: how the run ended, for the trackers.
+        """
         self.flush()
         if self._window.scalars and not self._in_training:
             self._close_direct_window()
-        for tracker in self._trackers or ():
-            tracker.close()
-        self._trackers = []
+        self._close_trackers(outcome)
         if self._table is not None:
             with contextlib.suppress(OSError):  # a full disk has been reported by then
                 self._table.flush()
+
+    def _close_trackers(self, outcome: Outcome) -> None:
+        """All of them at once; together they get no more time than one."""
+        trackers, self._trackers = self._trackers or [], []
+        deadline = time.monotonic() + tracker_process.PATIENCE_SECONDS
+        for tracker in trackers:
+            tracker.end(outcome)
+        for tracker in trackers:
+            tracker.wait(deadline)
 
     # --- one value -------------------------------------------------------------------------------
 
@@ -319,12 +335,34 @@ class MetricsTracker:
         if not self._writes:
             return
         self._rows.append(row)
-        if self._row_count <= self._rows_sent:
-            return  # a resumed run takes steps again whose rows the trackers have
+        if self._again:
+            self._compare(self._again.popleft(), row)
         if self._trackers is None:
-            self._trackers = [TrackerThread(name, self._info) for name in self._names]
+            self._trackers = self._open_trackers()
         for tracker in self._trackers:
-            tracker.write(row, at_once=not self._in_training)
+            tracker.write(self._row_count - 1, row)
+
+    def _open_trackers(self) -> list[TrackerProcess]:
+        """They get the rows of before a resume first, and know which of them they have."""
+        trackers = [TrackerProcess(name, self._info) for name in self._names]
+        for tracker in trackers:
+            for number, row in enumerate(self._past):
+                tracker.write(number, row)
+        self._past = []
+        return trackers
+
+    def _compare(self, before: Row, row: Row) -> None:
+        """Steps taken again come out alike, unless something has changed."""
+        stuck = KEEP_WHAT_CAME_FIRST.intersection(self._names)
+        if before == row or not stuck:
+            return
+        warnings.warn(
+            f"optimizer step {row[STEP]:g} came out otherwise before the resume; "
+            f"{' and '.join(sorted(stuck))} cannot replace the rows up to where the run was "
+            "stopped, metrics.csv has the new ones",
+            stacklevel=2,
+        )
+        self._again.clear()
 
     def _tabulate(self, step: int, effective_step: int, name: str, value: float) -> None:
         if not self._writes:
@@ -370,7 +408,14 @@ class MetricsTracker:
         self._row_count = state["rows"]
         self._table_bytes = state["table_bytes"]
         self._in_training = True
-        self._rows_sent = self._rows.truncate(self._row_count)
+        self._past, behind = self._rows.truncate(self._row_count, self.optimizer_step)
+        self._again = deque(behind)
+        self._info = replace(self._info, resumed=True, past_rows=self._row_count)
+        if self._writes and self._info.directory is not None:
+            table = self._info.directory / TABLE
+            self._table_bytes = mend_table(
+                table, TABLE_COLUMNS, self._table_bytes, last_step=self._micro_step
+            )
 
 
 def _weighted_means(window: _Window) -> Row:

@@ -1,26 +1,38 @@
 """Where rows of metrics go besides `metrics.csv`: Weights & Biases, TensorBoard, MLflow.
 
-A tracker gets whole rows, one per optimizer step or epoch, and imports its library when opened.
-It works in a thread of its own, so that a slow or dead network costs a training step nothing.
+A tracker gets whole rows, numbered from 0, and imports its library when opened. It works in a
+process of its own (`tracker_process`). After a resume it gets every row from the first one on, and
+passes over those that it has: what was lost on the way to it comes again, and nothing twice.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
+import struct
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
+from urllib.parse import quote
 
 Row: TypeAlias = dict[str, float]
 """Scalars by name; `optimizer_step` says when."""
 
+NumberedRow: TypeAlias = tuple[int, Row]
+"""A row and how many the run wrote before it."""
+
+Outcome = Literal["finished", "failed", "interrupted"]
+"""How a run ended; an interrupted one was stopped by a signal or a key."""
+
 STEP = "optimizer_step"
-CLOSE_TIMEOUT_SECONDS = 60.0
+
+
+class TrackerError(Exception):
+    """A tracker cannot be used; says why, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -32,28 +44,35 @@ class RunInfo:
         name: names this one, and finds it again on resume; None where nobody resumes it.
         directory: the run's folder; None where it has none.
         settings: the configuration, plain data.
+        resumed: the run goes on behind a checkpoint.
+        past_rows: how many rows it had written there; they come first.
+        process: id of the one that trains.
     """
 
     project: str
     name: str | None = None
     directory: Path | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    resumed: bool = False
+    past_rows: int = 0
+    process: int = field(default_factory=os.getpid)
 
 
 class Tracker(Protocol):
     """One place that keeps rows."""
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """Keep rows, each of them whole."""
+    def write(self, rows: Sequence[NumberedRow]) -> None:
+        """Keep rows, each of them whole, but for what is kept already."""
 
-    def close(self) -> None:
-        """Nothing follows."""
+    def close(self, outcome: Outcome) -> None:
+        """Nothing follows; say how the run ended."""
 
 
 class WandbTracker:
     """Weights & Biases: one history row per row, drawn over `optimizer_step`.
 
-    W&B's own step is left alone: given one, it drops rows that come late or share a number.
+    W&B's own step is the row's number, which no two rows share. What W&B has stays as it is: it
+    drops a row whose number it knows.
     """
 
     def __init__(self, info: RunInfo) -> None:
@@ -63,91 +82,249 @@ class WandbTracker:
             project=info.project,
             name=info.name,
             id=info.name,
-            resume="allow" if info.name else None,
+            resume="allow" if info.resumed else "never" if info.name else None,
             config=dict(info.settings),
+            # this process neither prints what training prints nor computes
+            settings=wandb.Settings(console="off", x_stats_pid=info.process),
         )
         self._run.define_metric(STEP)
         self._run.define_metric("*", step_metric=STEP)
+        self._had = self._rows_had() if info.resumed else set()
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def _rows_had(self) -> set[int]:
+        """Numbers of rows that arrived: at the server, or in files of offline runs."""
+        if not self._run.offline:
+            return set(range(self._run.step))
+        folder = Path(self._run.settings.wandb_dir)
+        files = folder.glob(f"offline-run-*/run-{self._run.id}.wandb")
+        return {number for file in files for number in wandb_steps(file)}
+
+    def write(self, rows: Sequence[NumberedRow]) -> None:
         """One commit each."""
-        for row in rows:
-            self._run.log(row)
+        for number, row in rows:
+            if number not in self._had:
+                self._run.log(row, step=number, commit=True)
 
-    def close(self) -> None:
-        """Send what is left."""
-        self._run.finish()
+    def close(self, outcome: Outcome) -> None:
+        """Send what is left; W&B knows success and failure."""
+        self._run.finish(exit_code=int(outcome != "finished"))
+
+
+def wandb_steps(file: Path) -> Iterator[int]:
+    """Steps of the history rows in a `.wandb` file, up to where it is torn.
+
+    W&B has no reader of its own for Python any more. The file is a LevelDB log: blocks of 32 KiB,
+    fragments of records with a header of 7 bytes.
+    From: https://github.com/google/leveldb/blob/main/doc/log_format.md
+    """
+    from wandb.proto import wandb_internal_pb2
+
+    record: Any = vars(wandb_internal_pb2)["Record"]()  # its stubs lag behind
+    for content in _leveldb_records(file.read_bytes()):
+        record.ParseFromString(content)
+        if record.HasField("history"):
+            yield int(record.history.step.num)
+
+
+def _leveldb_records(data: bytes) -> Iterator[bytes]:
+    block, header, first, last, full = 32768, 7, 2, 4, 1
+    position, record = header, b""  # W&B's own header is as long, and opens the first block
+    while position + header <= len(data):
+        if block - position % block < header:
+            position += block - position % block
+            continue
+        _, length, kind = struct.unpack_from("<IHB", data, position)
+        fragment = data[position + header : position + header + length]
+        position += header + length
+        if kind == 0 or len(fragment) < length:
+            return
+        record = fragment if kind in (first, full) else record + fragment
+        if kind in (last, full):
+            yield record
 
 
 class TensorBoardTracker:
-    """TensorBoard: an event file in the run's folder."""
+    """TensorBoard: event files in the run's folder.
+
+    A resumed run writes the rows up to its checkpoint anew and then drops the files of before: they
+    may be torn, and hold rows behind the checkpoint, which come again.
+    """
+
+    SUFFIX = ".metrics"  # tells these event files from those of anyone else
 
     def __init__(self, info: RunInfo) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-        directory = (info.directory or Path("runs")) / "tensorboard"
-        # no purge_step: rows come once, even when a resumed run takes their steps again
-        self._writer = SummaryWriter(str(directory))
+        self._event, self._summary, self._open = Event, Summary, EventFileWriter
+        self._directory = (info.directory or Path("runs")) / "tensorboard"
+        self._partial = self._directory.with_suffix(".partial")
+        self._past_rows = info.past_rows
+        self._step = 0
+        shutil.rmtree(self._partial, ignore_errors=True)
+        self._old = sorted(self._directory.glob(f"*{self.SUFFIX}")) if info.resumed else []
+        self._times = self._times_of_old_rows()
+        directory = self._partial if self._old else self._directory
+        self._writer = self._open(str(directory), filename_suffix=self.SUFFIX)
 
-    def write(self, rows: Sequence[Row]) -> None:
-        """One scalar event for each value."""
-        for row in rows:
-            for name, value in row.items():
-                if name != STEP:
-                    self._writer.add_scalar(name, value, int(row[STEP]))
+    def _times_of_old_rows(self) -> dict[int, list[float]]:
+        """When rows were written, by step."""
+        from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+        times: dict[int, list[float]] = defaultdict(list)
+        for file in self._old:
+            for event in EventFileLoader(str(file)).Load():  # ends where the file is torn
+                if len(event.summary.value):
+                    times[event.step].append(event.wall_time)
+        return times
+
+    def write(self, rows: Sequence[NumberedRow]) -> None:
+        """One event each."""
+        for number, row in rows:
+            if number >= self._past_rows:
+                self._replace_old()
+            self._step = int(row[STEP])
+            values = [
+                self._summary.Value(tag=name, simple_value=value)
+                for name, value in row.items()
+                if name != STEP
+            ]
+            before = self._times.get(self._step) if number < self._past_rows else None
+            self._add(before.pop(0) if before else time.time(), values)
         self._writer.flush()
 
-    def close(self) -> None:
-        """Close the event file."""
+    def _add(self, wall_time: float, values: list[Any]) -> None:
+        summary = self._summary(value=values)
+        event = self._event(wall_time=wall_time, step=self._step, summary=summary)
+        self._writer.add_event(event)
+
+    def _replace_old(self) -> None:
+        """The rows up to the checkpoint are written; a kill in here costs nothing."""
+        if not self._old:
+            return
+        self._writer.close()
+        for file in self._partial.iterdir():
+            file.replace(self._directory / file.name)
+        for file in self._old:
+            file.unlink()
+        self._old = []
+        self._partial.rmdir()
+        self._writer = self._open(str(self._directory), filename_suffix=self.SUFFIX)
+
+    def close(self, outcome: Outcome) -> None:
+        """Leave a text with the outcome, and close the event file."""
+        from tensorboard.plugins.text.summary_v2 import text_pb
+
+        self._replace_old()
+        self._add(time.time(), list(text_pb("outcome", outcome).value))
         self._writer.close()
 
 
 class MlflowTracker:
-    """MLflow: the server that MLFLOW_TRACKING_URI names, or the folder `mlruns`."""
+    """MLflow: the server that MLFLOW_TRACKING_URI names, or the folder `mlruns`.
+
+    The experiment is MLFLOW_EXPERIMENT_ID or MLFLOW_EXPERIMENT_NAME, else the project's. Every
+    training run is a run of its own; one that MLFLOW_RUN_ID names becomes its parent. MLflow cannot
+    delete values: of steps that a resumed run takes again it keeps those it got first.
+    """
 
     BARRED = re.compile(r"[^/\w.\- ]")  # in the name of a metric; that of a class may hold it
     BATCH = 1000  # metrics in one request, the most that MLflow's servers take
+    PARAMS_BATCH = 100
+    PARAM_CHARACTERS = 500  # the most that servers of any age take
+    TAG = "run_folder"  # percent-encoded: the name may hold what a filter cannot quote
+    STATUS: Mapping[Outcome, str] = {
+        "finished": "FINISHED",
+        "failed": "FAILED",
+        "interrupted": "KILLED",
+    }
 
     def __init__(self, info: RunInfo) -> None:
         import mlflow
-        from mlflow.entities import Metric
+        from mlflow.entities import Metric, Param
 
-        # MLflow announces the end of its file store, which needs no database and suits one user
-        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+        self._metric, self._param = Metric, Param
         uri = os.environ.get("MLFLOW_TRACKING_URI") or Path("mlruns").resolve().as_uri()
         self._client = mlflow.MlflowClient(tracking_uri=uri)
-        self._metric = Metric
-        found = self._client.get_experiment_by_name(info.project)
-        experiment = found.experiment_id if found else self._client.create_experiment(info.project)
-        self._run_id = self._known_run(experiment, info.name) or self._new_run(experiment, info)
+        experiment = self._experiment(info)
+        known = self._known_run(experiment, info) if info.resumed else None
+        self._run_id = known or self._new_run(experiment, info)
+        self._had = self._values_had() if known else Counter[tuple[str, int]]()
 
-    def _known_run(self, experiment: str, name: str | None) -> str | None:
-        if name is None:
+    def _experiment(self, info: RunInfo) -> str:
+        if given := os.environ.get("MLFLOW_EXPERIMENT_ID"):
+            return given
+        name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or info.project
+        found = self._client.get_experiment_by_name(name)
+        if found is None:
+            return str(self._client.create_experiment(name))
+        if found.lifecycle_stage != "active":
+            raise TrackerError(
+                f"the experiment {name} is deleted; `mlflow experiments restore -x "
+                f"{found.experiment_id}` brings it back, MLFLOW_EXPERIMENT_NAME names another"
+            )
+        return str(found.experiment_id)
+
+    def _known_run(self, experiment: str, info: RunInfo) -> str | None:
+        if info.name is None:
             return None
-        runs = self._client.search_runs([experiment], f"attributes.run_name = '{name}'")
-        return str(runs[0].info.run_id) if runs else None
-
-    def _new_run(self, experiment: str, info: RunInfo) -> str:
-        run_id = str(self._client.create_run(experiment, run_name=info.name).info.run_id)
-        for key, value in info.settings.items():
-            self._client.log_param(run_id, key, value)
+        wanted = f"tags.{self.TAG} = '{quote(info.name)}'"
+        runs = self._client.search_runs([experiment], wanted)
+        if not runs:
+            return None
+        run_id = str(runs[0].info.run_id)
+        self._client.update_run(run_id, status="RUNNING")
         return run_id
 
-    def write(self, rows: Sequence[Row]) -> None:
+    def _new_run(self, experiment: str, info: RunInfo) -> str:
+        tags = {self.TAG: quote(info.name)} if info.name else {}
+        if parent := os.environ.get("MLFLOW_RUN_ID"):
+            tags["mlflow.parentRunId"] = parent
+        run = self._client.create_run(experiment, run_name=info.name, tags=tags)
+        run_id = str(run.info.run_id)
+        params = [self._param(key, self._shortened(value)) for key, value in info.settings.items()]
+        for start in range(0, len(params), self.PARAMS_BATCH):
+            self._client.log_batch(run_id, params=params[start : start + self.PARAMS_BATCH])
+        return run_id
+
+    def _shortened(self, value: object) -> str:
+        text, most = str(value), self.PARAM_CHARACTERS
+        return text if len(text) <= most else text[: most - 3] + "..."
+
+    def _values_had(self) -> Counter[tuple[str, int]]:
+        """How many values of a metric arrived for a step."""
+        names = self._client.get_run(self._run_id).data.metrics
+        return Counter(
+            (name, value.step)
+            for name in names
+            for value in self._client.get_metric_history(self._run_id, name)
+        )
+
+    def write(self, rows: Sequence[NumberedRow]) -> None:
         """As few requests as possible."""
         now = int(time.time() * 1000)
         metrics = [
             self._metric(self.BARRED.sub("_", name), value, now, int(row[STEP]))
-            for row in rows
+            for _, row in rows
             for name, value in row.items()
             if name != STEP
         ]
-        for start in range(0, len(metrics), self.BATCH):
-            self._client.log_batch(self._run_id, metrics[start : start + self.BATCH])
+        missing = [metric for metric in metrics if not self._has(metric)]
+        for start in range(0, len(missing), self.BATCH):
+            self._client.log_batch(self._run_id, missing[start : start + self.BATCH])
 
-    def close(self) -> None:
-        """Mark the run as finished."""
-        self._client.set_terminated(self._run_id)
+    def _has(self, metric: Any) -> bool:
+        """Whether a value of this step arrived before the resume; each counts once."""
+        known = (metric.key, metric.step)
+        if not self._had[known]:
+            return False
+        self._had[known] -= 1
+        return True
+
+    def close(self, outcome: Outcome) -> None:
+        """Say that the run has ended, and how."""
+        self._client.set_terminated(self._run_id, self.STATUS[outcome])
 
 
 TRACKERS: dict[str, Callable[[RunInfo], Tracker]] = {
@@ -156,61 +333,18 @@ TRACKERS: dict[str, Callable[[RunInfo], Tracker]] = {
     "mlflow": MlflowTracker,
 }
 
+DISTRIBUTIONS = {"wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}
+"""What to install for a tracker."""
 
-class TrackerThread:
-    """A tracker in its own thread. Whatever happens there costs a warning, never the run.
+ENVIRONMENT: dict[str, dict[str, str]] = {
+    "mlflow": {
+        # MLflow announces the end of its file store, which needs no database and suits one user
+        "MLFLOW_ALLOW_FILE_STORE": "true",
+        # by default it tries for minutes, and would never come to say what is wrong
+        "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    }
+}
+"""Variables that a library goes by, where the user has not set them."""
 
-    Args:
-        name: a key of `TRACKERS`.
-        info: about the run.
-    """
-
-    INTERVAL_SECONDS = 0.5  # rows are handed over together, not more often than this
-
-    def __init__(self, name: str, info: RunInfo) -> None:
-        self.name = name
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix=name)
-        self._opened: Future[Tracker] = self._thread.submit(TRACKERS[name], info)
-        self._tasks: list[Future[Any]] = [self._opened]
-        self._rows: list[Row] = []
-        self._handed_over = time.monotonic()
-        self._failed = False
-
-    def write(self, row: Row, *, at_once: bool = False) -> None:
-        """Queue a row; the thread gets it together with others, or at once."""
-        if self._failed:
-            return
-        self._rows.append(row)
-        if at_once or time.monotonic() - self._handed_over > self.INTERVAL_SECONDS:
-            self._hand_over()
-
-    def close(self) -> None:
-        """Hand everything over and wait for it, but not for ever."""
-        self._hand_over()
-        if self._failed:
-            return
-        self._tasks.append(self._thread.submit(lambda: self._opened.result().close()))
-        _, unfinished = wait(self._tasks, timeout=CLOSE_TIMEOUT_SECONDS)
-        if unfinished:
-            warnings.warn(f"{self.name} did not take all rows in time", stacklevel=2)
-        self._check()
-        self._thread.shutdown(wait=False, cancel_futures=True)
-
-    def _hand_over(self) -> None:
-        rows, self._rows = self._rows, []
-        self._handed_over = time.monotonic()
-        self._check()
-        if rows and not self._failed:
-            self._tasks.append(self._thread.submit(lambda: self._opened.result().write(rows)))
-
-    def _check(self) -> None:
-        errors = [error for task in self._tasks if task.done() and (error := task.exception())]
-        self._tasks = [task for task in self._tasks if not task.done()]
-        if errors and not self._failed:
-            self._failed = True
-            reason = (str(errors[0]).splitlines() or [""])[0] or type(errors[0]).__name__
-            warnings.warn(
-                f"{self.name} failed and gets nothing more from this run; metrics.csv has it all "
-                f"({reason})",
-                stacklevel=2,
-            )
+KEEP_WHAT_CAME_FIRST = frozenset({"wandb", "mlflow"})
+"""Trackers that cannot replace a row."""
