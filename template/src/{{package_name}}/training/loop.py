@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from lightning.pytorch.callbacks import EarlyStopping
 from rich.console import Console
@@ -19,7 +17,7 @@ from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.description import describe, tell
 from ..data.module import UniversalDataModule
-from ..errors import TrainingError
+from ..errors import ProjectError
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
 from .batch_norm import check_batch_norm
@@ -30,7 +28,15 @@ from .checkpoints import (
     find_checkpoint,
     read_checkpoint,
 )
-from .distributed import choose_strategy, process_rank, processes
+from .distributed import (
+    SameEverywhere,
+    check_processes,
+    choose_strategy,
+    ending_together,
+    process_rank,
+    processes,
+)
+from .failures import explain
 from .hardware import check_hardware
 from .interruption import Interruption
 from .labels import warn_of_labels
@@ -42,8 +48,6 @@ from .resume import check_fits
 from .run_folder import RunFolder, new_run_dir, slurm_run_dir
 from .schedule import RunLength
 from .trivial import warn_if_trivial
-
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -176,8 +180,18 @@ def _fit(
     saves = RunCheckpoints(run_folder, config.checkpoint_every_n_steps, interruption)
     stops = _early_stopping(config, monitor)
     trainer = _trainer(
-        config, [run_folder, StepLimit(), RunProgress(console), saves, interruption, *stops]
+        config,
+        [
+            SameEverywhere(config, data),
+            run_folder,
+            StepLimit(),
+            RunProgress(console),
+            saves,
+            interruption,
+            *stops,
+        ],
     )
+    check_processes(trainer, data)
     # only the trainer knows how many processes share an epoch, and so how long the run is
     adapter = _adapter(model, config, data, objective, trainer.world_size, console)
     check_batch_norm(adapter, data, trainer.world_size)
@@ -245,23 +259,14 @@ def _run(
     config: TrainingConfig,
 ) -> None:
     """Fit, and say in one line what people can mend."""
-    effective = config.batch_size * config.gradient_accumulation_steps
     try:
-        trainer.fit(adapter, data, ckpt_path=resume_from, weights_only=True)
-    except torch.OutOfMemoryError as error:
-        smaller = max(1, config.batch_size // 2)
-        raise TrainingError(
-            f"the GPU's memory is full with micro-batches of {config.batch_size} samples; "
-            f"--batch_size {smaller} --gradient_accumulation_steps {-(-effective // smaller)} "
-            f"keeps the effective batch of {effective} samples on a process"
-        ) from error
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
+        with ending_together(trainer):
+            trainer.fit(adapter, data, ckpt_path=resume_from, weights_only=True)
+    except (ProjectError, RuntimeError, OSError) as error:
+        explained = explain(error, config)
+        if explained is None:
             raise
-        raise TrainingError(
-            f"cannot write {error.filename or config.output_dir}: {error.strerror}; "
-            "earlier checkpoints are intact"
-        ) from error
+        raise explained from error
     finally:
         adapter.tracker.close()
 
