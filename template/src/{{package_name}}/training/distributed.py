@@ -79,8 +79,8 @@ def _unused(module: LightningModule | None) -> str:
     unused = [name.removeprefix("model.") for name, p in trained if p.grad is None]
     if not unused:  # they were in an earlier micro-batch of the window
         return "parameters of the network are"
-    more = f" and {len(unused) - 1} more parameters are" if len(unused) > 1 else " is"
-    return f"{unused[0]}{more}"
+    others = f" (and {len(unused) - 1} more) are" if len(unused) > 1 else " is"
+    return f"{unused[0]}{others}"
 
 
 # --- How many, and by whom started ---------------------------------------------------------------

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -24,20 +26,35 @@ def may_say(what: Exception | str) -> bool:
     """
     if "MASTER_PORT" not in os.environ:
         return True
+    store = _find_store()
+    try:
+        return _speaks_without_store(what) if store is None else _is_first(store, what)
+    except RuntimeError:  # it has ended meanwhile
+        return _speaks_without_store(what)
+
+
+def _find_store() -> Store | None:
     # where there is one process, a wrong setting is told without waiting for this
     from torch._C._distributed_c10d import TCPStore
 
-    try:
-        store = TCPStore(
-            os.environ.get("MASTER_ADDR", "127.0.0.1"),
-            int(os.environ["MASTER_PORT"]),
-            is_master=False,
-            wait_for_workers=False,
-            timeout=timedelta(seconds=SECONDS),
-        )
-        return _is_first(store, what)
-    except (RuntimeError, ValueError):  # nobody keeps one there
-        return _speaks_without_store(what)
+    found: list[Store] = []
+
+    def connect() -> None:
+        with contextlib.suppress(RuntimeError, ValueError):  # nobody keeps one there
+            store = TCPStore(
+                os.environ.get("MASTER_ADDR", "127.0.0.1"),
+                int(os.environ["MASTER_PORT"]),
+                is_master=False,
+                wait_for_workers=False,
+                timeout=timedelta(seconds=SECONDS),
+            )
+            found.append(store)
+
+    # another program that has taken the port may never answer, which no timeout of torch ends
+    thread = threading.Thread(target=connect, daemon=True, name="find-store")
+    thread.start()
+    thread.join(SECONDS + 1)
+    return found[0] if found else None
 
 
 def _is_first(store: Store, what: Exception | str) -> bool:
