@@ -49,6 +49,7 @@ src/data/similarity.py
 src/data/sources.py
 src/data/splits.py
 src/data/tables.py
+src/data/validation_order.py
 src/deep_check.py
 src/errors.py
 src/export/__init__.py
@@ -106,6 +107,7 @@ src/training/batch_norm.py
 src/training/checkpoints.py
 src/training/compilation.py
 src/training/distributed.py
+src/training/failures.py
 src/training/hardware.py
 src/training/interruption.py
 src/training/labels.py
@@ -118,6 +120,7 @@ src/training/resume.py
 src/training/row_file.py
 src/training/run_folder.py
 src/training/schedule.py
+src/training/speaker.py
 src/training/summary.py
 src/training/tracker_process.py
 src/training/trackers.py

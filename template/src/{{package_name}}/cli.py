@@ -15,6 +15,7 @@ from rich.console import Console
 
 from .config import TrainingConfig, nearest
 from .errors import ConfigError, ProjectError
+from .training.speaker import may_say
 
 if TYPE_CHECKING:
     from .data.doctor import Findings
@@ -41,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             warnings.filterwarnings("default", category=DeprecationWarning, module=__package__)
             return _run(arguments, console)
     except ProjectError as error:
+        if not may_say(error):
+            return error.exit_code
         for line in str(error).splitlines():
             console.print(f"error: {line}", style="red", **PLAIN)
         return error.exit_code
@@ -433,4 +436,6 @@ def _one_line_warning(
 ) -> None:
     """Warnings without the source line that raised them, which tells a user nothing."""
     text = " ".join(str(message).split())
+    if not may_say(text):
+        return
     Console(stderr=True).print(f"warning: {text}", style="yellow", **PLAIN)

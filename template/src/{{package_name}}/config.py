@@ -132,8 +132,11 @@ class TrainingConfig(InputConfig):
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     """Kind of device; auto takes the best there is."""
 
-    strategy: Literal["auto", "ddp", "fsdp"] = "auto"
-    """How several processes share the work: auto, ddp (copies) or fsdp (shards; GPU only)."""
+    strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto"
+    """How several processes share the work: auto, ddp (copies) or fsdp (shards; GPU only).
+
+    ddp_find_unused_parameters_true is ddp for networks that leave some parameters unused at times.
+    """
 
     devices: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
     """Processes on one machine; auto for one per GPU, or one on a CPU."""

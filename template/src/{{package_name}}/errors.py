@@ -50,5 +50,9 @@ class TrainingError(ProjectError):
     """A run cannot go on, or cannot be found."""
 
 
+class ProcessLost(TrainingError):
+    """Another process of the run has ended; that one knows why."""
+
+
 class ExportError(ProjectError):
     """A bundle cannot be written, or an artifact disagrees with the model it came from."""

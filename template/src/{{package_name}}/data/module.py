@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
@@ -23,8 +23,9 @@ from ..forward import LABELS
 from ..task import TaskSpec
 from ..task_base import Standardisation
 from .check import with_facts
-from .order import EpochSampler, EpochShape, MicroBatches, Position, Start
+from .order import EpochSampler, EpochShape, Key, MicroBatches, Position, Start
 from .splits import Examination, Splits
+from .validation_order import ValidationBatches
 
 if TYPE_CHECKING:
     import datasets
@@ -205,10 +206,18 @@ class UniversalDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Micro-batches in a new order each epoch, from the stored position on."""
-        loader, sampler = self._loader(training=True)
+        dataset = self._dataset(training=True)
+        world_size, rank = self._place()
+        sampler = EpochSampler(
+            EpochShape(len(cast(Sized, dataset)), self.batch_size, world_size),
+            seed=self.config.seed,
+            shuffle=True,
+            rank=rank,
+            classes=self._classes() if self.config.balanced_sampling else None,
+        )
         # before the loader's workers begin to fetch, which is before Lightning sets the epoch
         sampler.start_at(self._start_epoch, self._start)
-        return loader
+        return self._loader(dataset, MicroBatches(sampler))
 
     def micro_batches_per_epoch(self, world_size: int) -> int:
         """Micro-batches of one epoch, the same on every process.
@@ -238,32 +247,33 @@ class UniversalDataModule(LightningDataModule):
         return self._collate_fn()([dataset[0, index] for index in range(count)])
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
-        """Every validation sample once, in order, unaugmented."""
-        return self._loader(training=False)[0]
+        """Every validation sample, in order, unaugmented; as many batches on every process."""
+        dataset = self._dataset(training=False)
+        size = len(cast(Sized, dataset))
+        return self._loader(dataset, ValidationBatches(size, self.batch_size, *self._place()))
 
-    def _loader(self, *, training: bool) -> tuple[DataLoader[dict[str, Any]], EpochSampler]:
+    def _dataset(self, *, training: bool) -> Dataset[dict[str, Any]]:
         self.setup()
         assert self.splits is not None
         rows = self.splits.train if training else self.splits.val
-        dataset = self.modality.make_dataset(rows, self.task_spec, self.config, training=training)
-        world_size = self.trainer.world_size if self.trainer else 1
-        sampler = EpochSampler(
-            EpochShape(len(cast(Sized, dataset)), self.batch_size, world_size),
-            seed=self.config.seed,
-            shuffle=training,
-            rank=self.trainer.global_rank if self.trainer else 0,
-            classes=self._classes() if training and self.config.balanced_sampling else None,
-        )
-        loader = DataLoader(
+        return self.modality.make_dataset(rows, self.task_spec, self.config, training=training)
+
+    def _place(self) -> tuple[int, int]:
+        """Processes over all machines, and the number of this one."""
+        return (self.trainer.world_size, self.trainer.global_rank) if self.trainer else (1, 0)
+
+    def _loader(
+        self, dataset: Dataset[dict[str, Any]], batches: Sampler[list[Key]]
+    ) -> DataLoader[dict[str, Any]]:
+        return DataLoader(
             dataset,
-            batch_sampler=MicroBatches(sampler),
+            batch_sampler=batches,
             collate_fn=self._collate_fn(),
             num_workers=self.config.num_workers,
             persistent_workers=self.config.num_workers > 0,
             worker_init_fn=_ignore_first_signal,
             pin_memory=torch.cuda.is_available(),
         )
-        return loader, sampler
 
     def _collate_fn(self) -> Collator:
         standardisation = self.task_spec.standardisation

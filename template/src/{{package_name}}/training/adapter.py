@@ -18,6 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..config import TrainingConfig
 from ..data.module import Batch, load_modality, processor_files
 from ..data.order import micro_batch_seed
+from ..data.validation_order import ValidationBatches
 from ..errors import ModelError, TrainingError
 from ..forward import LABELS, ModelSignatureInspector, logits_of
 from ..task import TaskSpec
@@ -297,6 +298,10 @@ class UniversalModelAdapter(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the epoch's metrics."""
         labels, logits = batch[LABELS], self(batch)
+        loader: Any = self.trainer.val_dataloaders
+        batches = loader.batch_sampler
+        if isinstance(batches, ValidationBatches) and not batches.counts(batch_idx):
+            return  # another process still has samples
         self.validation.update(logits, labels)
         if self._measures_trivial():
             assert self.trivial_logits is not None

@@ -6,6 +6,7 @@ import torch
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
+from .distributed import processes
 
 
 def check_hardware(config: TrainingConfig) -> None:
@@ -24,5 +25,20 @@ def check_hardware(config: TrainingConfig) -> None:
         problems.append("precision: 16-mixed needs a GPU; give bf16-mixed or 32-true")
     if config.strategy == "fsdp" and not gpu:
         problems.append("strategy: fsdp needs GPUs; give ddp or auto")
+    problems += _too_many_processes(config)
     if problems:
         raise ConfigError(problems)
+
+
+def _too_many_processes(config: TrainingConfig) -> list[str]:
+    """Every process needs a GPU of its own where it runs on one."""
+    count, _ = processes(config)
+    if config.accelerator == "cpu" or count == "auto":
+        return []
+    gpus = torch.cuda.device_count() or int(torch.backends.mps.is_available())
+    if gpus == 0 or int(count) <= gpus:
+        return []
+    return [
+        f"devices: {count} processes need a GPU each, and this machine has {gpus}; give "
+        f"--devices {gpus}, or --accelerator cpu"
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import warnings
 from dataclasses import dataclass, replace
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer, seed_everything
 from rich.console import Console
 from torch import nn
@@ -19,12 +17,20 @@ from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.description import describe, tell
 from ..data.module import UniversalDataModule
-from ..errors import TrainingError
+from ..errors import ProjectError, TrainingError
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
 from .batch_norm import check_batch_norm
 from .checkpoints import AtomicCheckpointIO, find_checkpoint, mend_best, read_checkpoint
-from .distributed import choose_strategy, process_rank, processes
+from .distributed import (
+    SameEverywhere,
+    check_processes,
+    choose_strategy,
+    ending_together,
+    process_rank,
+    processes,
+)
+from .failures import explain
 from .hardware import check_hardware
 from .interruption import Interrupted, Interruption
 from .labels import warn_of_labels
@@ -38,8 +44,6 @@ from .run_folder import RunFolder, new_run_dir
 from .schedule import RunLength
 from .trackers import Outcome
 from .trivial import warn_if_trivial
-
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,18 @@ def _fit(
     run_folder = RunFolder(config, data)
     interruption = Interruption(console)
     saves = _saves(config, run_folder, interruption, resumed)
-    trainer = _trainer(config, [run_folder, StepLimit(), RunProgress(console), saves, interruption])
+    trainer = _trainer(
+        config,
+        [
+            SameEverywhere(config, data),
+            run_folder,
+            StepLimit(),
+            RunProgress(console),
+            saves,
+            interruption,
+        ],
+    )
+    check_processes(trainer, data)
     # only the trainer knows how many processes share an epoch, and so how long the run is
     length = _run_length(config, data, trainer.world_size, resumed)
     adapter = _adapter(model, config, data, objective, length, trainer.world_size, console)
@@ -313,29 +328,20 @@ def _run(
     config: TrainingConfig,
 ) -> None:
     """Fit, and say in one line what people can mend."""
-    effective = config.batch_size * config.gradient_accumulation_steps
     path = resumed.path if resumed is not None else None
     outcome: Outcome = "failed"
     try:
-        trainer.fit(adapter, data, ckpt_path=path, weights_only=True)
+        with ending_together(trainer):
+            trainer.fit(adapter, data, ckpt_path=path, weights_only=True)
         outcome = "finished"
     except (Interrupted, KeyboardInterrupt, SystemExit):  # Lightning makes one of the other
         outcome = "interrupted"
         raise
-    except torch.OutOfMemoryError as error:
-        smaller = max(1, config.batch_size // 2)
-        raise TrainingError(
-            f"the GPU's memory is full with micro-batches of {config.batch_size} samples; "
-            f"--batch_size {smaller} --gradient_accumulation_steps {-(-effective // smaller)} "
-            f"keeps the effective batch of {effective} samples on a process"
-        ) from error
-    except OSError as error:
-        if error.errno not in DISK_ERRORS:
+    except (ProjectError, RuntimeError, OSError) as error:
+        explained = explain(error, config)
+        if explained is None:
             raise
-        raise TrainingError(
-            f"cannot write {error.filename or config.output_dir}: {error.strerror}; "
-            "earlier checkpoints are intact"
-        ) from error
+        raise explained from error
     finally:
         adapter.tracker.close(outcome)
 
