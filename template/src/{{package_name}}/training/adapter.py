@@ -295,10 +295,13 @@ class UniversalModelAdapter(LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Add a batch to the epoch's metrics."""
         labels, logits = batch[LABELS], self(batch)
-        self.validation.update(logits, labels)
+        fields = {name: value for name, value in batch.items() if name != LABELS}
+        self.validation.update(logits, labels, **fields)
         if self._measures_trivial():
             assert self.trivial_logits is not None
-            self.trivial_validation.update(self.trivial_logits.expand_as(logits), labels)
+            self.trivial_validation.update(
+                self.trivial_logits.expand_as(logits), labels, **fields
+            )
 
     def _measures_trivial(self) -> bool:
         """Validation samples do not change, so once is enough."""
