@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..errors import ExportError
@@ -46,15 +47,27 @@ class ParityResult:
         return asdict(self)
 
 
-def check_parity(
-    bundle: Path, formats: Sequence[str], network: ExportedNetwork, task_spec: TaskSpec
-) -> list[ParityResult]:
-    """Compare artifacts with the network at every size the modality asks for.
+@dataclass(frozen=True)
+class Reference:
+    """What the network answers at every size the modality asks for.
+
+    Attributes:
+        sizes: of the named axes, for each batch.
+        inputs: the batches, random ones.
+        logits: the network's, for each batch.
+    """
+
+    sizes: list[dict[str, int]]
+    inputs: list[dict[str, npt.NDArray[Any]]]
+    logits: list[npt.NDArray[np.float32]]
+
+
+def reference(network: ExportedNetwork, task_spec: TaskSpec) -> Reference:
+    """Ask the network.
 
     Raises:
-        ExportError: an artifact cannot be opened or run, or differs by more than the tolerance.
+        ExportError: it returns NaN or infinity, which no artifact could be compared with.
     """
-    runtime = load_runtime(bundle)
     generator = torch.Generator().manual_seed(0)
     batches = [
         (sizes, dummy_inputs.random_inputs(task_spec, sizes, generator))
@@ -68,14 +81,34 @@ def check_parity(
                 f"the network returns NaN or infinity for random input at {_sizes(sizes)}; "
                 "train it again before exporting"
             )
+    return Reference(
+        [sizes for sizes, _ in batches],
+        [{key: value.numpy() for key, value in batch.items()} for _, batch in batches],
+        expected,
+    )
+
+
+def check_parity(bundle: Path, artifacts: Sequence[str], expected: Reference) -> list[ParityResult]:
+    """Compare artifacts with the network.
+
+    Args:
+        bundle: its folder, with a metadata.json.
+        artifacts: names under which they are opened.
+        expected: what the network answers.
+
+    Raises:
+        ExportError: an artifact cannot be opened or run, or differs by more than the tolerance.
+    """
+    runtime = load_runtime(bundle)
     standardisation = BundleMetadata.read(bundle).standardisation
     results = []
-    for name in formats:
+    for name in artifacts:
         session = _open(runtime, bundle, name)
-        for (sizes, batch), logits in zip(batches, expected, strict=True):
-            arrays = {key: value.numpy() for key, value in batch.items()}
+        for sizes, inputs, logits in zip(
+            expected.sizes, expected.inputs, expected.logits, strict=True
+        ):
             try:
-                actual = session.run(arrays)
+                actual = session.run(inputs)
             except runtime.RUN_ERRORS as error:
                 raise ExportError(
                     f"{name}: fails at {_sizes(sizes)}: {str(error).splitlines()[0]}; the network "

@@ -299,9 +299,7 @@ class UniversalModelAdapter(LightningModule):
         self.validation.update(logits, labels, **fields)
         if self._measures_trivial():
             assert self.trivial_logits is not None
-            self.trivial_validation.update(
-                self.trivial_logits.expand_as(logits), labels, **fields
-            )
+            self.trivial_validation.update(self.trivial_logits.expand_as(logits), labels, **fields)
 
     def _measures_trivial(self) -> bool:
         """Validation samples do not change, so once is enough."""

@@ -811,7 +811,7 @@ class LanguageModelingDataCollator:
 
         Returns:
             `input_ids`, `attention_mask` (1 for tokens, 0 for padding) and `labels` (-100 where
-            nothing is to be predicted), all int64 [B, T]; `text_bytes` likewise, if samples have it.
+            nothing is to be predicted), all int64 [B, T], as is `text_bytes` where samples have it.
         """
         tokenizer = _known(self.tokenizer)
         inputs = [torch.as_tensor(sample["input_ids"], dtype=torch.int64) for sample in batch]
