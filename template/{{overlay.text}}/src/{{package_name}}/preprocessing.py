@@ -91,8 +91,8 @@ class TextTokenizer:
         parts = _Parts(state)
         if parts.complete():
             tokenizer = Tokenizer.from_str(json.dumps(state))
-        tokenizer.no_padding()
-        tokenizer.no_truncation()
+        # not what the library writes: it rounds the scores of a Unigram model a little each time
+        self._text = json.dumps(state, ensure_ascii=False, separators=(",", ":"))
         tokenizer.encode_special_tokens = True  # a "<pad>" that somebody typed is five characters
         self.tokenizer = tokenizer
         self._model = tokenizer.model
@@ -157,7 +157,7 @@ class TextTokenizer:
 
     def to_str(self) -> str:
         """The content of a `tokenizer.json`."""
-        return self.tokenizer.to_str(pretty=False)
+        return self._text
 
     def save(self, path: str | Path) -> None:
         """Write a `tokenizer.json`."""
@@ -290,14 +290,14 @@ class _Parts:
     def __init__(self, state: dict[str, Any]) -> None:
         self.state = state
         self.model: dict[str, Any] = state["model"]
-        self.added: list[dict[str, Any]] = state["added_tokens"]
+        self.added: list[dict[str, Any]] = state.setdefault("added_tokens", [])
         self.kind = _kind(self.model)
         vocab = self.model["vocab"]
         self.is_list = isinstance(vocab, list)  # Unigram: pieces with their scores
         self.vocab: dict[str, int] = (
             {piece: index for index, (piece, _) in enumerate(vocab)} if self.is_list else vocab
         )
-        kinds = _kinds(state["normalizer"]) | _kinds(state["pre_tokenizer"])
+        kinds = _kinds(state.get("normalizer")) | _kinds(state.get("pre_tokenizer"))
         alphabet = all(character in self.vocab for character in _BYTE_OF_CHARACTER)
         self.is_byte_level = "ByteLevel" in kinds and alphabet
         self.continuing_prefix = str(self.model.get("continuing_subword_prefix") or "")
@@ -333,9 +333,11 @@ class _Parts:
                 f"its {self.kind} model has no unknown token, so that not every text can be "
                 "written down; give the model an unk_token that is in its vocabulary"
             )
-        before = json.dumps([self.model.get("dropout"), self.added, len(self.vocab)])
+        before = json.dumps([self._options(), self.added, len(self.vocab)])
+        # no text is cut or filled up in here, and the same one is always the same ids
+        self.state["truncation"] = self.state["padding"] = None
         if "dropout" in self.model:
-            self.model["dropout"] = None  # the same text is always the same ids
+            self.model["dropout"] = None
         self._mend_ids()
         for content in self._special_spellings():
             self._register(content)
@@ -348,7 +350,11 @@ class _Parts:
                     own = f"<{own}>"
                 self._register(own)
         self.added.sort(key=lambda token: int(token["id"]))
-        return before != json.dumps([self.model.get("dropout"), self.added, len(self.vocab)])
+        return before != json.dumps([self._options(), self.added, len(self.vocab)])
+
+    def _options(self) -> list[Any]:
+        names = ("truncation", "padding")
+        return [self.model.get("dropout"), *(self.state.get(name) for name in names)]
 
     def roles(self) -> dict[str, int]:
         """Id of each of SPECIAL_TOKENS, once they are complete."""
@@ -377,7 +383,7 @@ class _Parts:
         learned = {"".join(pair) for pair in pairs}
         known = self._ids()
         usual = [spelling for spellings in SPECIAL_TOKENS.values() for spelling in spellings]
-        named = [*_post_processed(self.state["post_processor"])]
+        named = [*_post_processed(self.state.get("post_processor"))]
         if (unknown := self.unknown()) is not None:
             named.append(unknown)
         for content in [*named, *(spelling for spelling in usual if spelling not in learned)]:
