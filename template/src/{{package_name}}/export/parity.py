@@ -5,6 +5,7 @@ Each artifact is opened through the staged bundle's own runtime, as a stranger's
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -24,6 +25,9 @@ from .signature import ExportedNetwork
 
 # float32 sums in another order differ by about 1e-6 of the largest logit; a wrong graph by far more
 TOLERANCE = 1e-4
+
+# characters of why an artifact cannot be opened
+LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -131,7 +135,9 @@ def _open(runtime: ModuleType, bundle: Path, name: str) -> Any:
     try:
         return runtime.open_session(bundle, name)
     except runtime.BundleError as error:
-        raise ExportError(f"{name}: {error}") from error
+        # torch lists every weight that does not fit, each kind on a line of its own
+        reason = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...")
+        raise ExportError(f"{name}: {reason}") from error
 
 
 def _sizes(sizes: dict[str, int]) -> str:
