@@ -539,8 +539,7 @@ def _corpus_table(
             for piece in _document_pieces(document, tokenizer, measured=measured):
                 for name, values in zip(rest, piece, strict=True):
                     rest[name] += values
-                start, ids = 0, rest["input_ids"]
-                whole = len(ids) - len(ids) % length
+                whole = len(rest["input_ids"]) // length * length
                 for start in range(0, whole, length):
                     yield {name: values[start : start + length] for name, values in rest.items()}
                 for values in rest.values():
@@ -725,7 +724,7 @@ def load_processor(folder: Path) -> TextTokenizer:
 class TextDataset(Dataset[dict[str, Any]]):
     """Samples `{"input_ids": int64 [T], "seed": ...}`, by (epoch, index); `labels` for classes.
 
-    Those to validate language models on have `text_bytes`, too: of which length the text is that
+    Those to validate language models on have `text_bytes`, too, int64 [T]: how many bytes of text
     each token stands for.
 
     The seed fixes whatever a collator chooses at random for the sample.
