@@ -56,3 +56,16 @@ class ProcessLost(TrainingError):
 
 class ExportError(ProjectError):
     """A bundle cannot be written, or an artifact disagrees with the model it came from."""
+
+
+class IncompleteBundle(ExportError):
+    """A bundle was written, but some of the formats asked for could not hold the network.
+
+    Args:
+        failures: one line for each format that is not in the bundle.
+        bundle: where the others are.
+    """
+
+    def __init__(self, failures: list[str], bundle: str) -> None:
+        super().__init__("\n".join(failures))
+        self.failures, self.bundle = failures, bundle

@@ -15,6 +15,9 @@ from .task import MAIN_INPUT_NAMES
 # the field of a batch that no network sees
 LABELS = "labels"
 
+# what only the decoder behind an encoder asks for
+DECODER_INPUTS = frozenset(("decoder_input_ids", "decoder_inputs_embeds", "decoder_inputs", "tgt"))
+
 # label of a target that does not count
 IGNORED = -100
 
@@ -28,11 +31,19 @@ class ModelSignatureInspector:
 
     Args:
         model: the plain network, before compilation hides its signature.
+
+    Raises:
+        ModelError: it has an encoder and a decoder, which need an input each.
     """
 
     def __init__(self, model: nn.Module) -> None:
         self.model_name = type(model).__name__
         parameters = list(inspect.signature(model.forward).parameters.values())
+        if _is_encoder_decoder(model, parameters):
+            raise ModelError(
+                f"{self.model_name} is an encoder and a decoder, which needs a second text as its "
+                "target; there is no task for that yet, so take an encoder or a decoder alone"
+            )
         self.parameters = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         self.takes_any_positional = any(p.kind is p.VAR_POSITIONAL for p in parameters)
         self.takes_any_keyword = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -70,6 +81,17 @@ class ModelSignatureInspector:
                 raise ModelError(f"{self.model_name}.forward takes no input; a batch has {main!r}")
             positional.append(fields[main])
         return positional, keyword
+
+
+def _is_encoder_decoder(model: nn.Module, parameters: list[inspect.Parameter]) -> bool:
+    """Whether a network of the library transformers, or one in its manner, needs two inputs."""
+    required = {p.name for p in parameters if p.default is p.empty}
+    if required & DECODER_INPUTS:
+        return True
+    config = vars(model).get("config")
+    if isinstance(config, Mapping):
+        return config.get("is_encoder_decoder") is True
+    return getattr(config, "is_encoder_decoder", False) is True
 
 
 def logits_of(output: Any) -> Tensor:

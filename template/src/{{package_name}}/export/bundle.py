@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.module import load_modality
-from ..errors import ExportError
+from ..errors import ExportError, IncompleteBundle
 from ..serving import runtime
 from ..task import TaskSpec
 from . import dummy_inputs
@@ -37,7 +37,7 @@ from .bundle_files import (
 from .formats import EXPORTERS, ExportJob, export_format
 from .imports import distributions_of_network
 from .metadata import BundleMetadata, write_json
-from .parity import TOLERANCE, ParityResult, check_parity
+from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
 from .signature import LOGITS, ExportedNetwork, TensorSpec
 from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
 
@@ -70,6 +70,9 @@ def create_export_bundle(
 ) -> Path:
     """Export a network in every format asked for, prove each, and write the bundle around them.
 
+    A format that cannot hold the network is left out; the bundle holds the others, of which the
+    first serves, and `IncompleteBundle` says which are missing.
+
     Args:
         model: the network, compiled in place or not; it is left as it was.
         config: the network's own configuration, JSON-ready or with attributes that are; only
@@ -92,7 +95,9 @@ def create_export_bundle(
         the bundle's folder, complete and verified.
 
     Raises:
-        ExportError: a format failed or differs from the network; nothing is left behind.
+        IncompleteBundle: the bundle is there, but lacks formats that failed or differ from the
+            network.
+        ExportError: all formats failed; nothing is left behind.
         ModelError: `training_config.model` cannot be found.
         DataError: the input needs a processor and none was given.
     """
@@ -104,10 +109,13 @@ def create_export_bundle(
     network = ExportedNetwork(_plain_copy(model), signature.names, task_spec.standardisation).eval()
 
     with staged(Path(export_base_dir)) as stage:
-        recipe = None
+        recipe, failures = None, dict[str, str]()
         if "pytorch" in formats:
             architecture = architecture or Architecture.resolve(training_config.model, task_spec)
-            recipe = _ship_architecture(architecture, network, task_spec, stage)
+            try:
+                recipe = _ship_architecture(architecture, network, task_spec, stage)
+            except ExportError as error:
+                failures["pytorch"] = f"pytorch: {error}"
         metadata = BundleMetadata.of_task(
             task_spec,
             signature,
@@ -121,25 +129,36 @@ def create_export_bundle(
         )
         inputs = _trace_inputs(task_spec)
         job = ExportJob(network, inputs, signature, metadata.essentials(), stage / "artifacts")
-        metadata = replace(metadata, artifacts=_export_all(formats, job, console))
+        written = _export_all([n for n in formats if n not in failures], job, failures, console)
         load_modality(task_spec.modality).save_processor(processor, stage)
-        generate_inference_script(task_spec, stage, formats[0])
+        generate_inference_script(task_spec, stage)
+        expected = reference(network, task_spec)
+        metadata = replace(metadata, artifacts=_of_all(written))
         metadata.write(stage)  # without hashes no artifact is opened
-
-        results = check_parity(stage, list(metadata.artifacts), network, task_spec)
-        _print_parity(results, console)
+        proven = _prove_all(written, expected, stage, failures)
+        lines = [failures[name] for name in formats if name in failures]
+        if not proven:
+            raise ExportError("\n".join(lines))
+        metadata = _without(failures, metadata, written, stage)
+        _print_parity([result for results in proven.values() for result in results], console)
         metadata = replace(
             metadata,
-            parity=[result.to_dict() for result in results],
+            parity=[result.to_dict() for results in proven.values() for result in results],
             example=_store_example(task_spec, network, example, processor, stage),
         )
+        kept = [name for name in training_config.export_formats if name in proven]
         write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
-        write_json(stage / "configs" / "training_config.json", training_config.to_dict())
+        write_json(
+            stage / "configs" / "training_config.json",
+            replace(training_config, export_formats=kept).to_dict(),
+        )
         _finish(task_spec, metadata, stage, sbom=sbom)
         if sign_key is not None:
             sign(stage, sign_key)
         bundle = _publish(stage, Path(export_base_dir))
     console.print(f"bundle: {bundle}", highlight=False, markup=False, soft_wrap=True)
+    if lines:
+        raise IncompleteBundle(lines, str(bundle))
     return bundle
 
 
@@ -223,6 +242,7 @@ def _ship_architecture(
 ) -> dict[str, Any]:
     with torch.no_grad():
         call = network.calling_convention(_trace_inputs(task_spec))
+    requirements = distributions_of_network(architecture, __name__.partition(".")[0])
     source = None
     if architecture.file:
         source = "artifacts/model.py"
@@ -233,19 +253,69 @@ def _ship_architecture(
         "kwargs": architecture.kwargs,
         "source": source,
         "call": call,
-        "requirements": distributions_of_network(architecture, __name__.partition(".")[0]),
+        "requirements": requirements,
     }
 
 
-def _export_all(formats: list[str], job: ExportJob, console: Console) -> dict[str, str]:
-    artifacts: dict[str, str] = {}
+def _export_all(
+    formats: list[str], job: ExportJob, failures: dict[str, str], console: Console
+) -> dict[str, dict[str, str]]:
+    """Files of the artifacts by name, for each format; `failures` gets a line for each other."""
+    written: dict[str, dict[str, str]] = {}
     for number, name in enumerate(formats, start=1):
         started = time.perf_counter()
-        with console.status(f"exporting {name} ({number} of {len(formats)})"):
-            written = export_format(name, job)
-        artifacts |= {key: f"{job.folder.name}/{path.name}" for key, path in written.items()}
+        before = set(job.folder.iterdir())
+        try:
+            with console.status(f"exporting {name} ({number} of {len(formats)})"):
+                artifacts = export_format(name, job)
+        except ExportError as error:
+            failures[name] = str(error)
+            for half in set(job.folder.iterdir()) - before:
+                half.unlink()
+            continue
+        written[name] = {key: f"{job.folder.name}/{path.name}" for key, path in artifacts.items()}
         console.print(f"{name}: exported in {time.perf_counter() - started:.1f} s", highlight=False)
-    return artifacts
+    return written
+
+
+def _of_all(written: dict[str, dict[str, str]]) -> dict[str, str]:
+    return {name: file for artifacts in written.values() for name, file in artifacts.items()}
+
+
+def _prove_all(
+    written: dict[str, dict[str, str]], expected: Reference, stage: Path, failures: dict[str, str]
+) -> dict[str, list[ParityResult]]:
+    """What comparing with the network found, by format; `failures` gets a line for each other."""
+    proven: dict[str, list[ParityResult]] = {}
+    for name, artifacts in written.items():
+        try:
+            proven[name] = check_parity(stage, list(artifacts), expected)
+        except ExportError as error:
+            failures[name] = str(error)
+    return proven
+
+
+def _without(
+    failures: dict[str, str],
+    metadata: BundleMetadata,
+    written: dict[str, dict[str, str]],
+    stage: Path,
+) -> BundleMetadata:
+    """The bundle as if the formats that failed had not been asked for."""
+    for name in failures:
+        for file in written.pop(name, {}).values():
+            (stage / file).unlink()
+    recipe = metadata.architecture
+    if recipe and "pytorch" in failures:
+        if recipe["source"]:
+            (stage / recipe["source"]).unlink()
+        recipe = None
+    return replace(
+        metadata,
+        formats=[name for name in metadata.formats if name not in failures],
+        artifacts=_of_all(written),
+        architecture=recipe,
+    )
 
 
 def _print_parity(results: list[ParityResult], console: Console) -> None:

@@ -5,6 +5,7 @@ Each artifact is opened through the staged bundle's own runtime, as a stranger's
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from ..errors import ExportError
@@ -23,6 +25,9 @@ from .signature import ExportedNetwork
 
 # float32 sums in another order differ by about 1e-6 of the largest logit; a wrong graph by far more
 TOLERANCE = 1e-4
+
+# characters of why an artifact cannot be opened
+LONGEST_REASON = 300
 
 
 @dataclass(frozen=True)
@@ -46,15 +51,27 @@ class ParityResult:
         return asdict(self)
 
 
-def check_parity(
-    bundle: Path, formats: Sequence[str], network: ExportedNetwork, task_spec: TaskSpec
-) -> list[ParityResult]:
-    """Compare artifacts with the network at every size the modality asks for.
+@dataclass(frozen=True)
+class Reference:
+    """What the network answers at every size the modality asks for.
+
+    Attributes:
+        sizes: of the named axes, for each batch.
+        inputs: the batches, random ones.
+        logits: the network's, for each batch.
+    """
+
+    sizes: list[dict[str, int]]
+    inputs: list[dict[str, npt.NDArray[Any]]]
+    logits: list[npt.NDArray[np.float32]]
+
+
+def reference(network: ExportedNetwork, task_spec: TaskSpec) -> Reference:
+    """Ask the network.
 
     Raises:
-        ExportError: an artifact cannot be opened or run, or differs by more than the tolerance.
+        ExportError: it returns NaN or infinity, which no artifact could be compared with.
     """
-    runtime = load_runtime(bundle)
     generator = torch.Generator().manual_seed(0)
     batches = [
         (sizes, dummy_inputs.random_inputs(task_spec, sizes, generator))
@@ -68,14 +85,34 @@ def check_parity(
                 f"the network returns NaN or infinity for random input at {_sizes(sizes)}; "
                 "train it again before exporting"
             )
+    return Reference(
+        [sizes for sizes, _ in batches],
+        [{key: value.numpy() for key, value in batch.items()} for _, batch in batches],
+        expected,
+    )
+
+
+def check_parity(bundle: Path, artifacts: Sequence[str], expected: Reference) -> list[ParityResult]:
+    """Compare artifacts with the network.
+
+    Args:
+        bundle: its folder, with a metadata.json.
+        artifacts: names under which they are opened.
+        expected: what the network answers.
+
+    Raises:
+        ExportError: an artifact cannot be opened or run, or differs by more than the tolerance.
+    """
+    runtime = load_runtime(bundle)
     standardisation = BundleMetadata.read(bundle).standardisation
     results = []
-    for name in formats:
+    for name in artifacts:
         session = _open(runtime, bundle, name)
-        for (sizes, batch), logits in zip(batches, expected, strict=True):
-            arrays = {key: value.numpy() for key, value in batch.items()}
+        for sizes, inputs, logits in zip(
+            expected.sizes, expected.inputs, expected.logits, strict=True
+        ):
             try:
-                actual = session.run(arrays)
+                actual = session.run(inputs)
             except runtime.RUN_ERRORS as error:
                 raise ExportError(
                     f"{name}: fails at {_sizes(sizes)}: {str(error).splitlines()[0]}; the network "
@@ -98,7 +135,9 @@ def _open(runtime: ModuleType, bundle: Path, name: str) -> Any:
     try:
         return runtime.open_session(bundle, name)
     except runtime.BundleError as error:
-        raise ExportError(f"{name}: {error}") from error
+        # torch lists every weight that does not fit, each kind on a line of its own
+        reason = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...")
+        raise ExportError(f"{name}: {reason}") from error
 
 
 def _sizes(sizes: dict[str, int]) -> str:

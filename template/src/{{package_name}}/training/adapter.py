@@ -302,10 +302,11 @@ class UniversalModelAdapter(LightningModule):
         batches = loader.batch_sampler
         if isinstance(batches, ValidationBatches) and not batches.counts(batch_idx):
             return  # another process still has samples
-        self.validation.update(logits, labels)
+        fields = {name: value for name, value in batch.items() if name != LABELS}
+        self.validation.update(logits, labels, **fields)
         if self._measures_trivial():
             assert self.trivial_logits is not None
-            self.trivial_validation.update(self.trivial_logits.expand_as(logits), labels)
+            self.trivial_validation.update(self.trivial_logits.expand_as(logits), labels, **fields)
 
     def _measures_trivial(self) -> bool:
         """Validation samples do not change, so once is enough."""

@@ -245,7 +245,7 @@ def find_checkpoint(output_dir: str | Path, place: str = "last", which: str = "l
     if not found.is_dir():
         raise TrainingError(f"{found} does not exist; give last, a run's folder or a file")
     run_dir = found.parent if found.name == FOLDER else found
-    if not (run_dir / FOLDER).is_dir():
+    if not any((run_dir / FOLDER / name).exists() for name in (LAST, PREVIOUS, BEST)):
         return _only_file(found)
     survey = RunSurvey.of(run_dir)
     wanted = f"{which}.ckpt"
@@ -266,7 +266,10 @@ def _only_file(folder: Path) -> Path:
     if len(files) == 1:
         return files[0]
     found = f"{len(files)} checkpoints; name one" if files else "no checkpoint"
-    raise TrainingError(f"{folder} is no run's folder and holds {found}")
+    raise TrainingError(
+        f"{folder} is no run with a checkpoint, and holds {found}; a run writes its first at the "
+        "end of an epoch"
+    )
 
 
 def run_of(path: Path) -> Path | None:

@@ -203,6 +203,7 @@ def _fit(
         warn_of_labels(task_spec, config, data.splits)
     reason = _why_ended(resumed, config, length)
     run_folder.path = _run_dir(config, resumed, reason)
+    run_folder.is_new = resumed is None or resumed.run_dir is None
     if reason is not None:
         adapter.log_line(f"this run has ended already; {reason}")
     else:

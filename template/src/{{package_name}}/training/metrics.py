@@ -142,7 +142,7 @@ class MetricsTracker:
         self._window = _Window(0)
         self._pending: deque[_Pending] = deque()
         self._trackers: list[TrackerProcess] | None = None
-        self._writes = True
+        self._writes, self._is_new = True, False
         self._info = RunInfo(project_name or DEFAULT_PROJECT)
         self._rows = RowFile(None)
         self._table: IO[str] | None = None
@@ -158,6 +158,7 @@ class MetricsTracker:
         *,
         settings: Mapping[str, Any] | None = None,
         writes: bool = True,
+        is_new: bool = False,
     ) -> None:
         """Name the run's folder. Call it before the first value.
 
@@ -165,8 +166,9 @@ class MetricsTracker:
             directory: folder for the files; its name is the run's name for trackers.
             settings: the configuration, for trackers that show it.
             writes: False on every process but the first, which then keeps quiet.
+            is_new: nothing has been written there, even by the run that is gone on with.
         """
-        self._writes = writes
+        self._writes, self._is_new = writes, is_new
         self._info = RunInfo(
             self.project_name or DEFAULT_PROJECT, directory.name, directory, settings or {}
         )
@@ -401,10 +403,16 @@ class MetricsTracker:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on behind a checkpoint; rows written after it are dropped, as they will come again."""
+        """Go on behind a checkpoint; rows written after it are dropped, as they will come again.
+
+        In a folder that is new, rows begin with the next step.
+        """
         self.optimizer_step = state["optimizer_step"]
         self._micro_step = state["micro_step"]
         self.skipped_windows = state["skipped_windows"]
+        if self._is_new:
+            self._in_training = True
+            return
         self._row_count = state["rows"]
         self._table_bytes = state["table_bytes"]
         self._in_training = True

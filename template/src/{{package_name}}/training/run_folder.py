@@ -32,10 +32,11 @@ class RunFolder(Callback):
 
     Attributes:
         path: the folder; only the first process has it before `setup`.
+        is_new: no run has been here before.
     """
 
     def __init__(self, config: TrainingConfig, data: UniversalDataModule) -> None:
-        self.path = Path()
+        self.path, self.is_new = Path(), True
         self.config, self.data = config, data
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -43,7 +44,10 @@ class RunFolder(Callback):
         self.path = Path(trainer.strategy.broadcast(str(self.path)))
         assert isinstance(pl_module, UniversalModelAdapter)
         pl_module.tracker.attach(
-            self.path, settings=self.config.to_dict(), writes=trainer.is_global_zero
+            self.path,
+            settings=self.config.to_dict(),
+            writes=trainer.is_global_zero,
+            is_new=self.is_new,
         )
         if trainer.is_global_zero:
             assert self.data.splits is not None

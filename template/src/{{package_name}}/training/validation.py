@@ -26,12 +26,18 @@ class ValidationMetrics(nn.Module):
         self.loss = MeanMetric()
         self.metrics = objective.metrics(task_spec, processor)
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch."""
+    def update(self, logits: Tensor, labels: Tensor, **fields: Tensor) -> None:
+        """Add a batch.
+
+        Args:
+            logits: the network's outputs for it.
+            labels: its targets.
+            fields: its other fields; a metric gets those that its `update` names.
+        """
         count = self.objective.count(labels)
         mean = self.objective.loss_sum(logits, labels) / count.clamp(min=1)
         self.loss.update(mean, weight=count)
-        self.metrics.update(self.objective.predictions(logits), labels)
+        self.metrics.update(self.objective.predictions(logits), labels, **fields)
 
     def compute(self) -> dict[str, Tensor]:
         """Scalars by name, `val/` before each; what comes next is counted anew."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,7 @@ from ..preprocessing import (
     TextTokenizer,
     document_ids,
     model_input,
+    without_mark,
 )
 from ..task import TaskSpec
 from .account import Account
@@ -80,10 +82,27 @@ def _refusal(path: Path) -> str | None:
 TEXTS = FileKind("texts", TEXT_SUFFIXES, _refusal)
 
 # to be raised whenever the same texts and settings would give other rows than before
-CACHE_VERSION = 2
+CACHE_VERSION = 3
 
 # characters that are tokenised at a time; memory stays bounded for files of any size
 PIECE = 1_000_000
+
+# A tokenizer learns from runs without a space in pieces of so many characters, longer ones being
+# the exception: its merges would take a time that grows with the square of a word's length.
+LONG_RUN = re.compile(r"\S{257,}|\s{257,}")
+LEARNED_PIECE = 64
+# Of so many characters in such runs all are learned from, of the next so many half, then a third.
+LEARNED_RUNS = 1_000_000
+
+# a split by whole texts may hold out at most this share of the characters, and at least this part
+# of what validation_split asks for
+MOST_HELD_OUT, LEAST_HELD_OUT = 0.5, 0.25
+
+# A text of one line is divided within the line only if there is this much of it.
+DIVISIBLE_LINE = 1_000
+
+# a larger share of unknown tokens is worth a warning
+MANY_UNKNOWN = 0.05
 
 
 # --- Reading -------------------------------------------------------------------------------------
@@ -178,7 +197,7 @@ def _file_text(path: Path) -> str:
 
 
 def _row_text(values: Sequence[Any], row: int) -> str:
-    return str(values[row])
+    return str(without_mark(str(values[row])))
 
 
 # --- Texts without labels ------------------------------------------------------------------------
@@ -191,18 +210,17 @@ def _read_corpus(
     account.check(config.data)
     validation = sources.validation
     if "val" not in found:
-        found["train"], found["val"] = _set_aside(found["train"], config)
-        is_one = len(found["train"]) == 1
-        validation = validation_choice(config, by_class=False)
-        validation = f"the last {config.validation_split:.0%} of the text" if is_one else validation
+        found["train"], found["val"], validation = _set_aside(found["train"], config)
     tokenizer = tokenizer or _tokenizer(
         config,
         lambda: (piece for document in found["train"] for piece in _pieces(document.text())),
         [document.identity for document in found["train"]],
     )
     rows = {
-        split: _corpus_table(documents, tokenizer, config) for split, documents in found.items()
+        split: _corpus_table(documents, tokenizer, config, measured=split != "train")
+        for split, documents in found.items()
     }
+    _check_known(rows, tokenizer, config, account)
     summary = summarize(
         data=config.data,
         layout=sources.layout,
@@ -257,16 +275,67 @@ def _table_documents(table: Table, config: TrainingConfig, account: Account) -> 
 
 def _set_aside(
     documents: list[Document], config: TrainingConfig
-) -> tuple[list[Document], list[Document]]:
+) -> tuple[list[Document], list[Document], str]:
+    """Texts to train on, those to validate on, and for people how they were chosen.
+
+    Whole texts validate, unless by characters that would leave one side nearly empty.
+    """
+    share = config.validation_split
     if len(documents) == 1:
-        whole, text = documents[0], documents[0].text()
-        cut = text.rfind("\n", 0, round(len(text) * (1 - config.validation_split))) + 1
-        if cut == 0:
-            raise DataError(f"{whole.name} has too few lines to set some aside; add texts")
-        return [replace(whole, end=cut)], [replace(whole, start=cut)]
-    held_out = hold_out(np.zeros(len(documents)), config.validation_split, config.seed)
-    kept = sorted(set(range(len(documents))) - set(held_out))
-    return [documents[row] for row in kept], [documents[row] for row in held_out]
+        train, val = _divided(documents, share)
+        return train, val, f"the last {share:.0%} of the text"
+    held_out = set(hold_out(np.zeros(len(documents)), share, config.seed))
+    lengths = [len(document.text()) for document in documents]
+    held_share = sum(lengths[row] for row in held_out) / sum(lengths)
+    if LEAST_HELD_OUT * share <= held_share <= max(MOST_HELD_OUT, share):
+        kept = [row for row in range(len(documents)) if row not in held_out]
+        return (
+            [documents[row] for row in kept],
+            [documents[row] for row in sorted(held_out)],
+            validation_choice(config, by_class=False),
+        )
+    train, val = _divided(documents, share)
+    return (
+        train,
+        val,
+        f"the last {share:.0%} of the characters of all {len(documents)} texts: by whole texts it "
+        f"would be {held_share:.1%} of them",
+    )
+
+
+def _divided(documents: list[Document], share: float) -> tuple[list[Document], list[Document]]:
+    """Texts in their order, the last `share` of their characters apart: one may be cut in two."""
+    lengths = [len(document.text()) for document in documents]
+    place = round(sum(lengths) * (1 - share))
+    train, val = list[Document](), list[Document]()
+    for document, length in zip(documents, lengths, strict=True):
+        if length <= place:
+            train.append(document)
+        elif place <= 0:
+            val.append(document)
+        elif cut := _cut(document.text(), place, room=max(round(sum(lengths) * share) // 4, 1)):
+            train.append(replace(document, end=cut))
+            val.append(replace(document, start=cut))
+        else:
+            raise DataError(f"{document.name} has too few lines to set some aside; add texts")
+        place -= length
+    if not train or not val:
+        raise DataError(f"{documents[0].name} has too few lines to set some aside; add texts")
+    return train, val
+
+
+def _cut(text: str, place: int, room: int) -> int:
+    """Where to cut a text: behind a line or a word, at most `room` characters before `place`.
+
+    Returns:
+        0 where it is one short line.
+    """
+    for end in "\n", "\r", "\u2028", " ":
+        if end == " " and len(text) < DIVISIBLE_LINE:
+            break
+        if (cut := text.rfind(end, place - room, place) + 1) > 0:
+            return cut
+    return text.rfind("\n", 0, place) + 1 if len(text) < DIVISIBLE_LINE else place
 
 
 def _spread(values: Sequence[int]) -> dict[str, int]:
@@ -320,6 +389,7 @@ def _read_labelled(
     texts = found["train"].texts
     tokenizer = tokenizer or _tokenizer(config, lambda: iter(texts), texts)
     rows = {split: _labelled_table(one, tokenizer, config) for split, one in found.items()}
+    _check_known(rows, tokenizer, config, account)
     summary = summarize(
         data=config.data,
         layout=sources.layout,
@@ -388,6 +458,8 @@ def review(facts: Mapping[str, Mapping[str, Any]], config: TrainingConfig) -> li
 def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
     """Byte-level BPE: every byte is a token, the most frequent neighbours are merged.
 
+    The time it takes grows no faster than the texts, however long their lines and words are.
+
     Args:
         texts: what to learn from.
         vocab_size: tokens at most, special ones included; little text has fewer to merge.
@@ -399,10 +471,26 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
         vocab_size=vocab_size,
         special_tokens=[spellings[0] for spellings in SPECIAL_TOKENS.values()],
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
+        show_progress=True,  # on a terminal only
     )
-    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.train_from_iterator(_learnable(texts), trainer)
     return TextTokenizer(tokenizer)
+
+
+def _learnable(texts: Iterable[str]) -> Iterator[str]:
+    """The texts, long runs without a space cut to pieces, and of many pieces only some."""
+    seen = 0
+    for text in texts:
+        reached = 0
+        for run in LONG_RUN.finditer(text):
+            yield text[reached : run.start()]
+            reached = run.end()
+            for start in range(run.start(), run.end(), LEARNED_PIECE):
+                stride = 1 + seen // LEARNED_RUNS
+                if (seen // LEARNED_PIECE) % stride == 0:
+                    yield text[start : min(start + LEARNED_PIECE, run.end())]
+                seen += LEARNED_PIECE
+        yield text[reached:]
 
 
 def _tokenizer(
@@ -414,6 +502,10 @@ def _tokenizer(
     if config.tokenizer is not None:
         try:
             return TextTokenizer.load(config.tokenizer)
+        except IsADirectoryError as error:
+            raise DataError(
+                f"tokenizer: {config.tokenizer} is a folder; give the tokenizer.json in it"
+            ) from error
         except OSError as error:
             raise DataError(f"tokenizer: {config.tokenizer}: {error.strerror}") from error
         except InvalidTokenizer as error:
@@ -427,37 +519,103 @@ def _tokenizer(
 
 
 def _corpus_table(
-    documents: list[Document], tokenizer: TextTokenizer, config: TrainingConfig
+    documents: list[Document], tokenizer: TextTokenizer, config: TrainingConfig, *, measured: bool
 ) -> datasets.Dataset:
+    """Samples of the documents; measured ones tell in `text_bytes` what each token stands for."""
+    columns = {"input_ids": ["int32"]} | ({"text_bytes": ["int32"]} if measured else {})
+
     def samples() -> Iterator[dict[str, Any]]:
-        length, rest = config.max_seq_len, list[int]()
+        length = config.max_seq_len
+        rest: dict[str, list[int]] = {name: [] for name in columns}
+
+        def taken(count: int) -> dict[str, list[int]]:
+            sample = {name: values[:count] for name, values in rest.items()}
+            for values in rest.values():
+                del values[:count]
+            return sample
+
         for document in documents:
-            for ids in _document_pieces(document, tokenizer):
-                rest += ids
-                whole = len(rest) - len(rest) % length
+            for piece in _document_pieces(document, tokenizer, measured=measured):
+                for name, values in zip(rest, piece, strict=True):
+                    rest[name] += values
+                whole = len(rest["input_ids"]) // length * length
                 for start in range(0, whole, length):
-                    yield {"input_ids": rest[start : start + length]}
-                del rest[:whole]
-            if not config.packing and rest:
-                yield {"input_ids": rest}
-                rest = []
-        if rest:
-            yield {"input_ids": rest}
+                    yield {name: values[start : start + length] for name, values in rest.items()}
+                for values in rest.values():
+                    del values[:whole]
+            if not config.packing and rest["input_ids"]:
+                yield taken(length)
+        if rest["input_ids"]:
+            yield taken(length)
 
     identity = [document.identity for document in documents]
     settings = (tokenizer.to_str(), config.max_seq_len, config.packing)
-    return _cached_table(samples, {"input_ids": ["int32"]}, (identity, settings))
+    return _cached_table(samples, columns, (identity, settings, measured))
 
 
-def _document_pieces(document: Document, tokenizer: TextTokenizer) -> Iterator[list[int]]:
-    yield [tokenizer.bos_token_id]
+def _document_pieces(
+    document: Document, tokenizer: TextTokenizer, *, measured: bool
+) -> Iterator[tuple[list[int], ...]]:
+    """Ids, and if measured the bytes of each, which add up to those of the text."""
+    if not measured:
+        yield ([tokenizer.bos_token_id],)
+        for piece in _pieces(document.text()):
+            yield (tokenizer.encode(piece),)
+        yield ([tokenizer.eos_token_id],)
+        return
+    yield [tokenizer.bos_token_id], [0]
+    waiting = 0
     for piece in _pieces(document.text()):
-        yield tokenizer.encode(piece)
-    yield [tokenizer.eos_token_id]
+        ids, counts = tokenizer.encode_measured(piece)
+        counts[0] += waiting
+        waiting = counts.pop()
+        yield ids, counts
+    yield [tokenizer.eos_token_id], [waiting]
 
 
 def _pieces(text: str) -> Iterator[str]:
-    return (text[start : start + PIECE] for start in range(0, len(text), PIECE))
+    """A text in pieces of about PIECE characters, each from a space or line to the next."""
+    start = 0
+    while len(text) - start > PIECE:
+        limit = start + PIECE
+        place = max(text.rfind(end, start + PIECE // 2, limit) for end in (" ", "\n"))
+        stop = place if place > start else limit
+        yield text[start:stop]
+        start = stop
+    yield text[start:]
+
+
+def _check_known(
+    rows: Mapping[str, datasets.Dataset],
+    tokenizer: TextTokenizer,
+    config: TrainingConfig,
+    account: Account,
+) -> None:
+    """Say how much the tokenizer does not know.
+
+    Raises:
+        DataError: in a split there is nothing else.
+    """
+    if config.tokenizer is None or tokenizer.is_byte_level:
+        return
+    for split, table in rows.items():
+        counts = np.zeros(tokenizer.vocab_size, dtype=np.int64)
+        for batch in table.select_columns("input_ids").with_format("arrow").iter(10_000):
+            ids = batch["input_ids"].combine_chunks().flatten().to_numpy()
+            counts += np.bincount(ids, minlength=tokenizer.vocab_size)
+        unknown = int(counts[tokenizer.unk_token_id])
+        counts[tokenizer.all_special_ids] = 0
+        known = int(counts.sum())
+        if not known:
+            raise DataError(
+                f"tokenizer: {config.tokenizer} knows no word of the texts in {split}; it was made "
+                "for others"
+            )
+        if unknown > MANY_UNKNOWN * (known + unknown):
+            account.warn(
+                f"{unknown / (known + unknown):.0%} of the tokens in {split} are unknown to "
+                f"{config.tokenizer}: what they say is lost"
+            )
 
 
 def _labelled_table(
@@ -559,6 +717,9 @@ def load_processor(folder: Path) -> TextTokenizer:
 class TextDataset(Dataset[dict[str, Any]]):
     """Samples `{"input_ids": int64 [T], "seed": ...}`, by (epoch, index); `labels` for classes.
 
+    Those to validate language models on have `text_bytes`, too, int64 [T]: how many bytes of text
+    each token stands for.
+
     The seed fixes whatever a collator chooses at random for the sample.
 
     Args:
@@ -569,6 +730,7 @@ class TextDataset(Dataset[dict[str, Any]]):
 
     def __init__(self, rows: datasets.Dataset, *, seed: int = 0, training: bool = True) -> None:
         self.labelled = "labels" in rows.column_names
+        self.measured = "text_bytes" in rows.column_names
         self.rows = rows.with_format("numpy")
         self.seed, self.training = seed, training
 
@@ -582,6 +744,8 @@ class TextDataset(Dataset[dict[str, Any]]):
             "input_ids": torch.from_numpy(row["input_ids"].astype(np.int64)),
             "seed": sample_seed(self.seed, key if self.training else (0, key[1])),
         }
+        if self.measured:
+            sample["text_bytes"] = torch.from_numpy(row["text_bytes"].astype(np.int64))
         return {**sample, "labels": int(row["labels"])} if self.labelled else sample
 
 
@@ -601,6 +765,7 @@ class LanguageModelingDataCollator:
     Causal: the labels are the inputs; the loss moves them by one. Masked: `mlm_probability` of the
     tokens are selected, never a special one; of these 80 % are replaced by the mask, 10 % by a
     random token, and 10 % stay (J. Devlin et al., "BERT", 2019). Only selected tokens have a label.
+    A sample too short for its share has one token selected.
 
     Args:
         tokenizer: knows the special ids. It may be set later, but before the first batch.
@@ -638,7 +803,7 @@ class LanguageModelingDataCollator:
 
         Returns:
             `input_ids`, `attention_mask` (1 for tokens, 0 for padding) and `labels` (-100 where
-            nothing is to be predicted), all int64 [B, T].
+            nothing is to be predicted), all int64 [B, T], as is `text_bytes` where samples have it.
         """
         tokenizer = _known(self.tokenizer)
         inputs = [torch.as_tensor(sample["input_ids"], dtype=torch.int64) for sample in batch]
@@ -648,11 +813,14 @@ class LanguageModelingDataCollator:
             hidden = [self._hide(ids, seed) for ids, seed in zip(inputs, seeds, strict=True)]
             inputs, labels = [ids for ids, _ in hidden], [targets for _, targets in hidden]
         length = _padded_length(inputs, self.pad_to_multiple_of, self.max_length)
-        return {
+        collated = {
             "input_ids": _pad(inputs, length, tokenizer.pad_token_id),
             "attention_mask": _pad([torch.ones_like(ids) for ids in inputs], length, 0),
             "labels": _pad(labels, length, IGNORED),
         }
+        if "text_bytes" in batch[0]:
+            collated["text_bytes"] = _pad([sample["text_bytes"] for sample in batch], length, 0)
+        return collated
 
     def _hide(self, ids: Tensor, seed: int | None) -> tuple[Tensor, Tensor]:
         """Inputs with tokens hidden, and what they were: IGNORED where nothing was selected."""
@@ -660,8 +828,11 @@ class LanguageModelingDataCollator:
         generator = None if seed is None else torch.Generator().manual_seed(seed)
         special = torch.tensor(tokenizer.all_special_ids)
         ordinary = torch.tensor(sorted(set(range(len(tokenizer))) - set(tokenizer.all_special_ids)))
-        chosen = torch.rand(len(ids), generator=generator) < self.mlm_probability
+        draws = torch.rand(len(ids), generator=generator)
+        chosen = draws < self.mlm_probability
         chosen &= ~torch.isin(ids, special)
+        if not chosen.any() and not torch.isin(ids, special).all():
+            chosen[torch.where(torch.isin(ids, special), 1, draws).argmin()] = True
         fate = torch.rand(len(ids), generator=generator)
         random = ordinary[torch.randint(len(ordinary), (len(ids),), generator=generator)]
         inputs = torch.where(chosen & (fate < 0.8), tokenizer.mask_token_id, ids)

@@ -43,7 +43,8 @@ class Generation:
 
     Attributes:
         max_new_tokens: where to stop if the text does not end before.
-        temperature: 0 always takes the likeliest token; 1 draws them as likely as they are.
+        temperature: 0 always takes the likeliest token; 1 draws them as likely as they are; any
+            finite number of 0 or more will do.
         top_k: draw among so many of the likeliest only; 0 for all.
         seed: of the draws, for each text anew.
     """
@@ -81,7 +82,8 @@ class Filling:
 
     Attributes:
         text: with the likeliest token in each gap.
-        candidates: for each gap the likeliest tokens, best first, with their probabilities.
+        candidates: for each gap the likeliest tokens, best first, with their probabilities. Behind
+            the text of those that read alike stands which token each is.
     """
 
     text: str
@@ -224,8 +226,12 @@ class TextInferenceEngine(InferenceEngine):
                 window = np.append(window, token)[-self.max_seq_len :]
                 item = {"input_ids": window, "attention_mask": np.ones_like(window)}
                 logits = self.logits([item])[0]
+        given = self.tokenizer.decode(prompt.tolist())
         text = self.tokenizer.decode([*prompt.tolist(), *added])
-        return Continuation(text, self.tokenizer.decode(added), len(added), ended)
+        # many tokenizers leave out the space before a first word: what was added has it
+        is_longer = text.startswith(given)
+        continuation = text[len(given) :] if is_longer else self.tokenizer.decode(added)
+        return Continuation(text, continuation, len(added), ended)
 
     def _choose(self, logits: Array, random: np.random.Generator) -> int:
         scores = logits.astype(np.float64)
@@ -236,7 +242,9 @@ class TextInferenceEngine(InferenceEngine):
         top_k = self.generation.top_k
         if 0 < top_k < len(scores):
             scores[scores < np.sort(scores)[-top_k]] = -np.inf
-        probabilities = softmax(scores / self.generation.temperature)
+        with np.errstate(over="ignore"):  # at a low temperature the others fall to minus infinity
+            scores = (scores - scores.max()) / self.generation.temperature
+        probabilities = softmax(scores)
         return int(random.choice(len(scores), p=probabilities))
 
     def _fill(self, ids: Array, logits: Array) -> Filling:
@@ -245,11 +253,19 @@ class TextInferenceEngine(InferenceEngine):
         scores[:, self.tokenizer.all_special_ids] = -np.inf
         filled = ids.copy()
         filled[gaps] = scores.argmax(axis=1)
-        candidates = [
-            {self.tokenizer.decode([index]): share for index, share in likeliest(row).items()}
-            for row in scores
-        ]
+        candidates = [self._by_text(likeliest(row)) for row in scores]
         return Filling(self.tokenizer.decode(filled.tolist()), candidates)
+
+    def _by_text(self, shares: dict[int, float]) -> dict[str, float]:
+        """Shares by what the tokens say; those that say the same have their id behind it."""
+        texts = {index: self.tokenizer.decode([index]) for index in shares}
+        said = list(texts.values())
+        return {
+            texts[index] if said.count(texts[index]) == 1 else f"{texts[index]} (token {index})": (
+                share
+            )
+            for index, share in shares.items()
+        }
 
 
 Engine = TextInferenceEngine

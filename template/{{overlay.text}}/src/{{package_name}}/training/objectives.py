@@ -28,10 +28,10 @@ class TokenMetrics(Metric):
     """How well tokens are predicted, over all that have a label.
 
     `perplexity`; `bits_per_byte` of the text they stand for, which is comparable across
-    tokenizers; `accuracy`. Without any label they are 1, 0 and 0.
+    tokenizers, and 0 where nobody has counted the bytes; `accuracy`. Without any label they are 1,
+    0 and 0.
 
     Args:
-        byte_lengths: bytes of text behind each token id.
         shift: how many positions behind its input the label of an output stands.
     """
 
@@ -39,30 +39,38 @@ class TokenMetrics(Metric):
     targets: Tensor
     text_bytes: Tensor
     correct: Tensor
-    byte_lengths: Tensor
 
-    def __init__(self, byte_lengths: Tensor, shift: int) -> None:
+    def __init__(self, shift: int) -> None:
         super().__init__()
         self.shift = shift
-        self.register_buffer("byte_lengths", byte_lengths, persistent=False)
         self.add_state("nll", torch.tensor(0.0), dist_reduce_fx="sum")
         for name in ("targets", "text_bytes", "correct"):
             self.add_state(name, torch.tensor(0), dist_reduce_fx="sum")
 
-    def update(self, logits: Tensor, labels: Tensor) -> None:
-        """Add a batch: logits [B, T, V], labels int64 [B, T]."""
+    def update(self, logits: Tensor, labels: Tensor, text_bytes: Tensor | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            logits: [B, T, V].
+            labels: int64 [B, T].
+            text_bytes: how many bytes of text the token at each place stands for, int64 [B, T].
+        """
+        if text_bytes is not None:
+            has_label = labels[:, self.shift :] != IGNORED
+            self.text_bytes += text_bytes[:, self.shift :][has_label].sum()
         logits, labels = align(logits, labels, self.shift)
         counted = labels != IGNORED
         self.nll += F.cross_entropy(logits, labels, ignore_index=IGNORED, reduction="sum")
         self.targets += counted.sum()
-        self.text_bytes += self.byte_lengths[labels[counted]].sum()
         self.correct += (logits.argmax(1) == labels).sum()
 
     def compute(self) -> dict[str, Tensor]:
         """The three figures, by name."""
         return {
             "perplexity": (self.nll / self.targets.clamp(min=1)).exp(),
-            "bits_per_byte": self.nll / math.log(2) / self.text_bytes.clamp(min=1),
+            "bits_per_byte": torch.where(
+                self.text_bytes > 0, self.nll / math.log(2) / self.text_bytes.clamp(min=1), 0
+            ),
             "accuracy": self.correct / self.targets.clamp(min=1),
         }
 
@@ -99,11 +107,8 @@ class TokenPrediction:
         return max(1, round(self.density * int(task_spec.input_schema["max_seq_len"])))
 
     def metrics(self, task_spec: TaskSpec, processor: TextTokenizer | None) -> MetricCollection:
-        """Perplexity, accuracy, and bits per byte, which is 0 without a tokenizer."""
-        lengths = torch.zeros(task_spec.num_outputs, dtype=torch.int64)
-        if processor is not None:
-            lengths = torch.from_numpy(processor.byte_lengths())
-        return MetricCollection({"tokens": TokenMetrics(lengths, self.shift)})
+        """Perplexity, accuracy, and bits per byte."""
+        return MetricCollection({"tokens": TokenMetrics(self.shift)})
 
     def directions(self, task_spec: TaskSpec) -> dict[str, str]:
         """Less surprise is better, and more tokens that are right."""
