@@ -22,6 +22,7 @@ pyproject.toml
 src/__init__.py
 src/__main__.py
 src/architecture.py
+src/atomic.py
 src/bench/__init__.py
 src/bench/data.py
 src/bench/inference.py
@@ -117,6 +118,7 @@ src/training/objective.py
 src/training/objectives.py
 src/training/progress.py
 src/training/resume.py
+src/training/run_checkpoints.py
 src/training/row_file.py
 src/training/run_folder.py
 src/training/schedule.py
@@ -144,6 +146,7 @@ tests/test_failures.py
 tests/test_objective.py
 tests/test_order.py
 tests/test_resume.py
+tests/test_resume_changes.py
 tests/test_server.py
 tests/test_server_reliability.py
 tests/test_settings.py
