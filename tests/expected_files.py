@@ -101,6 +101,7 @@ src/serving/runtime/sessions.py
 src/serving/server.py
 src/task.py
 src/task_base.py
+src/terminal.py
 src/training/__init__.py
 src/training/accumulation.py
 src/training/adapter.py

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,8 @@ from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 from rich.console import Console
 
 from .config import TrainingConfig, nearest
-from .errors import ConfigError, ProjectError
+from .errors import DISK_ERRORS, ConfigError, ProjectError, Stopped
+from .terminal import lines_for_warnings, steady_output, stopping_at_signals
 from .training.speaker import may_say
 
 if TYPE_CHECKING:
@@ -33,23 +33,24 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 on success, 2 for wrong options or settings, 1 for everything else.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    console = Console(stderr=True)
-    try:
-        with warnings.catch_warnings():
-            warnings.showwarning = _one_line_warning
-            for category in (DeprecationWarning, FutureWarning):  # a user cannot mend libraries
-                warnings.simplefilter("ignore", category)
-            warnings.filterwarnings("default", category=DeprecationWarning, module=__package__)
+    with steady_output(), stopping_at_signals(), lines_for_warnings(_one_line_warning):
+        console = Console(stderr=True)
+        try:
             return _run(arguments, console)
-    except ProjectError as error:
-        if not may_say(error):
+        except ProjectError as error:
+            if may_say(error):
+                for line in str(error).splitlines():
+                    console.print(f"error: {line}", style="red", **PLAIN)
             return error.exit_code
-        for line in str(error).splitlines():
-            console.print(f"error: {line}", style="red", **PLAIN)
-        return error.exit_code
-    except KeyboardInterrupt:
-        console.print("stopped")
-        return 130
+        except Stopped as error:
+            console.print(str(error), *getattr(error, "__notes__", ()), sep="; ", **PLAIN)
+            return error.exit_code
+        except OSError as error:
+            if error.errno not in DISK_ERRORS:
+                raise
+            where = error.filename2 or error.filename or Path.cwd()
+            console.print(f"error: cannot write {where}: {error.strerror}", style="red", **PLAIN)
+            return 1
 
 
 def _run(arguments: list[str], console: Console) -> int:
@@ -85,9 +86,15 @@ def _train(given: Namespace, console: Console) -> None:
     ):
         for line in lines(table):
             console.print(f"  {line}", **PLAIN)
-    console.print(f"  report {write_report(result.run_dir)}")
-    if config.export_bundle:
-        _write_bundle(config, result.best, console)
+    try:
+        console.print(f"  report {write_report(result.run_dir)}")
+        if config.export_bundle:
+            _write_bundle(config, result.best, console)
+    except Stopped as stopped:
+        stopped.add_note(
+            f"training had ended and {result.run_dir} is whole: `report` and `export` do the rest"
+        )
+        raise
 
 
 def _export(given: Namespace, console: Console) -> None:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import signal
+
+# what the system says of a file that cannot be written
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 class ProjectError(Exception):
     """Something outside the code is wrong; the message names it and the remedy."""
@@ -69,3 +75,17 @@ class IncompleteBundle(ExportError):
     def __init__(self, failures: list[str], bundle: str) -> None:
         super().__init__("\n".join(failures))
         self.failures, self.bundle = failures, bundle
+
+
+class Stopped(BaseException):
+    """A signal ends the program; `exit_code` is a shell's for it.
+
+    No `Exception`: nothing that handles errors may take it for one.
+
+    Args:
+        number: of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.exit_code = 128 + number

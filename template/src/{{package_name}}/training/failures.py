@@ -8,9 +8,7 @@ import re
 import torch
 
 from ..config import TrainingConfig
-from ..errors import DataError, ModelError, ProcessLost, ProjectError, TrainingError
-
-DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+from ..errors import DISK_ERRORS, DataError, ModelError, ProcessLost, ProjectError, TrainingError
 
 # a ProjectError of a process that loads data, at the end of that process's traceback
 OF_A_LOADER = re.compile(

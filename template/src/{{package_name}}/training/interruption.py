@@ -6,15 +6,17 @@ import os
 import signal
 import subprocess
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from ..errors import TrainingError
+from ..terminal import SIGNALS, end_at_next
 from .adapter import UniversalModelAdapter
 from .distributed import process_rank
 
@@ -30,8 +32,8 @@ class Interrupted(TrainingError):
 class Interruption(Callback):
     """Turns signals into a request to stop at the end of the accumulation window.
 
-    A checkpoint holds no half-accumulated gradients, so only there is resuming exact. A second
-    SIGINT ends the process at once.
+    A checkpoint holds no half-accumulated gradients, so only there is resuming exact; a validation
+    ends first. A second signal ends the process at once.
 
     Args:
         console: for people who wait after a Ctrl-C.
@@ -40,7 +42,6 @@ class Interruption(Callback):
     def __init__(self, console: Console) -> None:
         self.console = console
         self.received = 0
-        self._before: dict[int, Any] = {}
         self._adapter: UniversalModelAdapter | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,16 +53,34 @@ class Interruption(Callback):
         self._requeue_signal = requeue
         if threading.current_thread() is not threading.main_thread():
             return  # only the main thread may handle signals
-        for number in filter(None, (signal.SIGTERM, signal.SIGINT, requeue)):
-            self._before[number] = signal.signal(number, self._request)
+        for number in filter(None, (*SIGNALS, requeue)):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, self._request)
 
     def _request(self, number: int, frame: FrameType | None) -> None:
         assert self._adapter is not None
-        if number == signal.SIGINT:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            self.console.print("stopping after this window; press Ctrl-C again to stop at once")
+        if number != self._requeue_signal:
+            end_at_next()
+            what = "validation" if self._adapter.trainer.validating else "window"
+            again = "press Ctrl-C" if number == signal.SIGINT else "send a signal"
+            self.console.print(f"stopping after this {what}; {again} again to stop at once")
         self.received = self.received or number
         self._adapter.stop_requested = True
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Agree whether a signal came while no window was there to carry the word."""
+        assert isinstance(pl_module, UniversalModelAdapter)
+        wanted = trainer.strategy.reduce_boolean_decision(pl_module.stop_requested, all=False)
+        pl_module.stop_agreed |= wanted
+
+    def check(self, optimizer_step: int, run_dir: Path) -> None:
+        """End the run for a signal that came behind its last checkpoint.
+
+        Raises:
+            Interrupted: there was one.
+        """
+        if self.received:
+            self.stop(optimizer_step, run_dir)
 
     def stop(self, optimizer_step: int, run_dir: Path) -> None:
         """End the run; called behind the checkpoint, on every process.
@@ -84,8 +103,15 @@ class Interruption(Callback):
             job = f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}"
         subprocess.run(["scontrol", "requeue", job], check=False)
 
-    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Signals mean again what they meant before."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before.clear()
+    @contextmanager
+    def handling(self) -> Iterator[None]:
+        """Signals mean again afterwards what they meant before: Lightning leaves handlers, too."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {n: signal.getsignal(n) for n in (*SIGNALS, signal.SIGUSR1, signal.SIGUSR2)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -17,7 +17,7 @@ from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.description import describe, tell
 from ..data.module import UniversalDataModule
-from ..errors import ProjectError, TrainingError
+from ..errors import ProjectError, Stopped, TrainingError
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
 from .batch_norm import check_batch_norm
@@ -209,7 +209,7 @@ def _fit(
     else:
         if resumed is not None:
             _say_how_it_goes_on(resumed, config, data, trainer.world_size, adapter)
-        _run(trainer, adapter, data, resumed, config)
+        _run(trainer, adapter, data, resumed, config, interruption, run_folder)
     best = find_checkpoint("", str(run_folder.path), "best")
     steps = read_checkpoint(saves.last)["global_step"]
     reached = read_checkpoint(best)
@@ -327,15 +327,19 @@ def _run(
     data: UniversalDataModule,
     resumed: Resumed | None,
     config: TrainingConfig,
+    interruption: Interruption,
+    run_folder: RunFolder,
 ) -> None:
     """Fit, and say in one line what people can mend."""
     path = resumed.path if resumed is not None else None
     outcome: Outcome = "failed"
     try:
-        with ending_together(trainer):
+        with interruption.handling(), ending_together(trainer):
             trainer.fit(adapter, data, ckpt_path=path, weights_only=True)
+        interruption.check(trainer.global_step, run_folder.path)
         outcome = "finished"
-    except (Interrupted, KeyboardInterrupt, SystemExit):  # Lightning makes one of the other
+    # Lightning makes a SystemExit of a KeyboardInterrupt
+    except (Interrupted, Stopped, KeyboardInterrupt, SystemExit):
         outcome = "interrupted"
         raise
     except (ProjectError, RuntimeError, OSError) as error:

@@ -1,0 +1,116 @@
+"""What a command line owes its surroundings: signals, and a terminal that may go away."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any, TextIO
+
+from .errors import Stopped
+
+# SIGHUP: the terminal was closed; nohup has it ignored, and so it stays
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+
+
+@contextmanager
+def stopping_at_signals() -> Iterator[None]:
+    """The first signal raises `Stopped` wherever the program is, a second one ends it at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread may handle signals
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, _stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    end_at_next()
+    raise Stopped(number)
+
+
+def end_at_next() -> None:
+    """Let the next signal end the program at once.
+
+    Not under torchrun, which passes on what its processes have got already, and ends them itself.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        return
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
+class _Steady:
+    """A stream that nobody need read: once that fails, what comes is dropped, and no error."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return self._stream.write(text)
+        except OSError:
+            self._drop()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except OSError:
+            self._drop()
+
+    def _drop(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self._stream.fileno())
+        os.close(nowhere)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def steady_output() -> Iterator[None]:
+    """Go on where output ends in `head`, a closed terminal or a full disk."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (
+        stream if stream is None else _Steady(stream)
+        for stream in before
+    )
+    try:
+        yield
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+@contextmanager
+def lines_for_warnings(show: Any) -> Iterator[None]:
+    """Warnings are lines for people, whatever PYTHONWARNINGS makes of them.
+
+    Args:
+        show: takes the place of `warnings.showwarning`.
+    """
+    with warnings.catch_warnings():
+        if any(option.startswith("e") for option in sys.warnoptions):  # error, or its beginning
+            warnings.simplefilter("default")
+            for quiet in (ImportWarning, PendingDeprecationWarning, ResourceWarning):
+                warnings.simplefilter("ignore", quiet)
+        warnings.showwarning = show
+        for category in (DeprecationWarning, FutureWarning):  # a user cannot mend libraries
+            warnings.simplefilter("ignore", category)
+        warnings.filterwarnings("default", category=DeprecationWarning, module=__package__)
+        yield
