@@ -151,6 +151,7 @@ tests/test_resume_changes.py
 tests/test_server.py
 tests/test_server_reliability.py
 tests/test_settings.py
+tests/test_stopping.py
 tests/test_tables.py
 tests/test_task.py
 tests/test_torchserve.py

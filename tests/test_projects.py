@@ -332,6 +332,8 @@ SAME_FOR_ALL = {
     "test_distributed.py",
     "test_effective_steps.py",
     "test_failures.py",
+    "test_resume_changes.py",
+    "test_stopping.py",
     "test_trackers.py",
 }
 # Files of which every test is slow: two have tests of their own below, the others are run by hand.

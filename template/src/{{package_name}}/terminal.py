@@ -84,10 +84,7 @@ class _Steady:
 def steady_output() -> Iterator[None]:
     """Go on where output ends in `head`, a closed terminal or a full disk."""
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (
-        stream if stream is None else _Steady(stream)
-        for stream in before
-    )
+    sys.stdout, sys.stderr = (stream if stream is None else _Steady(stream) for stream in before)
     try:
         yield
         for stream in (sys.stdout, sys.stderr):
