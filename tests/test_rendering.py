@@ -197,6 +197,25 @@ def test_copie_renders_with_its_own_settings(
     assert set(files(result.project_dir)) == expected_files({"modality": modality})
 
 
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_the_readme_names_the_settings_that_a_run_keeps(
+    modality: str, template_folder: Path, tmp_path: Path
+) -> None:
+    project = render(template_folder, tmp_path / "p", {"modality": modality})
+    readme = (project / "README.md").read_text(encoding="utf-8")
+    [row] = re.findall(r"^\| (.*) \| kept: another value is refused \|$", readme, re.MULTILINE)
+    package = next(path.name for path in (project / "src").iterdir())
+    code = f"from {package}.config import TrainingConfig as C; print(*C.kept_on_resume())"
+    told = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=project / "src",
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert sorted(re.findall(r"`(\w+)`", row)) == sorted(told.stdout.split())
+
+
 def test_two_places_give_the_same_bytes(template_folder: Path, tmp_path: Path) -> None:
     one = render(template_folder, tmp_path / "one")
     other = render(template_folder, tmp_path / "a folder" / "näher" / "other")

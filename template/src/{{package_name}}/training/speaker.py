@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import socket
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -34,6 +35,11 @@ def may_say(what: Exception | str) -> bool:
 
 
 def _find_store() -> Store | None:
+    address = os.environ.get("MASTER_ADDR", "127.0.0.1"), int(os.environ["MASTER_PORT"])
+    try:  # torch would go on trying for as long as it may
+        socket.create_connection(address, timeout=SECONDS).close()
+    except OSError:
+        return None
     # where there is one process, a wrong setting is told without waiting for this
     from torch._C._distributed_c10d import TCPStore
 
@@ -42,8 +48,7 @@ def _find_store() -> Store | None:
     def connect() -> None:
         with contextlib.suppress(RuntimeError, ValueError):  # nobody keeps one there
             store = TCPStore(
-                os.environ.get("MASTER_ADDR", "127.0.0.1"),
-                int(os.environ["MASTER_PORT"]),
+                *address,
                 is_master=False,
                 wait_for_workers=False,
                 timeout=timedelta(seconds=SECONDS),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from .config_base import SETTINGS, BaseInputConfig
+from .config_base import SETTINGS, BaseInputConfig, Kept
 
 Task = Literal["points_classification"]
 
@@ -16,5 +16,5 @@ Task = Literal["points_classification"]
 class InputConfig(BaseInputConfig):
     """Fields that only a project for points has."""
 
-    dimensions: Annotated[int, Field(ge=1)] = 2
+    dimensions: Annotated[int, Field(ge=1), Kept] = 2
     """Numbers in a point."""
