@@ -361,7 +361,7 @@ def _describe(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
         elif not name:
             problems[""] = str(detail["ctx"]["error"])
         elif name not in problems or name in no_words:
-            message = detail["msg"].removeprefix("Input ")
+            message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
             choices = detail.get("ctx", {}).get("expected", "")
             hint = nearest(str(detail["input"]), re.findall(r"'([^']+)'", choices))
             problems[name] = f"{name}: {data.get(name)!r} {message}{hint}"

@@ -7,7 +7,6 @@ from typing import get_type_hints
 
 from pydantic import ConfigDict, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
-from pydantic_core import PydanticCustomError
 
 # unknown fields are refused, and a field is described by the text under it
 SETTINGS = ConfigDict(
@@ -34,7 +33,7 @@ class BaseInputConfig:
     def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
         hint = get_type_hints(cls)[info.field_name or ""]
         if hint is not bool and _holds_truth(value):
-            raise PydanticCustomError("truth", "should not be true or false")
+            raise ValueError("should not be true or false")
         return value
 
     def input_problems(self) -> list[str]:
