@@ -241,7 +241,11 @@ def ending_together(trainer: Trainer) -> Iterator[None]:
     if not isinstance(launcher.cluster_environment, LightningEnvironment):
         yield
     elif launcher.cluster_environment.creates_processes_externally:
-        with _following(int(os.environ.get(FIRST_PROCESS, os.getppid()))):
+        first = int(os.environ.get(FIRST_PROCESS, os.getppid()))
+        if first == os.getpid():  # its second run: Lightning has left its variables from the first
+            yield
+            return
+        with _following(first):
             yield
     else:
         os.environ[FIRST_PROCESS] = str(os.getpid())
