@@ -87,5 +87,6 @@ class Stopped(BaseException):
     """
 
     def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
+        name = signal.Signals(number)
+        super().__init__(f"stopped by {name.name}")
+        self.exit_code = 128 + int(name)
