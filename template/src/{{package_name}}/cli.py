@@ -36,7 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     with steady_output(), stopping_at_signals(), lines_for_warnings(_one_line_warning):
         console = Console(stderr=True)
         try:
-            return _run(arguments, console)
+            try:
+                return _run(arguments, console)
+            finally:
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # only now may a full disk show
         except ProjectError as error:
             if may_say(error):
                 for line in str(error).splitlines():

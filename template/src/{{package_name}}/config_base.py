@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import get_type_hints
+from functools import cache
+from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
@@ -31,14 +32,19 @@ class BaseInputConfig:
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
-        hint = get_type_hints(cls)[info.field_name or ""]
-        if hint is not bool and _holds_truth(value):
+        hints = _hints(cls)  # type: ignore[arg-type]  # mypy takes the class for its instances
+        if hints[info.field_name or ""] is not bool and _holds_truth(value):
             raise ValueError("should not be true or false")
         return value
 
     def input_problems(self) -> list[str]:
         """Contradictions between the fields, one line each."""
         return []
+
+
+@cache
+def _hints(config: type[BaseInputConfig]) -> dict[str, Any]:
+    return get_type_hints(config)
 
 
 def _holds_truth(value: object) -> bool:

@@ -40,8 +40,8 @@ from .data.splits import ENOUGH_TO_VALIDATE, Splits
 from .errors import ModelError, TrainingError
 from .input_config import InputConfig
 from .training.adapter import UniversalModelAdapter
-from .training.checkpoints import BEST, FOLDER, find_checkpoint
-from .training.run_folder import started
+from .training.checkpoints import BEST, find_checkpoint
+from .training.run_folder import FOLDER, started
 from .training.trained_model import TrainedModel, load_trained_model
 
 # Where in a network features are taken: shares of its layers that lie before.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -52,29 +53,40 @@ def end_at_next() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
-class _Steady:
-    """A stream that nobody need read: once that fails, what comes is dropped, and no error."""
+# the reader of a pipe has ended; the terminal was closed
+NOBODY_READS = (errno.EPIPE, errno.EIO)
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+
+class _Steady:
+    """A stream that nobody need read: once nobody does, what comes is dropped.
+
+    Args:
+        stream: what to write to.
+        is_result: other failures, such as a full disk, are errors; else they are like the first.
+    """
+
+    def __init__(self, stream: TextIO, *, is_result: bool) -> None:
+        self._stream, self._is_result = stream, is_result
 
     def write(self, text: str) -> int:
         try:
             return self._stream.write(text)
-        except OSError:
-            self._drop()
+        except OSError as error:
+            self._drop(error)
             return len(text)
 
     def flush(self) -> None:
         try:
             self._stream.flush()
-        except OSError:
-            self._drop()
+        except OSError as error:
+            self._drop(error)
 
-    def _drop(self) -> None:
+    def _drop(self, error: OSError) -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, self._stream.fileno())
+        os.dup2(nowhere, self._stream.fileno())  # what is buffered would fail at exit again
         os.close(nowhere)
+        if self._is_result and error.errno not in NOBODY_READS:
+            raise OSError(error.errno, error.strerror, "the standard output") from error
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
@@ -82,14 +94,18 @@ class _Steady:
 
 @contextmanager
 def steady_output() -> Iterator[None]:
-    """Go on where output ends in `head`, a closed terminal or a full disk."""
+    """Go on where output ends in `head` or a closed terminal.
+
+    Raises:
+        OSError: what a command prints as its result cannot be written.
+    """
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (stream if stream is None else _Steady(stream) for stream in before)
+    sys.stdout, sys.stderr = (
+        stream if stream is None else _Steady(stream, is_result=stream is before[0])
+        for stream in before
+    )
     try:
         yield
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
     finally:
         sys.stdout, sys.stderr = before
 

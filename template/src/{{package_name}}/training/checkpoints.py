@@ -23,9 +23,8 @@ from ..data.description import DATA_FILE
 from ..errors import TrainingError
 from .adapter import CHECKPOINT_VERSION
 from .metrics import ROWS, TABLE
-from .run_folder import latest_run
+from .run_folder import FOLDER, latest_run
 
-FOLDER = "checkpoints"
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 MODEL_PREFIX = "model."  # the adapter's name for the network
 
@@ -292,7 +291,8 @@ def link(path: Path, name: Path) -> None:
 def mend_best(run_dir: Path) -> RunSurvey:
     """Let `best.ckpt` be the best checkpoint that is whole; gives the survey from before.
 
-    A run that was killed between `last` and `best`, or whose files were damaged, has another.
+    A run that was killed between `last` and `best`, or whose files were damaged, has another. What
+    a kill has left half-written goes.
 
     Raises:
         TrainingError: checkpoints come from different runs.
@@ -301,4 +301,6 @@ def mend_best(run_dir: Path) -> RunSurvey:
     best = survey.best
     if best is not None and best.judged is not None and best.path.name != BEST:
         link(best.path, best.path.with_name(BEST))
+    for partial in (run_dir / FOLDER).glob("*.partial"):
+        partial.unlink(missing_ok=True)
     return survey

@@ -109,9 +109,10 @@ class Interruption(Callback):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {n: signal.getsignal(n) for n in (*SIGNALS, signal.SIGUSR1, signal.SIGUSR2)}
+        before = {number: signal.getsignal(number) for number in signal.valid_signals()}
         try:
             yield
         finally:
             for number, handler in before.items():
-                signal.signal(number, handler)
+                if handler is not None and signal.getsignal(number) is not handler:
+                    signal.signal(number, handler)

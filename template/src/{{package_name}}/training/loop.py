@@ -40,7 +40,7 @@ from .objectives import OBJECTIVES
 from .progress import RunProgress
 from .resume import Resumed, check_fits, check_settings, find_resumed, inexactness
 from .run_checkpoints import Record, RunCheckpoints
-from .run_folder import RunFolder, new_run_dir
+from .run_folder import RunFolder, new_run_dir, note_slurm_start
 from .schedule import RunLength
 from .trackers import Outcome
 from .trivial import warn_if_trivial
@@ -204,19 +204,22 @@ def _fit(
     reason = _why_ended(resumed, config, length)
     run_folder.path = _run_dir(config, resumed, reason)
     run_folder.is_new = resumed is None or resumed.run_dir is None
-    if reason is not None:
+    if resumed is not None and reason is not None:
         adapter.log_line(f"this run has ended already; {reason}")
+        if process_rank() == 0:
+            note_slurm_start(run_folder.path)
+        last, steps = resumed.path, resumed.steps
     else:
         if resumed is not None:
             _say_how_it_goes_on(resumed, config, data, trainer.world_size, adapter)
         _run(trainer, adapter, data, resumed, config, interruption, run_folder)
+        last, steps = saves.last, trainer.global_step
     best = find_checkpoint("", str(run_folder.path), "best")
-    steps = read_checkpoint(saves.last)["global_step"]
     reached = read_checkpoint(best)
     metrics, trivial_metrics = reached["metrics"], reached["trivial_metrics"]
     if process_rank() == 0:
         warn_if_trivial(metrics, trivial_metrics, monitor)
-    return TrainingResult(run_folder.path, best, saves.last, metrics, trivial_metrics, steps)
+    return TrainingResult(run_folder.path, best, last, metrics, trivial_metrics, steps)
 
 
 def _run_dir(config: TrainingConfig, resumed: Resumed | None, ended: str | None) -> Path:

@@ -19,7 +19,7 @@ from ..data.order import Position
 from ..errors import ConfigError, TrainingError
 from ..task import TaskSpec
 from .checkpoints import MODEL_PREFIX, find_checkpoint, read_checkpoint, run_of
-from .run_folder import SETTINGS, slurm_run_dir
+from .run_folder import SETTINGS_FILE, slurm_run_dir
 
 # settings of the task that decide what a network is shown, by their name for people
 COMPARED = ("input_schema", "preprocessing_config")
@@ -128,7 +128,7 @@ def resumed_config(config: TrainingConfig, given: Mapping[str, Any]) -> Training
 def _own_settings(resumed: Resumed) -> Mapping[str, Any]:
     if resumed.run_dir is None:
         return resumed.config
-    path = resumed.run_dir / SETTINGS
+    path = resumed.run_dir / SETTINGS_FILE
     try:
         return read_mapping(path)
     except ConfigError as error:

@@ -14,11 +14,11 @@ from torch import Tensor
 from ..data.module import UniversalDataModule
 from ..data.order import Position
 from .adapter import UniversalModelAdapter
-from .checkpoints import BEST, FOLDER, LAST, Judgement, RunSurvey, link
+from .checkpoints import BEST, LAST, Judgement, RunSurvey, link
 from .interruption import Interruption
 from .objective import Monitor
 from .resume import move_loops
-from .run_folder import RunFolder
+from .run_folder import FOLDER, RunFolder
 
 VAL_LOSS = "val/loss"
 

@@ -20,7 +20,8 @@ from ..data.module import UniversalDataModule
 from ..errors import ConfigError, TrainingError
 from .adapter import UniversalModelAdapter
 
-SETTINGS = "config.yaml"
+SETTINGS_FILE = "config.yaml"
+FOLDER = "checkpoints"
 SLURM_FILE = "slurm.json"
 
 
@@ -51,10 +52,8 @@ class RunFolder(Callback):
         )
         if trainer.is_global_zero:
             assert self.data.splits is not None
-            replace(self.config, resume=None).save(self.path / SETTINGS)
-            if SLURMEnvironment.detect():
-                starts = json.dumps({"restarts": _slurm_restarts()})
-                write_whole(self.path / SLURM_FILE, starts)
+            replace(self.config, resume=None).save(self.path / SETTINGS_FILE)
+            note_slurm_start(self.path)
             modality, splits = self.data.modality, self.data.splits
             modality.save_processor(splits.processor, self.path)
             modality.keep_example(splits, self.data.task_spec, self.path)
@@ -84,6 +83,12 @@ def new_run_dir(config: TrainingConfig) -> Path:
             raise TrainingError(f"cannot create {run_dir}: {error.strerror}") from error
 
 
+def note_slurm_start(run_dir: Path) -> None:
+    """Keep with a run at which start of its SLURM job it was last taken up; else do nothing."""
+    if SLURMEnvironment.detect():
+        write_whole(run_dir / SLURM_FILE, json.dumps({"restarts": _slurm_restarts()}))
+
+
 def slurm_run_dir(config: TrainingConfig) -> Path | None:
     """The run that a requeue of this SLURM job interrupted; None outside of one.
 
@@ -98,14 +103,14 @@ def slurm_run_dir(config: TrainingConfig) -> Path | None:
     runs += Path(config.output_dir).glob(f"{_slurm_name()}-*")
     for run_dir in sorted(runs, key=started):
         is_older = _restarts_of(run_dir) < _slurm_restarts()
-        if is_older and any(run_dir.glob("checkpoints/*.ckpt")) and _settings(run_dir) == settings:
+        if is_older and any(run_dir.glob(f"{FOLDER}/*.ckpt")) and _settings(run_dir) == settings:
             return run_dir
     return None
 
 
 def _settings(run_dir: Path) -> Mapping[str, Any] | None:
     try:
-        return read_mapping(run_dir / SETTINGS)
+        return read_mapping(run_dir / SETTINGS_FILE)
     except ConfigError:  # damaged
         return None
 
@@ -140,10 +145,10 @@ def latest_run(output_dir: str | Path) -> Path:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / SETTINGS).is_file() or any(path.glob("checkpoints/*.ckpt"))
+    return (path / SETTINGS_FILE).is_file() or any(path.glob(f"{FOLDER}/*.ckpt"))
 
 
 def started(run_dir: Path) -> int:
     """When it was started, or gone on with, in nanoseconds."""
-    settings = run_dir / SETTINGS
+    settings = run_dir / SETTINGS_FILE
     return (settings if settings.is_file() else run_dir).stat().st_mtime_ns
