@@ -147,6 +147,7 @@ tests/test_failures.py
 tests/test_objective.py
 tests/test_order.py
 tests/test_resume.py
+tests/test_resume_at_random.py
 tests/test_resume_changes.py
 tests/test_server.py
 tests/test_server_reliability.py

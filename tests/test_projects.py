@@ -332,6 +332,7 @@ SAME_FOR_ALL = {
     "test_distributed.py",
     "test_effective_steps.py",
     "test_failures.py",
+    "test_resume_at_random.py",
     "test_resume_changes.py",
     "test_stopping.py",
     "test_trackers.py",
