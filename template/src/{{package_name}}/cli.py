@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TextIO, get_type_hints
 from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 from rich.console import Console
 
-from .config import TrainingConfig, nearest
+from .config import TrainingConfig, nearest, read_value
 from .errors import DISK_ERRORS, ConfigError, ProjectError, Stopped
 from .terminal import lines_for_warnings, steady_output, stopping_at_signals
 from .training.speaker import may_say
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .data.splits import Splits
 
 CONFIG_FILE = "config.yaml"
+TEXTS = (str, str | None)
 
 PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
 
@@ -64,7 +65,9 @@ def _run(arguments: list[str], console: Console) -> int:
     if command is None:
         parser.print_help()
         return 0
-    COMMANDS[command].run(options[command], console)
+    given = options[command]
+    _read_values(given)
+    COMMANDS[command].run(given, console)
     return 0
 
 
@@ -379,16 +382,30 @@ def _data_options(parser: ArgumentParser) -> None:
 
 
 def _add_fields(parser: ArgumentParser) -> None:
-    """One option a field. Texts are taken as they are, other values are YAML.
-
-    TrainingConfig checks them, all at once.
-    """
+    """One option a field; TrainingConfig checks them, all at once."""
     hints = get_type_hints(TrainingConfig)
     settings = parser.add_argument_group("settings, by default those of the configuration file")
     for name, meaning in TrainingConfig.descriptions().items():
         shown = meaning.replace("%", "%%")
-        kind = hints[name] if hints[name] in (str, str | None) else Any
+        kind = hints[name] if hints[name] in TEXTS else str
         settings.add_argument(f"--{name}", type=kind, default=SUPPRESS, metavar="VALUE", help=shown)
+
+
+def _read_values(given: Namespace) -> None:
+    """Take texts as they are; other settings are YAML, as in the configuration file.
+
+    Raises:
+        ConfigError: one line for each that is none.
+    """
+    problems = []
+    for name, hint in get_type_hints(TrainingConfig).items():
+        if name in given and hint not in TEXTS:
+            try:
+                given[name] = read_value(given[name])
+            except ValueError as error:
+                problems.append(f"{name}: {error}")
+    if problems:
+        raise ConfigError(problems)
 
 
 COMMANDS = {

@@ -314,6 +314,14 @@ class UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# for PyYAML 1e-4 is a text: it wants a point and a sign
+UniqueKeyLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"),
+    list("-+.0123456789"),
+)
+
+
 def read_mapping(path: str | Path) -> dict[str, Any]:
     """The mapping that a YAML or JSON file holds.
 
@@ -328,10 +336,28 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise ConfigError([f"{path} is not UTF-8 at byte {error.start}"]) from error
     except yaml.YAMLError as error:
-        raise ConfigError([f"{path} is not YAML: {' '.join(str(error).split())}"]) from error
+        raise ConfigError([f"{path} is not YAML: {_problem(error)}"]) from error
     if not isinstance(data, dict):
         raise ConfigError([f"{path} holds no fields; write lines such as `epochs: 12`"])
     return data
+
+
+def read_value(text: str) -> Any:
+    """What a text on the command line means: the same as in a configuration file.
+
+    Raises:
+        ValueError: no YAML.
+    """
+    try:
+        return yaml.load(text, UniqueKeyLoader)
+    except yaml.YAMLError as error:
+        raise ValueError(f"is not YAML: {_problem(error)}") from error
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem} in line {error.problem_mark.line + 1}"
+    return " ".join(str(error).split())
 
 
 def nearest(name: str, known: list[str], prefix: str = "") -> str:

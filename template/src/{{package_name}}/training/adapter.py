@@ -48,6 +48,8 @@ class UniversalModelAdapter(LightningModule):
             default, which suits a network that is not trained.
         trivial_logits: of the answer that looks at no input; where they are given, it is measured
             beside the network, once.
+        monitor: the metric that makes a checkpoint the best; what the configuration says by
+            default.
         log: takes single lines about what was decided on the way, such as compiling.
 
     Attributes:
@@ -67,6 +69,7 @@ class UniversalModelAdapter(LightningModule):
         tracker: MetricsTracker | None = None,
         run_length: RunLength | None = None,
         trivial_logits: Tensor | None = None,
+        monitor: Monitor | None = None,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         super().__init__()
@@ -78,6 +81,7 @@ class UniversalModelAdapter(LightningModule):
         self.signature_inspector = ModelSignatureInspector(generated_model)
         plain = OBJECTIVES[self.task_spec.task_type]
         self.objective = plain.configured(self.task_spec, config)
+        self.monitor = monitor or monitor_of(self.objective, self.task_spec, config)
         self.input_transform = load_modality(self.task_spec.modality).make_input_transform(
             self.task_spec, config
         )
@@ -330,11 +334,6 @@ class UniversalModelAdapter(LightningModule):
         if self._measures_trivial():
             trivial = self.trivial_validation.compute()
             self.trivial_metrics = {name: float(value) for name, value in trivial.items()}
-
-    @property
-    def monitor(self) -> Monitor:
-        """The metric that decides which checkpoint is best."""
-        return monitor_of(self.objective, self.task_spec, self.config)
 
     # --- optimiser -------------------------------------------------------------------------------
 

@@ -35,7 +35,7 @@ from .hardware import check_hardware
 from .interruption import Interrupted, Interruption
 from .labels import warn_of_labels
 from .metrics import MetricsTracker
-from .objective import Objective, monitor_of
+from .objective import Monitor, Objective, monitor_of
 from .objectives import OBJECTIVES
 from .progress import RunProgress
 from .resume import Resumed, check_fits, check_settings, find_resumed, inexactness
@@ -178,7 +178,9 @@ def _fit(
     task_spec = data.task_spec
     # before there is a run's folder: it may refuse the settings
     objective = OBJECTIVES[task_spec.task_type].configured(task_spec, config)
-    monitor = monitor_of(objective, task_spec, config)
+    configured = monitor_of(objective, task_spec, config)
+    # what its checkpoints were judged by; balanced_sampling and others would change it
+    monitor = (resumed.monitor if resumed is not None else None) or configured
     run_folder = RunFolder(config, data)
     interruption = Interruption(console)
     saves = _saves(config, run_folder, interruption, resumed)
@@ -196,7 +198,7 @@ def _fit(
     check_processes(trainer, data)
     # only the trainer knows how many processes share an epoch, and so how long the run is
     length = _run_length(config, data, trainer.world_size, resumed)
-    adapter = _adapter(model, config, data, objective, length, trainer.world_size, console)
+    adapter = _adapter(model, config, data, objective, length, trainer.world_size, monitor, console)
     check_batch_norm(adapter, data, trainer.world_size)
     if process_rank() == 0:
         assert data.splits is not None
@@ -211,6 +213,11 @@ def _fit(
         last, steps = resumed.path, resumed.steps
     else:
         if resumed is not None:
+            if monitor != configured:
+                adapter.log_line(
+                    f"the best checkpoint goes by {monitor.column} as before, and not by "
+                    f"{configured.column}: a run keeps its monitor"
+                )
             _say_how_it_goes_on(resumed, config, data, trainer.world_size, adapter)
         _run(trainer, adapter, data, resumed, config, interruption, run_folder)
         last, steps = saves.last, trainer.global_step
@@ -299,6 +306,7 @@ def _adapter(
     objective: Objective,
     length: RunLength,
     world_size: int,
+    monitor: Monitor,
     console: Console,
 ) -> UniversalModelAdapter:
     def log(line: str) -> None:
@@ -320,6 +328,7 @@ def _adapter(
         tracker=tracker,
         run_length=length,
         trivial_logits=objective.trivial_logits(data.task_spec, data.splits.train),
+        monitor=monitor,
         log=log,
     )
 

@@ -19,6 +19,7 @@ from ..data.order import Position
 from ..errors import ConfigError, TrainingError
 from ..task import TaskSpec
 from .checkpoints import MODEL_PREFIX, find_checkpoint, read_checkpoint, run_of
+from .objective import Monitor
 from .run_folder import SETTINGS_FILE, slurm_run_dir
 
 # settings of the task that decide what a network is shown, by their name for people
@@ -82,6 +83,12 @@ class Resumed:
             checkpoint["global_step"],
             checkpoint["record"],
         )
+
+    @property
+    def monitor(self) -> Monitor | None:
+        """What the run's best checkpoint goes by; None before its first validation."""
+        best = self.record["best"]
+        return None if best is None else Monitor(best["metric"], best["mode"])
 
     def load_processor(self) -> Any:
         """What makes the inputs; None where nothing was learned for that."""

@@ -92,7 +92,7 @@ PIECE = 1_000_000
 LONG_RUN = re.compile(r"\S{257,}|\s{257,}")
 LEARNED_PIECE = 64
 # Of so many characters in such runs all are learned from, of the next so many half, then a third.
-LEARNED_RUNS = 1_000_000
+LEARNED_RUNS = 500_000
 
 # a split by whole texts may hold out at most this share of the characters, and at least this part
 # of what validation_split asks for
