@@ -210,6 +210,9 @@ def _fit(
         adapter.log_line(f"this run has ended already; {reason}")
         if process_rank() == 0:
             note_slurm_start(run_folder.path)
+            adapter.tracker.attach(run_folder.path, settings=config.to_dict())
+            adapter.tracker.complete()
+            adapter.tracker.close()
         last, steps = resumed.path, resumed.steps
     else:
         if resumed is not None:

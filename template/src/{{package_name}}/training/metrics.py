@@ -174,6 +174,15 @@ class MetricsTracker:
         )
         self._rows = RowFile(directory / ROWS if writes else None)
 
+    def complete(self) -> None:
+        """Let the trackers have every row of a run that has ended: a kill may have cost them some.
+
+        Call it after `attach`, and `close` after it.
+        """
+        self._past = self._rows.read()
+        self._info = replace(self._info, resumed=True, past_rows=len(self._past))
+        self._trackers = self._open_trackers()
+
     def close(self, outcome: Outcome = "finished") -> None:
         """Write what is left, the last window's row included, and wait for the trackers.
 

@@ -36,6 +36,10 @@ class RowFile:
         self._writer.writerow([row.get(name, "") for name in self._columns])
         self._file.flush()  # a killed process loses nothing that the system has
 
+    def read(self) -> list[Row]:
+        """Rows that are whole."""
+        return [] if self.path is None else _numbers(self._read())
+
     def truncate(self, count: int, last_step: int) -> tuple[list[Row], list[Row]]:
         """Cut the file off at a checkpoint.
 
@@ -58,7 +62,6 @@ class RowFile:
         return _numbers(kept), _numbers(rows[len(kept) :])
 
     def _read(self) -> list[dict[str, str]]:
-        """Rows that are whole."""
         assert self.path is not None
         if not self.path.exists():
             return []
