@@ -9,7 +9,7 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -80,6 +80,8 @@ class TextTokenizer:
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
+        # to write it, older versions of the library list every id that is missing
+        _check_highest_id(tokenizer.get_vocab())
         try:
             state = json.loads(tokenizer.to_str())
         except Exception as error:  # the library raises this very class
@@ -420,11 +422,8 @@ class _Parts:
                 )
         if not names:
             raise InvalidTokenizer("its vocabulary is empty")
+        _check_highest_id(stated)
         size = max(names) + 1
-        if size > MOST_IDS:
-            raise InvalidTokenizer(
-                f"{names[size - 1]!r} has the id {size - 1}; more than {MOST_IDS:,} are not taken"
-            )
         own = len(self.model["vocab"])
         outside = [token["id"] for token in self.added if token["content"] not in self.vocab]
         is_dense = self.is_list or set(self.vocab.values()) == set(range(own))
@@ -441,6 +440,14 @@ class _Parts:
             if self.is_list:
                 self.model["vocab"].append([content, lowest])
             self.vocab[content] = index
+
+
+def _check_highest_id(vocab: Mapping[str, int]) -> None:
+    content, highest = max(vocab.items(), key=lambda token: token[1], default=("", 0))
+    if highest >= MOST_IDS:
+        raise InvalidTokenizer(
+            f"{content!r} has the id {highest}; more than {MOST_IDS:,} are not taken"
+        )
 
 
 def without_mark(text: str | bytes) -> str | bytes:
