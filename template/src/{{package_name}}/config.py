@@ -314,6 +314,11 @@ class UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+# no setting is a date, but a column or a class may be called 2026-11-27
+UniqueKeyLoader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in known if tag != "tag:yaml.org,2002:timestamp"]
+    for first, known in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
 # for PyYAML 1e-4 is a text: it wants a point and a sign
 UniqueKeyLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",

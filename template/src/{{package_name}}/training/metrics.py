@@ -180,6 +180,8 @@ class MetricsTracker:
         Call it after `attach`, and `close` after it.
         """
         self._past = self._rows.read()
+        if not self._past:  # the file is lost; what the trackers have is more
+            return
         self._info = replace(self._info, resumed=True, past_rows=len(self._past))
         self._trackers = self._open_trackers()
 
