@@ -211,7 +211,7 @@ def _fit(
         if process_rank() == 0:
             note_slurm_start(run_folder.path)
             adapter.tracker.attach(run_folder.path, settings=config.to_dict())
-            adapter.tracker.complete()
+            adapter.tracker.complete(resumed.rows)
             adapter.tracker.close()
         last, steps = resumed.path, resumed.steps
     else:

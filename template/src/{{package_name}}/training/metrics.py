@@ -174,13 +174,22 @@ class MetricsTracker:
         )
         self._rows = RowFile(directory / ROWS if writes else None)
 
-    def complete(self) -> None:
+    def complete(self, count: int) -> None:
         """Let the trackers have every row of a run that has ended: a kill may have cost them some.
 
         Call it after `attach`, and `close` after it.
+
+        Args:
+            count: rows that the run had written; where the file has lost some, the trackers keep
+                what they have, which is more.
         """
         self._past = self._rows.read()
-        if not self._past:  # the file is lost; what the trackers have is more
+        if len(self._past) < count:
+            self._past = []
+            warnings.warn(
+                f"{self._rows.path} was damaged or is gone, rows are lost; trackers get none of it",
+                stacklevel=2,
+            )
             return
         self._info = replace(self._info, resumed=True, past_rows=len(self._past))
         self._trackers = self._open_trackers()

@@ -42,6 +42,7 @@ class Resumed:
         processor: files of what makes the inputs, where anything was learned for that.
         position: where training stands.
         steps: optimizer steps taken.
+        rows: written to metrics.csv.
         record: what validations have said so far, plain data.
     """
 
@@ -55,6 +56,7 @@ class Resumed:
     processor: Mapping[str, bytes]
     position: Position
     steps: int
+    rows: int
     record: Mapping[str, Any]
 
     @classmethod
@@ -81,6 +83,7 @@ class Resumed:
             {name: content.numpy().tobytes() for name, content in checkpoint["processor"].items()},
             Position(**checkpoint[UniversalDataModule.__qualname__]),
             checkpoint["global_step"],
+            checkpoint["tracker"]["rows"],
             checkpoint["record"],
         )
 
