@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from lightning.pytorch import LightningDataModule
 from torch import nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, get_worker_info
 
 from ..config import TrainingConfig
 from ..errors import ConfigError
@@ -143,6 +143,32 @@ class StandardisingCollator:
         return {**batch, LABELS: ((batch[LABELS] - self.mean) / self.std).float()}
 
 
+class SharingCollator:
+    """A collator that moves a batch to shared memory in the loader's process that has made it.
+
+    torch would do so in a thread whose errors reach nobody: where that memory is full, training
+    would wait for the batch for ever.
+
+    Args:
+        collator: makes the batch.
+    """
+
+    def __init__(self, collator: Collator) -> None:
+        self.collator = collator
+
+    def __call__(self, samples: list[dict[str, Any]]) -> Batch:
+        """The batch.
+
+        Raises:
+            RuntimeError: shared memory is full.
+        """
+        batch = self.collator(samples)
+        if get_worker_info() is not None:
+            for value in batch.values():
+                value.share_memory_()  # type: ignore[no-untyped-call]
+        return batch
+
+
 class UniversalDataModule(LightningDataModule):
     """Data for training and validation, with the collator that the task's modality asks for.
 
@@ -268,7 +294,7 @@ class UniversalDataModule(LightningDataModule):
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=self._collate_fn(),
+            collate_fn=SharingCollator(self._collate_fn()),
             num_workers=self.config.num_workers,
             persistent_workers=self.config.num_workers > 0,
             worker_init_fn=_ignore_first_signal,
