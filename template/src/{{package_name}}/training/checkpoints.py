@@ -9,7 +9,8 @@ import pickle
 import shutil
 import warnings
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -44,21 +45,28 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             TrainingError: the disk is full or may not be written; earlier checkpoints are intact.
         """
         path = Path(path)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with whole_file(path) as partial:
-                with partial.open("wb") as file:
-                    torch.save(checkpoint, file)
-                    file.flush()
-                    os.fsync(file.fileno())
-                if path.name == LAST and path.exists():
-                    path.replace(path.with_name(PREVIOUS))
-        # torch.save raises RuntimeError where the file under it could not take everything
-        except (OSError, RuntimeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else _free_space(path.parent)
-            raise TrainingError(
-                f"cannot write {path}: {reason}; earlier checkpoints are intact"
-            ) from error
+        with _whole_checkpoint(path) as partial:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == LAST and path.exists():
+                path.replace(path.with_name(PREVIOUS))
+
+
+@contextmanager
+def _whole_checkpoint(path: Path) -> Iterator[Path]:
+    """`whole_file`, with one line for a disk that is full or may not be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with whole_file(path) as partial:
+            yield partial
+    # torch.save raises RuntimeError where the file under it could not take everything
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else _free_space(path.parent)
+        raise TrainingError(
+            f"cannot write {path}: {reason}; earlier checkpoints are intact"
+        ) from error
 
 
 def _free_space(folder: Path) -> str:
@@ -278,14 +286,16 @@ def run_of(path: Path) -> Path | None:
     return path.parent.parent if is_run and path.absolute().parent.name == FOLDER else None
 
 
-def link(path: Path, name: Path) -> None:
-    """A second name for a checkpoint: costs no time and no space; none is ever changed in place."""
-    with whole_file(name) as partial:
-        partial.unlink(missing_ok=True)
-        try:
-            os.link(path, partial)
-        except OSError:  # not every file system has hard links
-            shutil.copyfile(path, partial)
+def keep_copy(path: Path, copy: Path) -> None:
+    """Copy a checkpoint: of one file with two names, damage to either would cost both.
+
+    Raises:
+        TrainingError: the disk is full or may not be written.
+    """
+    with _whole_checkpoint(copy) as partial:
+        shutil.copyfile(path, partial)
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 def mend_best(run_dir: Path) -> RunSurvey:
@@ -300,7 +310,7 @@ def mend_best(run_dir: Path) -> RunSurvey:
     survey = RunSurvey.of(run_dir)
     best = survey.best
     if best is not None and best.judged is not None and best.path.name != BEST:
-        link(best.path, best.path.with_name(BEST))
+        keep_copy(best.path, best.path.with_name(BEST))
     for partial in (run_dir / FOLDER).glob("*.partial"):
         partial.unlink(missing_ok=True)
     return survey

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..data.module import UniversalDataModule
 from ..data.order import Position
 from .adapter import UniversalModelAdapter
-from .checkpoints import BEST, LAST, Judgement, RunSurvey, link
+from .checkpoints import BEST, LAST, Judgement, RunSurvey, keep_copy
 from .interruption import Interruption
 from .objective import Monitor
 from .resume import move_loops
@@ -123,7 +123,7 @@ class RunCheckpoints(Checkpoint):
         if judged is not None and judged.beats(self._kept):
             self._kept = judged
             if trainer.is_global_zero:
-                link(self.last, self.best)
+                keep_copy(self.last, self.best)
         trainer.strategy.barrier("best checkpoint")
         if pl_module.stop_agreed:
             self.interruption.stop(trainer.global_step, self.run_folder.path)
