@@ -70,6 +70,8 @@ src/input_config.py
 src/model.py
 src/plots.py
 src/preprocessing.py
+src/pretrained/__init__.py
+src/pretrained/head.py
 src/report.py
 src/serving/.dockerignore
 src/serving/Dockerfile

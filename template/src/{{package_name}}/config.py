@@ -68,6 +68,9 @@ class TrainingConfig(InputConfig):
     model: str = "builtin"
     """The network: builtin (model.py), LIBRARY:NAME, or PATH.py:NAME of a function or class."""
 
+    head: Annotated[list[str] | None, Kept] = None
+    """Names or globs of its layers that are new for the task; null for those the library tells."""
+
     # --- optimisation ----------------------------------------------------------------------------
 
     batch_size: Annotated[int, Field(ge=1)] = 32
@@ -185,7 +188,7 @@ class TrainingConfig(InputConfig):
     def _none_is_eager(cls, value: object) -> object:
         return None if value == "none" else value
 
-    @field_validator("export_formats", "trackers", mode="before")
+    @field_validator("export_formats", "head", "trackers", mode="before")
     @classmethod
     def _names_with_commas(cls, value: object) -> object:
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
