@@ -154,6 +154,7 @@ tests/test_export_bundle.py
 tests/test_failures.py
 tests/test_objective.py
 tests/test_order.py
+tests/test_pretrained.py
 tests/test_resume.py
 tests/test_resume_at_random.py
 tests/test_resume_changes.py
