@@ -278,9 +278,9 @@ def _of_timm(name: str, asked: str) -> Source:
     architecture, _, tag = name.partition(".")
     if asked != DEFAULT:
         tag = asked.removeprefix(f"{architecture}.")
-    full = f"{architecture}.{tag}" if tag else architecture
     known = _timm_catalogue(timm, architecture)
-    settings = known.get(tag) if tag else next(iter(known.values()), None)
+    tag = tag or next(iter(known), "")
+    settings = known.get(tag)
     if settings is None:
         raise ConfigError(
             [
@@ -288,6 +288,8 @@ def _of_timm(name: str, asked: str) -> Source:
                 + (f", or one of: {shown(list(known))}{nearest(tag, list(known))}" if known else "")
             ]
         )
+
+    full = f"{architecture}.{tag}" if tag else architecture
 
     def read(network: nn.Module, built: Architecture | None) -> StoredWeights:
         arguments = {"num_classes": network.num_classes} if built is None else built.kwargs
@@ -326,8 +328,9 @@ def _of_built(other: nn.Module, settings: Mapping[str, Any]) -> StoredWeights:
                 tensors[key] = torch.empty(had, *tensors[key].shape[1:], device="meta")
     notes = []
     wanted, first = settings["input_size"][0], settings.get("first_conv")
-    if isinstance(first, str) and f"{first}.weight" in tensors:
-        channels = int(other.get_submodule(first).weight.shape[1])  # type: ignore[operator]
+    convolution = tensors.get(f"{first}.weight")
+    if isinstance(first, str) and convolution is not None:
+        channels = convolution.shape[1]
         if channels != wanted:
             notes.append(_adapted(first, wanted, channels))
     return StoredWeights(tensors, notes=tuple(notes))
