@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from ..architecture import Architecture
+from ..catalogues import is_folder
 from ..config import TrainingConfig, nearest
 from ..data.account import shown
 from ..data.module import load_modality, processor_from
@@ -182,10 +183,10 @@ def _of_folder(folder: Path) -> Source:
 
 def _of_transformers(name: str, asked: str) -> Source:
     """The folder that the network is built from, or one of the hub."""
-    folder = Path(name).expanduser()
+    folder = Path(name)
     if asked == DEFAULT and folder.is_dir():
         return _of_folder(folder)
-    if asked == DEFAULT and hasattr(_library("transformers"), name):
+    if asked == DEFAULT and not is_folder(name):
         raise ConfigError(
             [
                 f"pretrained: transformers has no default weights of {name}; give a folder in its "
@@ -293,9 +294,10 @@ def _of_timm(name: str, asked: str) -> Source:
 
     def read(network: nn.Module, built: Architecture | None) -> StoredWeights:
         arguments = {"num_classes": network.num_classes} if built is None else built.kwargs
+        arguments = arguments | {"model_name": full, "pretrained": True}
         with torch.random.fork_rng(devices=[]):
             try:
-                other = timm.create_model(full, **{**arguments, "pretrained": True})
+                other = timm.create_model(**arguments)
             except (OSError, RuntimeError, ValueError) as error:
                 raise _not_downloaded(f"{full} of timm", error) from error
         return _of_built(other, settings)
