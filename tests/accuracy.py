@@ -12,7 +12,7 @@ each seed and their mean.
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import os
 import statistics
 import sys
@@ -45,7 +45,7 @@ NETWORK = """
 from efficientnet_lite_pytorch import EfficientNet
 
 def build(num_classes):
-    return EfficientNet.from_name("efficientnet-lite0", {"num_classes": num_classes})
+    return EfficientNet.from_name("efficientnet-lite0", num_classes=num_classes)
 """
 
 # how its inputs are prepared: its authors' (x - 127) / 128
@@ -56,9 +56,10 @@ def write_photos(folder: Path) -> None:
     """Tiles in the layout `train/<photo>/<row><column>.png`, `val/...`."""
     from PIL import Image
 
-    import skimage
-
-    source = Path(skimage.__file__).parent / "data"
+    found = importlib.util.find_spec("skimage")
+    if found is None or not found.submodule_search_locations:
+        sys.exit("scikit-image has the photos: uv run --with scikit-image python tests/accuracy.py")
+    source = Path(found.submodule_search_locations[0]) / "data"
     for name in PHOTOS:
         photo = Image.open(source / name).convert("RGB")
         width, height = photo.width // TILES, photo.height // TILES
@@ -97,7 +98,9 @@ def accuracy(package: str, options: list[str]) -> float:
 def main() -> None:
     """Train once for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
-    parser.add_argument("--network", choices=["pretrained", "random", "builtin"])
+    parser.add_argument(
+        "--network", choices=["pretrained", "random", "builtin"], default="pretrained"
+    )
     parser.add_argument("--seeds", type=int, default=3)
     chosen, settings = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -106,10 +109,9 @@ def main() -> None:
         os.chdir(project)
         write_photos(Path("photos"))
         options = ["--data=photos", "--export_bundle=false", "--compile_mode=none", "--trackers=[]"]
-        options += [*options_of(chosen.network or "pretrained"), *settings]
-        start, reached = time.monotonic(), []
-        for seed in range(chosen.seeds):
-            reached.append(accuracy("photos", [*options, f"--seed={seed}"]))
+        options += [*options_of(chosen.network), *settings]
+        start = time.monotonic()
+        reached = [accuracy("photos", [*options, f"--seed={seed}"]) for seed in range(chosen.seeds)]
         seconds = (time.monotonic() - start) / chosen.seeds
     each = ", ".join(f"{value:.3f}" for value in reached)
     print(f"mean {statistics.mean(reached):.3f} of {each}; {seconds:.0f} s a run")
