@@ -72,6 +72,13 @@ src/input_config.py
 src/model.py
 src/plots.py
 src/preprocessing.py
+src/pretrained/__init__.py
+src/pretrained/files.py
+src/pretrained/head.py
+src/pretrained/loading.py
+src/pretrained/records.py
+src/pretrained/settings.py
+src/pretrained/sources.py
 src/report.py
 src/serving/.dockerignore
 src/serving/Dockerfile
@@ -113,6 +120,7 @@ src/training/checkpoints.py
 src/training/compilation.py
 src/training/distributed.py
 src/training/failures.py
+src/training/first_weights.py
 src/training/hardware.py
 src/training/interruption.py
 src/training/labels.py
@@ -151,6 +159,7 @@ tests/test_export_bundle.py
 tests/test_failures.py
 tests/test_objective.py
 tests/test_order.py
+tests/test_pretrained.py
 tests/test_resume.py
 tests/test_resume_at_random.py
 tests/test_resume_changes.py

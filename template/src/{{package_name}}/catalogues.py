@@ -16,6 +16,7 @@ import torch
 
 from .config import nearest
 from .errors import ModelError
+from .pretrained.records import spare_positions
 from .task import TaskSpec
 from .user_code import reason
 
@@ -111,9 +112,6 @@ _AUTO_CLASSES = {
     "vision_regression": "AutoModelForImageClassification",
 }
 
-# special tokens of RoBERTa's kind stand before the first position
-_SPARE_POSITIONS = 2
-
 
 def transformers_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, Any]) -> Entry:
     """A class of transformers, a folder in its format, or a name of its hub."""
@@ -186,8 +184,9 @@ def _fit(configuration: Any, task_spec: TaskSpec) -> None:
     if "pad_token_id" in schema:
         configuration.pad_token_id = schema["pad_token_id"]
     positions = getattr(configuration, "max_position_embeddings", None)
-    if isinstance(positions, int) and positions < schema.get("max_seq_len", 0) + _SPARE_POSITIONS:
-        configuration.max_position_embeddings = schema["max_seq_len"] + _SPARE_POSITIONS
+    needed = schema.get("max_seq_len", 0) + spare_positions(configuration.to_dict())
+    if isinstance(positions, int) and positions < needed:
+        configuration.max_position_embeddings = needed
     if image_size := schema.get("image_size"):
         channels, height, width = image_size
         if hasattr(configuration, "num_channels"):

@@ -74,6 +74,15 @@ class TrainingConfig(InputConfig):
     model_args: dict[str, Any] = field(default_factory=dict)
     """Arguments for whatever builds the network, as a mapping; they win over the task's."""
 
+    pretrained: Annotated[str | None, Kept] = None
+    """Weights to begin with: default, a NAME of the model's library, or a PATH; null for random."""
+
+    allow_partial: bool = False
+    """Load the pretrained weights that fit, though others are missing, or left over."""
+
+    head: Annotated[list[str] | None, Kept] = None
+    """Names or globs of its layers that are new for the task; null for those the library tells."""
+
     # --- optimisation ----------------------------------------------------------------------------
 
     batch_size: Annotated[int, Field(ge=1)] = 32
@@ -194,7 +203,7 @@ class TrainingConfig(InputConfig):
     def _none_is_eager(cls, value: object) -> object:
         return None if value == "none" else value
 
-    @field_validator("export_formats", "trackers", mode="before")
+    @field_validator("export_formats", "head", "trackers", mode="before")
     @classmethod
     def _names_with_commas(cls, value: object) -> object:
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
@@ -205,6 +214,10 @@ class TrainingConfig(InputConfig):
         return {str(name): w for name, w in value.items()} if isinstance(value, dict) else value
 
     def __post_init__(self) -> None:
+        if self.pretrained is None:
+            for name, value in self.RECORDED.items():
+                if getattr(self, name) is None:
+                    setattr(self, name, value)
         problems = self.input_problems()
         if self.strategy == "fsdp" and self.accelerator == "cpu":
             problems.append("strategy: fsdp needs GPUs; give ddp or auto on a CPU")

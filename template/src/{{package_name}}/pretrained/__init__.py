@@ -1,0 +1,1 @@
+"""Weights that somebody has trained before: reading them, and what is new beside them."""
