@@ -22,6 +22,7 @@ from . import dummy_inputs
 from .bundle_runtime import load_runtime
 from .metadata import BundleMetadata
 from .signature import ExportedNetwork
+from .untraceable import TRACE_ERRORS, line_of
 
 # float32 sums in another order differ by about 1e-6 of the largest logit; a wrong graph by far more
 TOLERANCE = 1e-4
@@ -70,15 +71,15 @@ def reference(network: ExportedNetwork, task_spec: TaskSpec) -> Reference:
     """Ask the network.
 
     Raises:
-        ExportError: it returns NaN or infinity, which no artifact could be compared with.
+        ExportError: it fails at a size that must stay open, or returns NaN or infinity, which no
+            artifact could be compared with.
     """
     generator = torch.Generator().manual_seed(0)
     batches = [
         (sizes, dummy_inputs.random_inputs(task_spec, sizes, generator))
         for sizes in dummy_inputs.parity_sizes(task_spec)
     ]
-    with torch.no_grad():
-        expected = [network(*batch.values()).float().numpy() for _, batch in batches]
+    expected = [_ask(network, sizes, batch) for sizes, batch in batches]
     for (sizes, _), logits in zip(batches, expected, strict=True):
         if not np.isfinite(logits).all():
             raise ExportError(
@@ -90,6 +91,21 @@ def reference(network: ExportedNetwork, task_spec: TaskSpec) -> Reference:
         [{key: value.numpy() for key, value in batch.items()} for _, batch in batches],
         expected,
     )
+
+
+def _ask(
+    network: ExportedNetwork, sizes: dict[str, int], batch: dict[str, torch.Tensor]
+) -> npt.NDArray[np.float32]:
+    try:
+        with torch.no_grad():
+            logits: npt.NDArray[np.float32] = network(*batch.values()).float().numpy()
+    except TRACE_ERRORS as error:
+        raise ExportError(
+            f"the network fails at {_sizes(sizes)}: {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}"
+            f"{f' ({line})' if (line := line_of(error)) else ''}; it must take any size that is not fixed"
+        ) from error
+    return logits
 
 
 def check_parity(bundle: Path, artifacts: Sequence[str], expected: Reference) -> list[ParityResult]:
