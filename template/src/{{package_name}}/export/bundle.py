@@ -106,12 +106,12 @@ def create_export_bundle(
     formats: list[str] = list(dict.fromkeys(training_config.export_formats))
     if unknown := [name for name in formats if name not in EXPORTERS]:
         raise ExportError(f"{unknown[0]} is no export format; there are {', '.join(EXPORTERS)}")
-    signature = dummy_inputs.input_signature(task_spec)
+    signature = dummy_inputs.input_signature(task_spec, training_config)
     network = _exported(model, signature, task_spec)
 
     with staged(Path(export_base_dir)) as stage, uncompiled():
         # before the formats: what the network itself cannot do, none of them can
-        expected = reference(network, task_spec)
+        expected = reference(network, task_spec, training_config)
         recipe, failures = None, dict[str, str]()
         if "pytorch" in formats:
             try:
@@ -214,9 +214,7 @@ def refresh_bundle(path: Path, console: Console | None = None) -> None:
 # --- The steps of an export ----------------------------------------------------------------------
 
 
-def _exported(
-    model: nn.Module, signature: InputSignature, task_spec: TaskSpec
-) -> ExportedNetwork:
+def _exported(model: nn.Module, signature: InputSignature, task_spec: TaskSpec) -> ExportedNetwork:
     """A copy as it is exported; mode and device of the original stay as they are."""
     network = ExportedNetwork(plain_copy(model), signature.names, task_spec.standardisation).eval()
     make_runnable(network, list(_trace_inputs(task_spec).values()))

@@ -15,13 +15,12 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import onnx
 import torch
 from torch import Tensor, nn
 
@@ -29,7 +28,7 @@ from ..errors import ExportError
 from ..serving.runtime.weights import write_safetensors
 from .reading_data import RefuseReadingData
 from .signature import LOGITS, ExportedNetwork, InputSignature
-from .untraceable import TRACE_ERRORS, Untraceable, entered_modules
+from .untraceable import Untraceable, entered_modules
 
 # protobuf writes no message of 2 GiB; the graph beside the weights needs its share
 ONNX_MAX_BYTES = 2**31 - 2**26
@@ -37,6 +36,12 @@ ONNX_MAX_BYTES = 2**31 - 2**26
 # where the weights then are, beside it
 EXTERNAL = ".data"
 
+
+TALKATIVE = (
+    "torch.onnx._internal.exporter._registration",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch.fx.experimental.proxy_tensor",
+)
 
 REMEDY = {
     "data": "choose with torch.where instead of `if`, or leave {format} out of export_formats",
@@ -84,7 +89,7 @@ class ExportJob:
         with entered_modules(self.network) as entered:
             try:
                 return _symbolic_program(self)
-            except TRACE_ERRORS as error:
+            except Exception as error:  # as in export_format
                 return Untraceable.of(error, entered, self.network)
 
     def essentials_json(self) -> str:
@@ -94,6 +99,9 @@ class ExportJob:
 
 def export_onnx(job: ExportJob) -> dict[str, Path]:
     """One ONNX file with its weights inside, or beside it where they are too large for one."""
+    import onnx
+    import onnx_ir
+
     size = sum(math.prod(t.shape) * t.element_size() for t in _tensors(job.network))
     path = job.folder / "model.onnx"
     program = torch.onnx.export(
@@ -102,8 +110,12 @@ def export_onnx(job: ExportJob) -> dict[str, Path]:
         output_names=[LOGITS],
         external_data=False,
         verbose=False,
+        optimize=False,
     )
     assert program is not None
+    _simplify(program.model)
+    for value, tensor in zip(program.model.graph.inputs, job.signature.tensors, strict=True):
+        value.shape = onnx_ir.Shape(tensor.shape)  # the tracer's names of open axes are s53 and s77
     program.model.metadata_props.update(
         {
             key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -121,8 +133,34 @@ def export_onnx(job: ExportJob) -> dict[str, Path]:
     return {"onnx": path}
 
 
+def _simplify(model: Any) -> None:
+    """Compute what is constant, and keep what is equal once.
+
+    The exporter's own optimiser also holds every node against rules for rewriting, which takes
+    longer than all else together on large networks; runtimes do the like when they load a file.
+    """
+    import onnx_ir
+    from onnx_ir.passes import common as passes
+    from onnxscript.optimizer import fold_constants
+
+    fold_constants(model)
+    onnx_ir.passes.Sequential(
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedOpsetsPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.LiftSubgraphInitializersToMainGraphPass(),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+    )(model)
+
+
 def onnx_opset(path: Path) -> int:
     """The version of ONNX's own operators that a file uses."""
+    import onnx
+
     model = onnx.load(path, load_external_data=False)
     return next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
 
@@ -188,12 +226,16 @@ def export_format(name: str, job: ExportJob) -> dict[str, Path]:
     with _quiet(), entered_modules(job.network) as entered:
         try:
             return EXPORTERS[name](job)
+        except (ExportError, OSError):
+            raise
         except Untraceable as error:
             found = error
-        except TRACE_ERRORS as error:
+        # tracers run code of others with stand-ins for tensors: it may raise whatever it likes
+        except Exception as error:
             found = Untraceable.of(error, entered, job.network)
     raise ExportError(
         f"{name}: {found}; {REMEDY[found.remedy].format(format=name)}"
+        f"{job.signature.advice() if found.remedy == 'size' else ''}"
     ) from found.__cause__
 
 
@@ -202,6 +244,9 @@ def _symbolic_program(job: ExportJob) -> torch.export.ExportedProgram:
     axes = {axis for tensor in job.signature.tensors for axis in tensor.shape}
     dims = {
         axis: torch.export.Dim(axis, min=1, max=job.signature.limits.get(axis))
+        # sizes too small for the network, whichever those are, need not be taken
+        if axis not in job.signature.opened_by
+        else torch.export.Dim.DYNAMIC
         for axis in axes
         if isinstance(axis, str)
     }
@@ -209,7 +254,8 @@ def _symbolic_program(job: ExportJob) -> torch.export.ExportedProgram:
         {position: dims[axis] for position, axis in enumerate(t.shape) if isinstance(axis, str)}
         for t in job.signature.tensors
     )
-    with torch.no_grad():
+    # torch.export prints its graph, pages of it, where it ends early
+    with torch.no_grad(), redirect_stderr(io.StringIO()):
         # *inputs is one parameter: its shapes are a tuple inside the tuple of parameters
         return torch.export.export(job.network, job.args, dynamic_shapes=(shapes,), strict=False)
 
@@ -221,13 +267,14 @@ def _tensors(network: nn.Module) -> Iterator[Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """TorchScript's deprecation and tracer advice are for us, and parity.py answers the latter.
+    """What exporters say on their way is in the one line of a failure, or for parity.py to answer.
 
     The ONNX registry warns of each operator whose library is not installed; no network uses one.
     """
-    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registry.level
-    registry.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit\..* is (deprecated|not supported)")
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
@@ -235,4 +282,5 @@ def _quiet() -> Iterator[None]:
         try:
             yield
         finally:
-            registry.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

@@ -84,8 +84,8 @@ def make_runnable(network: nn.Module, inputs: Sequence[Tensor]) -> None:
         try:
             with torch.no_grad():
                 candidate(*inputs)
-        except RuntimeError as error:
-            problems.append(str(error).splitlines()[0])
+        except Exception as error:  # code of others, in numbers that it may not expect
+            problems.append(f"{type(error).__name__}: {error}".splitlines()[0])
         else:
             convert(network)
             return

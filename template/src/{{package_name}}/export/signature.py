@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -41,15 +41,22 @@ class InputSignature:
     Attributes:
         tensors: in the order of the batch's fields.
         limits: the largest size of those named axes that have one.
+        opened_by: the settings that leave named axes open; the others always are.
     """
 
     tensors: tuple[TensorSpec, ...]
     limits: Mapping[str, int]
+    opened_by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
         """Names of the inputs, in order."""
         return [tensor.name for tensor in self.tensors]
+
+    def advice(self) -> str:
+        """What to set for axes to be fixed that a setting has opened; empty where none has."""
+        settings = sorted(set(self.opened_by.values()))
+        return "".join(f", or set {name}: false" for name in settings)
 
 
 class ExportedNetwork(nn.Module):

@@ -17,17 +17,6 @@ from torch import nn
 from .reading_data import ReadsData
 from .signature import ExportedNetwork
 
-# Whatever tracing raises about a network that ran a moment ago: torch.export, dynamo and the ONNX
-# exporter derive from RuntimeError, the others come from user code that met a symbolic tensor.
-TRACE_ERRORS = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    LookupError,
-    AssertionError,
-)
-
 EXPORT = Path(__file__).resolve().parent
 # code that only calls the network's
 TORCH = Path(torch.__file__).parent
@@ -51,7 +40,7 @@ class Untraceable(Exception):
         """Look at an error for its place.
 
         Args:
-            error: one of TRACE_ERRORS.
+            error: whatever was raised.
             entered: paths of modules that were running.
             network: whose modules they are.
         """

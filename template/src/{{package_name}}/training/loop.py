@@ -84,7 +84,7 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
         tell(describe(data.splits), console)
     seed_everything(config.seed, verbose=False)
     architecture = Architecture.resolve(config.model, data.task_spec)
-    return _fit(architecture.build(), config, data, console, resumed)
+    return _fit(architecture.build(), config, data, console, resumed, is_given=False)
 
 
 def fine_tune(
@@ -121,7 +121,7 @@ def fine_tune(
         task_spec = TaskSpec.from_config(config, splits)
         data = UniversalDataModule(task_spec, config.batch_size, config=config, splits=splits)
     seed_everything(config.seed, verbose=False)
-    return _fit(model, config, data, Console(stderr=True), resumed)
+    return _fit(model, config, data, Console(stderr=True), resumed, is_given=True)
 
 
 def _deprecated_accumulation(config: TrainingConfig, steps: int) -> TrainingConfig:
@@ -171,6 +171,8 @@ def _fit(
     data: UniversalDataModule,
     console: Console,
     resumed: Resumed | None,
+    *,
+    is_given: bool,
 ) -> TrainingResult:
     if resumed is not None:
         check_settings(resumed, config)
@@ -198,7 +200,17 @@ def _fit(
     check_processes(trainer, data)
     # only the trainer knows how many processes share an epoch, and so how long the run is
     length = _run_length(config, data, trainer.world_size, resumed)
-    adapter = _adapter(model, config, data, objective, length, trainer.world_size, monitor, console)
+    adapter = _adapter(
+        model,
+        config,
+        data,
+        objective,
+        length,
+        trainer.world_size,
+        monitor,
+        console,
+        is_given=is_given,
+    )
     check_batch_norm(adapter, data, trainer.world_size)
     if process_rank() == 0:
         assert data.splits is not None
@@ -311,6 +323,8 @@ def _adapter(
     world_size: int,
     monitor: Monitor,
     console: Console,
+    *,
+    is_given: bool,
 ) -> UniversalModelAdapter:
     def log(line: str) -> None:
         if process_rank() == 0:
@@ -333,6 +347,7 @@ def _adapter(
         trivial_logits=objective.trivial_logits(data.task_spec, data.splits.train),
         monitor=monitor,
         log=log,
+        is_given=is_given,
     )
 
 

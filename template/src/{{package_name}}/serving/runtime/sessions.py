@@ -175,7 +175,7 @@ def _open_network(
 ) -> Session:
     import torch
 
-    from .weights import load_weights, plain, uncompiled
+    from .weights import load_weights, plain, take_precision, uncompiled
 
     network = plain(_build_network(bundle, metadata["architecture"]))
     call, names = metadata["architecture"]["call"], [spec["name"] for spec in metadata["inputs"]]
@@ -196,7 +196,9 @@ def _open_network(
         return output if standardisation is None else output.float() * std + mean
 
     try:
-        load_weights(network, read(), lambda: forward(_some_inputs(metadata)))
+        weights = read()
+        take_precision(network, weights)
+        load_weights(network, weights, lambda: forward(_some_inputs(metadata)))
     except (RuntimeError, ValueError) as error:
         raise BundleError(
             f"the weights do not fit what {metadata['architecture']['name']} builds: {error}"

@@ -26,17 +26,18 @@ def plain(network: nn.Module) -> nn.Module:
 
     A bundle serves where there may be no C++ compiler.
     """
-    network = _unwrapped(network)
+    network = unwrapped(network)
     for module in list(network.modules()):
         if module._compiled_call_impl is not None:
             module._compiled_call_impl = None
         for name, child in list(module._modules.items()):
             if child is not None and is_wrapped(child):
-                module._modules[name] = _unwrapped(child)
+                module._modules[name] = unwrapped(child)
     return network
 
 
-def _unwrapped(network: nn.Module) -> nn.Module:
+def unwrapped(network: nn.Module) -> nn.Module:
+    """What `torch.compile` was given."""
     while is_wrapped(network):
         network = network._modules["_orig_mod"]  # type: ignore[assignment]
     return network
@@ -69,6 +70,14 @@ def plain_names(weights: Mapping[str, Any]) -> OrderedDict[str, Any]:
 
 def _plain_name(name: str) -> str:
     return ".".join(part for part in name.split(".") if part != "_orig_mod")
+
+
+def take_precision(network: nn.Module, weights: Mapping[str, Any]) -> None:
+    """Give parameters and buffers the precision in which the weights were exported."""
+    for name, value in network.state_dict(keep_vars=True).items():
+        known = weights.get(name)
+        if isinstance(known, Tensor) and isinstance(value, Tensor) and known.dtype != value.dtype:
+            value.data = value.data.to(known.dtype)
 
 
 def load_weights(
