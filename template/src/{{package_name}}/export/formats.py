@@ -146,7 +146,7 @@ def _simplify(model: Any) -> None:
     fold_constants(model)
     onnx_ir.passes.Sequential(
         passes.RemoveUnusedNodesPass(),
-        passes.RemoveUnusedFunctionsPass(),
+        passes.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
         passes.RemoveUnusedOpsetsPass(),
         passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
         passes.LiftSubgraphInitializersToMainGraphPass(),
@@ -162,7 +162,7 @@ def onnx_opset(path: Path) -> int:
     import onnx
 
     model = onnx.load(path, load_external_data=False)
-    return next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    return int(next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")))
 
 
 def export_torchscript(job: ExportJob) -> dict[str, Path]:

@@ -94,4 +94,5 @@ def make_runnable(network: nn.Module, inputs: Sequence[Tensor]) -> None:
 
 def _raise_halves(network: nn.Module) -> nn.Module:
     halves = (torch.float16, torch.bfloat16)
-    return network._apply(lambda t: t.float() if t.dtype in halves else t)  # type: ignore[no-untyped-call]
+    network._apply(lambda t: t.float() if t.dtype in halves else t)  # type: ignore[no-untyped-call]
+    return network

@@ -26,7 +26,7 @@ READERS = frozenset(
     (
         Tensor.tolist,
         Tensor.numpy,
-        Tensor.__array__,  # type: ignore[attr-defined]
+        Tensor.__array__,
     )
 )
 # and these make constants of tensors
@@ -54,13 +54,13 @@ class RefuseReadingData:
         self._operations, self._functions = _Operations(self), _Functions(self)
 
     def __enter__(self) -> Self:
-        self._operations.__enter__()
-        self._functions.__enter__()
+        self._operations.__enter__()  # type: ignore[no-untyped-call]
+        self._functions.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._functions.__exit__(*error)
-        self._operations.__exit__(*error)
+        self._functions.__exit__(*error)  # type: ignore[no-untyped-call]
+        self._operations.__exit__(*error)  # type: ignore[no-untyped-call]
 
     def depends(self, *values: Any) -> bool:
         """Whether any tensor among the values has been computed from values of the inputs."""
@@ -83,10 +83,10 @@ class _Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
         result = func(*args, **kwargs)
         if not self._guard.depends(args, kwargs):
             return result
-        if any(isinstance(leaf, (bool, int, float, complex)) for leaf in tree_leaves(result)):
-            # scripted code, which a trace keeps with its branches, is not traced itself
-            if torch._C._get_tracing_state() is not None:
-                raise ReadsData
+        is_read = any(isinstance(leaf, (bool, int, float, complex)) for leaf in tree_leaves(result))
+        # scripted code, which a trace keeps with its branches, is not traced itself
+        if is_read and torch._C._get_tracing_state() is not None:
+            raise ReadsData
         if func._schema.name.partition("::")[2] not in OF_SHAPES:
             written = [
                 value
@@ -119,4 +119,4 @@ def _tensors(values: Any) -> Iterator[Tensor]:
 
 def _memory(tensor: Tensor) -> StorageWeakRef:
     """What views of a tensor share, and what no later tensor will be mistaken for."""
-    return StorageWeakRef(tensor.untyped_storage())
+    return StorageWeakRef(tensor.untyped_storage())  # type: ignore[no-untyped-call]

@@ -45,7 +45,7 @@ def unwrapped(network: nn.Module) -> nn.Module:
 
 def is_wrapped(network: nn.Module) -> bool:
     """Whether this is what `torch.compile` makes of a module."""
-    # its class lies in a package that takes seconds to import, and is there if anything was compiled
+    # its class lies in a package that takes seconds to import, and did if anything was compiled
     compiler = sys.modules.get("torch._dynamo")
     return compiler is not None and isinstance(network, compiler.OptimizedModule)
 
@@ -54,7 +54,8 @@ def uncompiled() -> AbstractContextManager[Any]:
     """While this is entered, functions that were compiled run as they were written."""
     if "torch._dynamo" not in sys.modules:
         return nullcontext()
-    return torch.compiler.set_stance("force_eager")  # type: ignore[no-untyped-call]
+    stance: AbstractContextManager[Any] = torch.compiler.set_stance("force_eager")
+    return stance
 
 
 def plain_names(weights: Mapping[str, Any]) -> OrderedDict[str, Any]:
@@ -152,7 +153,7 @@ def read_safetensors(path: Path) -> Mapping[str, Tensor]:
 
     with safe_open(path, "pt") as file:
         header = file.metadata()
-        weights = OrderedDict((name, file.get_tensor(name)) for name in file.keys())
+        weights = OrderedDict((name, file.get_tensor(name)) for name in sorted(file.keys()))
     for name, kept in json.loads(header[TIED]).items():
         weights[name] = weights[kept]
     weights._metadata = json.loads(header[MODULES])  # type: ignore[attr-defined]
