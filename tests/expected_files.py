@@ -63,9 +63,12 @@ src/export/formats.py
 src/export/imports.py
 src/export/metadata.py
 src/export/parity.py
+src/export/plain_copy.py
+src/export/reading_data.py
 src/export/shipped_source.py
 src/export/signature.py
 src/export/supply_chain.py
+src/export/untraceable.py
 src/figures.py
 src/forward.py
 src/input_config.py
@@ -107,6 +110,7 @@ src/serving/runtime/http/settings.py
 src/serving/runtime/integrity.py
 src/serving/runtime/predictions.py
 src/serving/runtime/sessions.py
+src/serving/runtime/weights.py
 src/serving/server.py
 src/source_files.py
 src/task.py

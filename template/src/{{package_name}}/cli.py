@@ -132,7 +132,7 @@ def _write_bundle(
     from .export.bundle import create_export_bundle
     from .training.trained_model import load_trained_model
 
-    trained = load_trained_model(checkpoint)
+    trained = load_trained_model(checkpoint, config.model)
     bundle = create_export_bundle(
         trained.model,
         None,
@@ -155,7 +155,8 @@ def _write_bundle(
 def _with_export_settings(trained: TrainingConfig, asked: TrainingConfig) -> TrainingConfig:
     from dataclasses import replace
 
-    return replace(trained, export_formats=asked.export_formats, export_dir=asked.export_dir)
+    settings = asked.to_dict().items()
+    return replace(trained, **{key: value for key, value in settings if key.startswith("export_")})
 
 
 def _bench(given: Namespace, console: Console) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -23,8 +22,9 @@ from torch import Tensor, nn
 from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.module import load_modality
-from ..errors import ExportError, IncompleteBundle
+from ..errors import ExportError, IncompleteBundle, ModelError
 from ..serving import runtime
+from ..serving.runtime.weights import plain, uncompiled
 from ..task import TaskSpec
 from . import dummy_inputs
 from .bundle_files import (
@@ -34,12 +34,13 @@ from .bundle_files import (
     generate_torchserve_config,
     runtime_requirements,
 )
-from .formats import EXPORTERS, ExportJob, export_format
+from .formats import EXPORTERS, EXTERNAL, ExportJob, export_format, onnx_opset
 from .imports import distributions_of_network
 from .metadata import BundleMetadata, write_json
 from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
+from .plain_copy import make_runnable, plain_copy
 from .shipped_source import ROOT, ship_source
-from .signature import LOGITS, ExportedNetwork, TensorSpec
+from .signature import LOGITS, ExportedNetwork, InputSignature, TensorSpec
 from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
 
 __all__ = [
@@ -81,8 +82,8 @@ def create_export_bundle(
         task_spec: what goes in and comes out.
         training_config: `export_formats` are its formats, the first being what serves by default.
         export_base_dir: where `model_<timestamp>/` is written.
-        architecture: how the `pytorch` format rebuilds the network; what `training_config.model`
-            names by default.
+        architecture: how the `pytorch` format rebuilds the network; by default as
+            `training_config.model` says, or by its class, whichever builds such a network.
         processor: goes along where the network's input needs one.
         metrics: of the checkpoint, for the record.
         data: what was understood of the data it was trained on, for the record.
@@ -106,24 +107,26 @@ def create_export_bundle(
     formats: list[str] = list(dict.fromkeys(training_config.export_formats))
     if unknown := [name for name in formats if name not in EXPORTERS]:
         raise ExportError(f"{unknown[0]} is no export format; there are {', '.join(EXPORTERS)}")
-    signature = dummy_inputs.input_signature(task_spec)
+    signature = dummy_inputs.input_signature(task_spec, training_config)
     inputs = _trace_inputs(task_spec)
-    network = ExportedNetwork.around(_plain_copy(model), task_spec, inputs).eval()
+    network = _exported(model, signature, task_spec, inputs)
 
-    with staged(Path(export_base_dir)) as stage:
+    with staged(Path(export_base_dir)) as stage, uncompiled():
+        # before the formats: what the network itself cannot do, none of them can
+        expected = reference(network, task_spec, training_config)
         recipe, failures = None, dict[str, str]()
         if "pytorch" in formats:
-            architecture = architecture or Architecture.resolve(
-                training_config.model, task_spec, training_config.model_args
-            )
             try:
+                architecture = architecture or _architecture_of(
+                    network.network, training_config, task_spec
+                )
                 recipe = _ship_architecture(architecture, network, task_spec, stage)
             except ExportError as error:
-                failures["pytorch"] = f"pytorch: {error}"
+                failures["pytorch"] = f"pytorch: {str(error).removeprefix('pytorch: ')}"
         metadata = BundleMetadata.of_task(
             task_spec,
             signature,
-            outputs=[_output_spec(network, task_spec).to_dict()],
+            outputs=[_output_spec(expected).to_dict()],
             model_config=config if config is None or isinstance(config, dict) else vars(config),
             metrics=metrics or {},
             data=data or {},
@@ -136,8 +139,11 @@ def create_export_bundle(
         written = _export_all([n for n in formats if n not in failures], job, failures, console)
         load_modality(task_spec.modality).save_processor(processor, stage)
         generate_inference_script(task_spec, stage)
-        expected = reference(network, task_spec)
-        metadata = replace(metadata, artifacts=_of_all(written))
+        metadata = replace(
+            metadata,
+            artifacts=_of_all(written),
+            opset=onnx_opset(stage / written["onnx"]["onnx"]) if "onnx" in written else None,
+        )
         metadata.write(stage)  # without hashes no artifact is opened
         proven = _prove_all(written, expected, stage, failures)
         lines = [failures[name] for name in formats if name in failures]
@@ -209,11 +215,14 @@ def refresh_bundle(path: Path, console: Console | None = None) -> None:
 # --- The steps of an export ----------------------------------------------------------------------
 
 
-def _plain_copy(model: nn.Module) -> nn.Module:
-    """An uncompiled copy on the CPU; copying also leaves mode and device of the original alone."""
-    if isinstance(model, torch._dynamo.OptimizedModule):
-        model = model._orig_mod
-    return copy.deepcopy(model).cpu().float().requires_grad_(False).eval()
+def _exported(
+    model: nn.Module, signature: InputSignature, task_spec: TaskSpec, inputs: Mapping[str, Tensor]
+) -> ExportedNetwork:
+    """A copy as it is exported; mode and device of the original stay as they are."""
+    network = ExportedNetwork(plain_copy(model), signature.names, task_spec.standardisation).eval()
+    make_runnable(network, list(inputs.values()))
+    network.find_logits(task_spec, inputs)
+    return network
 
 
 def _generator() -> torch.Generator:
@@ -224,20 +233,55 @@ def _trace_inputs(task_spec: TaskSpec) -> dict[str, Tensor]:
     return dummy_inputs.random_inputs(task_spec, dummy_inputs.trace_sizes(task_spec), _generator())
 
 
-def _output_spec(network: ExportedNetwork, task_spec: TaskSpec) -> TensorSpec:
+def _output_spec(expected: Reference) -> TensorSpec:
     """The output's shape; a size that grows with an input's named axis has its name."""
-    small, large = dummy_inputs.parity_sizes(task_spec)[1:3]
-    shapes = []
-    for sizes in (small, large):
-        batch = dummy_inputs.random_inputs(task_spec, sizes, _generator())
-        with torch.no_grad():
-            shapes.append(network(*batch.values()).shape)
+    small, large = expected.sizes[1:3]
+    shapes = [logits.shape for logits in expected.logits[1:3]]
     growth = {(small[axis], large[axis]): axis for axis in small}
     return TensorSpec(
         LOGITS,
         "float32",
         tuple(growth.get(pair, pair[0]) for pair in zip(*shapes, strict=True)),
     )
+
+
+def _architecture_of(
+    network: nn.Module, config: TrainingConfig, task_spec: TaskSpec
+) -> Architecture:
+    """How to build a network anew of which nobody said so: by the settings, or by its class.
+
+    Raises:
+        ExportError: neither builds such a network.
+        ModelError: the settings name none.
+    """
+    architecture = Architecture.resolve(config.model, task_spec, config.model_args)
+    if _is_alike(architecture.build(), network):
+        return architecture
+    kind = type(network)
+    if kind.__module__ != "__main__":  # a program that would start again
+        try:
+            architecture = Architecture.resolve(f"{kind.__module__}:{kind.__qualname__}", task_spec)
+            if _is_alike(architecture.build(), network):
+                return architecture
+        except (ModelError, TypeError, ValueError, RuntimeError):  # it wants other arguments
+            pass
+    raise ExportError(
+        f"nothing says how to build this {kind.__name__} again, and `model: {config.model}` builds "
+        "another network; set model to the function that builds it (PATH.py:NAME), give "
+        "create_export_bundle an architecture, or leave pytorch out of export_formats"
+    )
+
+
+def _is_alike(built: nn.Module, network: nn.Module) -> bool:
+    built = plain(built)
+    return type(built).__qualname__ == type(network).__qualname__ and (
+        _shapes(built) == _shapes(network)
+    )
+
+
+def _shapes(network: nn.Module) -> dict[str, torch.Size]:
+    weights = network.state_dict().items()
+    return {name: value.shape for name, value in weights if isinstance(value, Tensor)}
 
 
 def _ship_architecture(
@@ -304,6 +348,7 @@ def _without(
     for name in failures:
         for file in written.pop(name, {}).values():
             (stage / file).unlink()
+            (stage / f"{file}{EXTERNAL}").unlink(missing_ok=True)
     recipe = metadata.architecture
     if recipe and "pytorch" in failures:
         for file in recipe["sources"]:
@@ -314,6 +359,7 @@ def _without(
         metadata,
         formats=[name for name in metadata.formats if name not in failures],
         artifacts=_of_all(written),
+        opset=metadata.opset if "onnx" in written else None,
         architecture=recipe,
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import yaml
 
+from ..config import TrainingConfig
 from ..errors import ExportError
 from ..serving.runtime import METADATA
 from ..task import TaskSpec
@@ -138,7 +139,9 @@ def _recorded(task_spec: TaskSpec, export_dir: Path) -> BundleMetadata:
     """What metadata.json holds, or what the task alone says where there is none."""
     if (export_dir / METADATA).is_file():
         return BundleMetadata.read(export_dir)
-    return BundleMetadata.of_task(task_spec, dummy_inputs.input_signature(task_spec))
+    return BundleMetadata.of_task(
+        task_spec, dummy_inputs.input_signature(task_spec, TrainingConfig())
+    )
 
 
 def generate_torchserve_config(task_spec: TaskSpec, export_dir: Path) -> Path:

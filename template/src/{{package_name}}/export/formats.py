@@ -15,36 +15,38 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import ExportError
+from ..serving.runtime.weights import write_safetensors
+from .reading_data import RefuseReadingData
 from .signature import LOGITS, ExportedNetwork, InputSignature
+from .untraceable import Untraceable, entered_modules
 
-# protobuf cannot write a larger message
-ONNX_MAX_BYTES = 2**31 - 1
+# protobuf writes no message of 2 GiB; the graph beside the weights needs its share
+ONNX_MAX_BYTES = 2**31 - 2**26
 
-# Whatever tracing raises about a network that ran a moment ago: torch.export, dynamo and the ONNX
-# exporter derive from RuntimeError, the others come from user code that met a symbolic tensor.
-TRACE_ERRORS = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    LookupError,
-    AssertionError,
+# where the weights then are, beside it
+EXTERNAL = ".data"
+
+
+TALKATIVE = (
+    "torch.onnx._internal.exporter._registration",
+    "torch.fx.experimental.symbolic_shapes",
+    "torch.fx.experimental.proxy_tensor",
 )
 
 REMEDY = {
     "data": "choose with torch.where instead of `if`, or leave {format} out of export_formats",
     "operator": "replace the operation, or leave {format} out of export_formats",
-    "size": "choose torchscript, pytorch or pt2 for a network of this size",
+    "size": "compute it from the inputs' shapes, or leave {format} out of export_formats",
 }
 
 
@@ -71,44 +73,104 @@ class ExportJob:
         """The inputs by position."""
         return tuple(self.inputs.values())
 
+    @property
+    def program(self) -> torch.export.ExportedProgram:
+        """The network's graph, traced once for all formats that hold it.
+
+        Raises:
+            Untraceable: it cannot be; the second time at once.
+        """
+        if isinstance(self._traced, Untraceable):
+            raise self._traced
+        return self._traced
+
+    @cached_property
+    def _traced(self) -> torch.export.ExportedProgram | Untraceable:
+        with entered_modules(self.network) as entered:
+            try:
+                return _symbolic_program(self)
+            except Exception as error:  # as in export_format
+                return Untraceable.of(error, entered, self.network)
+
     def essentials_json(self) -> str:
         """`essentials` as text."""
         return json.dumps(self.essentials, ensure_ascii=False)
 
 
 def export_onnx(job: ExportJob) -> dict[str, Path]:
-    """One ONNX file with its weights inside."""
+    """One ONNX file with its weights inside, or beside it where they are too large for one."""
+    import onnx
+    import onnx_ir
+
     size = sum(math.prod(t.shape) * t.element_size() for t in _tensors(job.network))
-    if size > ONNX_MAX_BYTES:
-        largest = max(job.network.network.named_parameters(), key=lambda item: item[1].nbytes)[0]
-        raise ExportError(
-            f"onnx: the weights take {size / 1e9:.1f} GB, a single ONNX file holds "
-            f"{ONNX_MAX_BYTES / 1e9:.1f}; the largest is {largest}; {REMEDY['size']}"
-        )
     path = job.folder / "model.onnx"
     program = torch.onnx.export(
-        _symbolic_program(job),
+        job.program,
         input_names=job.signature.names,
         output_names=[LOGITS],
         external_data=False,
         verbose=False,
+        optimize=False,
     )
     assert program is not None
+    _simplify(program.model)
+    for value, tensor in zip(program.model.graph.inputs, job.signature.tensors, strict=True):
+        value.shape = onnx_ir.Shape(tensor.shape)  # the tracer's names of open axes are s53 and s77
     program.model.metadata_props.update(
         {
             key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             for key, value in job.essentials.items()
         }
     )
-    program.save(path, external_data=False)
+    program.save(path, external_data=size > ONNX_MAX_BYTES)
+    try:
+        onnx.checker.check_model(path)
+    except onnx.checker.ValidationError as error:
+        raise ExportError(
+            f"onnx: the file breaks the standard: {str(error).splitlines()[0]}; "
+            + REMEDY["operator"].format(format="onnx")
+        ) from error
     return {"onnx": path}
+
+
+def _simplify(model: Any) -> None:
+    """Compute what is constant, and keep what is equal once.
+
+    The exporter's own optimiser also holds every node against rules for rewriting, which takes
+    longer than all else together on large networks; runtimes do the like when they load a file.
+    """
+    import onnx_ir
+    from onnx_ir.passes import common as passes
+    from onnxscript.optimizer import fold_constants
+
+    fold_constants(model)
+    onnx_ir.passes.Sequential(
+        passes.RemoveUnusedNodesPass(),
+        passes.RemoveUnusedFunctionsPass(),  # type: ignore[no-untyped-call]
+        passes.RemoveUnusedOpsetsPass(),
+        passes.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        passes.LiftSubgraphInitializersToMainGraphPass(),
+        passes.DeduplicateInitializersPass(),
+        passes.CommonSubexpressionEliminationPass(),
+        passes.OutputFixPass(),
+        passes.NameFixPass(),
+    )(model)
+
+
+def onnx_opset(path: Path) -> int:
+    """The version of ONNX's own operators that a file uses."""
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    return int(next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")))
 
 
 def export_torchscript(job: ExportJob) -> dict[str, Path]:
     """A trace. Tracing freezes a branch on data silently, so such a network is refused."""
-    with torch.no_grad(), _RefuseReadingData():  # type: ignore[no-untyped-call]
-        job.network(*job.args)
     path = job.folder / "model.torchscript.pt"
+    # thrown away, since what watches also keeps the tracer from seeing the parts of operations
+    with torch.no_grad(), RefuseReadingData(job.args):
+        torch.jit.trace(job.network, job.args, check_trace=False)  # type: ignore[no-untyped-call]
     with torch.no_grad():
         # parity.py compares with the eager network, on more shapes than check_trace would
         traced = torch.jit.trace(  # type: ignore[no-untyped-call]
@@ -123,12 +185,16 @@ def export_torchscript(job: ExportJob) -> dict[str, Path]:
 
 def export_pytorch(job: ExportJob) -> dict[str, Path]:
     """Weights alone, as a state dict and as safetensors; sessions.py rebuilds the network."""
-    from safetensors.torch import save_model
-
-    network = job.network.network
+    weights = job.network.network.state_dict()
     state_dict, safetensors = job.folder / "model.pytorch.pt", job.folder / "model.safetensors"
-    torch.save(dict(network.state_dict()), state_dict)
-    save_model(network, str(safetensors), {"format": "pt", "model": job.essentials_json()})
+    torch.save(weights, state_dict)
+    objects = [name for name, value in weights.items() if not isinstance(value, Tensor)]
+    if objects:
+        raise ExportError(
+            f"pytorch: {objects[0]} is no tensor, and files of weights hold nothing else; let "
+            "get_extra_state return a tensor, or leave pytorch out of export_formats"
+        )
+    write_safetensors(weights, safetensors, {"format": "pt", "model": job.essentials_json()})
     safetensors.chmod(state_dict.stat().st_mode)  # safetensors would keep it from other users
     return {"pytorch": state_dict, "safetensors": safetensors}
 
@@ -136,9 +202,7 @@ def export_pytorch(job: ExportJob) -> dict[str, Path]:
 def export_pt2(job: ExportJob) -> dict[str, Path]:
     """A torch.export archive."""
     path = job.folder / "model.pt2"
-    torch.export.save(
-        _symbolic_program(job), path, extra_files={"metadata.json": job.essentials_json()}
-    )
+    torch.export.save(job.program, path, extra_files={"metadata.json": job.essentials_json()})
     return {"pt2": path}
 
 
@@ -159,13 +223,20 @@ def export_format(name: str, job: ExportJob) -> dict[str, Path]:
     Raises:
         ExportError: naming the format, the module that failed and the remedy.
     """
-    try:
-        with _quiet(), _entered_modules(job.network) as entered:
+    with _quiet(), entered_modules(job.network) as entered:
+        try:
             return EXPORTERS[name](job)
-    except TRACE_ERRORS as error:
-        where, reason = _describe(entered, job.network), _reason(error)
-        remedy = REMEDY["data" if _depends_on_data(error) else "operator"].format(format=name)
-        raise ExportError(f"{name}: {where} cannot be exported: {reason}; {remedy}") from error
+        except (ExportError, OSError):
+            raise
+        except Untraceable as error:
+            found = error
+        # tracers run code of others with stand-ins for tensors: it may raise whatever it likes
+        except Exception as error:
+            found = Untraceable.of(error, entered, job.network)
+    raise ExportError(
+        f"{name}: {found}; {REMEDY[found.remedy].format(format=name)}"
+        f"{job.signature.advice() if found.remedy == 'size' else ''}"
+    ) from found.__cause__
 
 
 def _symbolic_program(job: ExportJob) -> torch.export.ExportedProgram:
@@ -173,6 +244,9 @@ def _symbolic_program(job: ExportJob) -> torch.export.ExportedProgram:
     axes = {axis for tensor in job.signature.tensors for axis in tensor.shape}
     dims = {
         axis: torch.export.Dim(axis, min=1, max=job.signature.limits.get(axis))
+        # sizes too small for the network, whichever those are, need not be taken
+        if axis not in job.signature.opened_by
+        else torch.export.Dim.DYNAMIC
         for axis in axes
         if isinstance(axis, str)
     }
@@ -180,70 +254,10 @@ def _symbolic_program(job: ExportJob) -> torch.export.ExportedProgram:
         {position: dims[axis] for position, axis in enumerate(t.shape) if isinstance(axis, str)}
         for t in job.signature.tensors
     )
-    with torch.no_grad():
+    # torch.export prints its graph, pages of it, where it ends early
+    with torch.no_grad(), redirect_stderr(io.StringIO()):
         # *inputs is one parameter: its shapes are a tuple inside the tuple of parameters
         return torch.export.export(job.network, job.args, dynamic_shapes=(shapes,), strict=False)
-
-
-class _ReadsData(RuntimeError):
-    """A tensor's value decides what is computed next."""
-
-
-class _RefuseReadingData(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if func is torch.ops.aten._local_scalar_dense.default:
-            raise _ReadsData("a Python branch or number depends on the input's values")
-        return func(*args, **(kwargs or {}))
-
-
-def _depends_on_data(error: BaseException) -> bool:
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, _ReadsData) or "data-dependent" in str(seen).lower():
-            return True
-        seen = seen.__cause__
-    return False
-
-
-def _reason(error: BaseException) -> str:
-    """The first line of the error that started it; exporters wrap it in pages of advice."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines()]
-    return next(filter(None, lines), type(error).__name__)
-
-
-@contextmanager
-def _entered_modules(network: nn.Module) -> Iterator[list[str]]:
-    """Paths of modules whose forward has begun and not ended; an exception leaves them there."""
-    entered: list[str] = []
-    handles = []
-
-    def enter(module: nn.Module, inputs: Any) -> None:
-        entered.append(paths[module])
-
-    def leave(module: nn.Module, inputs: Any, output: Any) -> None:
-        entered.pop()
-
-    paths = {module: path for path, module in network.named_modules()}
-    for module in paths:
-        handles += [
-            module.register_forward_pre_hook(enter),
-            module.register_forward_hook(leave),
-        ]
-    try:
-        yield entered
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _describe(entered: list[str], network: ExportedNetwork) -> str:
-    path = (entered[-1] if entered else "").removeprefix("network").removeprefix(".")
-    kind = type(network.network.get_submodule(path)).__name__
-    return f"{path} ({kind})" if path else kind
 
 
 def _tensors(network: nn.Module) -> Iterator[Tensor]:
@@ -253,13 +267,14 @@ def _tensors(network: nn.Module) -> Iterator[Tensor]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """TorchScript's deprecation and tracer advice are for us, and parity.py answers the latter.
+    """What exporters say on their way is in the one line of a failure, or for parity.py to answer.
 
     The ONNX registry warns of each operator whose library is not installed; no network uses one.
     """
-    registry = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = registry.level
-    registry.setLevel(logging.ERROR)
+    loggers = [logging.getLogger(name) for name in TALKATIVE]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit\..* is (deprecated|not supported)")
         warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)  # type: ignore[attr-defined]
@@ -267,4 +282,5 @@ def _quiet() -> Iterator[None]:
         try:
             yield
         finally:
-            registry.setLevel(level)
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)

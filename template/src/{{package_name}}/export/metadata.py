@@ -47,6 +47,7 @@ class BundleMetadata:
         trivial_metrics: of the answer that looks at no input, on the same samples.
         git_commit: of the project; None outside of Git.
         versions: of what made the artifacts.
+        opset: version of ONNX's operators in the ONNX file; None without one.
         standardisation: `mean` and `std` by which the network's values become answers; the
             artifacts that hold a graph have that in it. None where outputs are answers.
         formats: those asked for; the first is what serves.
@@ -74,6 +75,7 @@ class BundleMetadata:
     trivial_metrics: dict[str, float] = field(default_factory=dict)
     git_commit: str | None = None
     versions: dict[str, str]
+    opset: int | None = None
     standardisation: dict[str, list[float]] | None = None
     formats: list[str] = field(default_factory=list)
     architecture: dict[str, Any] | None = None

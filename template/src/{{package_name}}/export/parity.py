@@ -16,15 +16,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from ..config import TrainingConfig
 from ..errors import ExportError
 from ..task import TaskSpec
 from . import dummy_inputs
 from .bundle_runtime import load_runtime
 from .metadata import BundleMetadata
 from .signature import ExportedNetwork
+from .untraceable import line_of
 
 # float32 sums in another order differ by about 1e-6 of the largest logit; a wrong graph by far more
 TOLERANCE = 1e-4
+
+# what is in no state dict
+WEIGHTS_LACK = ", such as a buffer with persistent=False or a tensor that is neither"
+LOST = {"pytorch": WEIGHTS_LACK, "safetensors": WEIGHTS_LACK}
 
 # characters of why an artifact cannot be opened
 LONGEST_REASON = 300
@@ -66,19 +72,20 @@ class Reference:
     logits: list[npt.NDArray[np.float32]]
 
 
-def reference(network: ExportedNetwork, task_spec: TaskSpec) -> Reference:
+def reference(network: ExportedNetwork, task_spec: TaskSpec, config: TrainingConfig) -> Reference:
     """Ask the network.
 
     Raises:
-        ExportError: it returns NaN or infinity, which no artifact could be compared with.
+        ExportError: it fails at a size that must stay open, or returns NaN or infinity, which no
+            artifact could be compared with.
     """
     generator = torch.Generator().manual_seed(0)
     batches = [
         (sizes, dummy_inputs.random_inputs(task_spec, sizes, generator))
-        for sizes in dummy_inputs.parity_sizes(task_spec)
+        for sizes in dummy_inputs.parity_sizes(task_spec, config)
     ]
-    with torch.no_grad():
-        expected = [network(*batch.values()).float().numpy() for _, batch in batches]
+    advice = dummy_inputs.input_signature(task_spec, config).advice()
+    expected = [_ask(network, sizes, batch, advice) for sizes, batch in batches]
     for (sizes, _), logits in zip(batches, expected, strict=True):
         if not np.isfinite(logits).all():
             raise ExportError(
@@ -90,6 +97,24 @@ def reference(network: ExportedNetwork, task_spec: TaskSpec) -> Reference:
         [{key: value.numpy() for key, value in batch.items()} for _, batch in batches],
         expected,
     )
+
+
+def _ask(
+    network: ExportedNetwork,
+    sizes: dict[str, int],
+    batch: dict[str, torch.Tensor],
+    advice: str,
+) -> npt.NDArray[np.float32]:
+    try:
+        with torch.no_grad():
+            logits: npt.NDArray[np.float32] = network(*batch.values()).float().numpy()
+    except Exception as error:  # code of others
+        raise ExportError(
+            f"the network fails at {_sizes(sizes)}: {type(error).__name__}: "
+            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}"
+            f"{f' ({line})' if (line := line_of(error)) else ''}; it must take any such size{advice}"
+        ) from error
+    return logits
 
 
 def check_parity(bundle: Path, artifacts: Sequence[str], expected: Reference) -> list[ParityResult]:
@@ -115,7 +140,7 @@ def check_parity(bundle: Path, artifacts: Sequence[str], expected: Reference) ->
                 actual = session.run(inputs)
             except runtime.RUN_ERRORS as error:
                 raise ExportError(
-                    f"{name}: fails at {_sizes(sizes)}: {str(error).splitlines()[0]}; the network "
+                    f"{name}: fails at {_sizes(sizes)}: {_reason(error)}; the network "
                     f"may fix a size that must stay open; or leave {name} out of export_formats"
                 ) from error
             error_found = runtime.relative_error(actual, logits, standardisation)
@@ -125,8 +150,8 @@ def check_parity(bundle: Path, artifacts: Sequence[str], expected: Reference) ->
             raise ExportError(
                 f"{result.format}: differs from the network by {result.max_error:.1e} at "
                 f"{_sizes(result.sizes)} (tolerance {TOLERANCE:.0e}); its forward probably depends "
-                f"on something the format does not keep; or leave {result.format} out of "
-                "export_formats"
+                f"on something the format does not keep"
+                f"{LOST.get(result.format, '')}; or leave {result.format} out of export_formats"
             )
     return results
 
@@ -138,6 +163,14 @@ def _open(runtime: ModuleType, bundle: Path, name: str) -> Any:
         # torch lists every weight that does not fit, each kind on a line of its own
         reason = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...")
         raise ExportError(f"{name}: {reason}") from error
+
+
+def _reason(error: BaseException) -> str:
+    """TorchScript's errors end with what went wrong; others begin with it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    return lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]
 
 
 def _sizes(sizes: dict[str, int]) -> str:

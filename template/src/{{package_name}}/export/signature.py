@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -44,15 +44,22 @@ class InputSignature:
     Attributes:
         tensors: in the order of the batch's fields.
         limits: the largest size of those named axes that have one.
+        opened_by: the settings that leave named axes open; the others always are.
     """
 
     tensors: tuple[TensorSpec, ...]
     limits: Mapping[str, int]
+    opened_by: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
         """Names of the inputs, in order."""
         return [tensor.name for tensor in self.tensors]
+
+    def advice(self) -> str:
+        """What to set for axes to be fixed that a setting has opened; empty where none has."""
+        settings = sorted(set(self.opened_by.values()))
+        return "".join(f", or set {name}: false" for name in settings)
 
 
 class ExportedNetwork(nn.Module):
@@ -86,31 +93,29 @@ class ExportedNetwork(nn.Module):
         self.inspector = ModelSignatureInspector(network)
         self.layout = layout or OutputLayout(())
 
-    @classmethod
-    def around(
-        cls, network: nn.Module, task_spec: TaskSpec, batch: Mapping[str, Tensor]
-    ) -> ExportedNetwork:
-        """Wrap a network, having asked it for the logits of a batch.
+    def find_logits(self, task_spec: TaskSpec, batch: Mapping[str, Tensor]) -> None:
+        """Ask the network for the logits of a batch, and keep where they were.
 
         Raises:
             ModelError: it cannot take the batch, or gives no logits of the task's shape.
         """
-        exported = cls(network, list(batch), task_spec.standardisation)
-        positional, keyword = exported.inspector.arguments(batch)
+        name = self.inspector.model_name
         try:
             with torch.no_grad():
-                output = network(*positional, **keyword)
+                output = self.call(*batch.values())
         except USER_ERRORS as error:
-            raise ModelError(f"{exported.inspector.model_name} fails: {told(error)}") from error
-        wanted = task_spec.logits_shape(batch)
-        exported.layout = find_outputs(output, wanted, exported.inspector.model_name)
-        return exported
+            raise ModelError(f"{name} fails: {told(error)}") from error
+        self.layout = find_outputs(output, task_spec.logits_shape(batch), name)
+
+    def call(self, *inputs: Tensor) -> Any:
+        """Whatever the network returns."""
+        batch = dict(zip(self.input_names, inputs, strict=True))
+        positional, keyword = self.inspector.arguments(batch)
+        return self.network(*positional, **keyword)
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Logits, or values in their own unit, for one batch."""
-        batch = dict(zip(self.input_names, inputs, strict=True))
-        positional, keyword = self.inspector.arguments(batch)
-        logits = self.layout.logits_of(self.network(*positional, **keyword))
+        logits = self.layout.logits_of(self.call(*inputs))
         if not self.standardised:
             return logits
         return logits.float() * self.standardisation_std + self.standardisation_mean

@@ -21,6 +21,7 @@ from ..data.order import micro_batch_seed
 from ..data.validation_order import ValidationBatches
 from ..errors import ModelError, TrainingError
 from ..forward import LABELS, ModelSignatureInspector, OutputLayout, find_outputs
+from ..serving.runtime.weights import unwrapped
 from ..task import TaskSpec
 from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
 from .compilation import CompileHook
@@ -31,7 +32,7 @@ from .schedule import RunLength, warmup_cosine
 from .validation import ValidationMetrics
 
 # Counts up when what a checkpoint holds changes, so that code can tell old ones apart.
-CHECKPOINT_VERSION = 2
+CHECKPOINT_VERSION = 3
 
 
 class UniversalModelAdapter(LightningModule):
@@ -51,6 +52,7 @@ class UniversalModelAdapter(LightningModule):
         monitor: the metric that makes a checkpoint the best; what the configuration says by
             default.
         log: takes single lines about what was decided on the way, such as compiling.
+        is_given: the network was given by hand, and is not what `config.model` builds.
 
     Attributes:
         trivial_metrics: what that answer reaches on the validation samples; empty before.
@@ -73,9 +75,11 @@ class UniversalModelAdapter(LightningModule):
         trivial_logits: Tensor | None = None,
         monitor: Monitor | None = None,
         log: Callable[[str], None] = lambda line: None,
+        is_given: bool = True,
     ) -> None:
         super().__init__()
         self.model = generated_model
+        self.given_network = type(unwrapped(generated_model)).__qualname__ if is_given else ""
         self.config = config
         self.processor = tokenizer
         self.learning_rate = config.learning_rate if learning_rate is None else learning_rate
@@ -421,6 +425,7 @@ class UniversalModelAdapter(LightningModule):
         checkpoint["config"] = self.config.to_dict()
         checkpoint["defaults"] = TrainingConfig.from_dict({}).to_dict()
         checkpoint["processor"] = self._processor_files
+        checkpoint["given_network"] = self.given_network
         checkpoint["task_spec"] = self.task_spec.to_dict()
         is_validated = self._validated_at == self.trainer.global_step
         checkpoint["metrics"] = self._metrics if is_validated else {}

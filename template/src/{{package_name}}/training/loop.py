@@ -95,7 +95,7 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
         config = load_first_weights(network, source, config, data, say, architecture)
     elif resumed is None:
         warn_of_random_weights(config, data, say)
-    return _fit(network, config, data, console, resumed)
+    return _fit(network, config, data, console, resumed, is_given=False)
 
 
 def fine_tune(
@@ -136,7 +136,7 @@ def fine_tune(
     seed_everything(config.seed, verbose=False)
     if source is not None:
         config = load_first_weights(model, source, config, data, say)
-    return _fit(model, config, data, console, resumed)
+    return _fit(model, config, data, console, resumed, is_given=True)
 
 
 def _settled(
@@ -216,6 +216,8 @@ def _fit(
     data: UniversalDataModule,
     console: Console,
     resumed: Resumed | None,
+    *,
+    is_given: bool,
 ) -> TrainingResult:
     check_kind(model)
     materialise(model, data)
@@ -245,7 +247,17 @@ def _fit(
     check_processes(trainer, data)
     # only the trainer knows how many processes share an epoch, and so how long the run is
     length = _run_length(config, data, trainer.world_size, resumed)
-    adapter = _adapter(model, config, data, objective, length, trainer.world_size, monitor, console)
+    adapter = _adapter(
+        model,
+        config,
+        data,
+        objective,
+        length,
+        trainer.world_size,
+        monitor,
+        console,
+        is_given=is_given,
+    )
     check_batch_norm(adapter, data, trainer.world_size)
     probe(adapter, data, trainer)
     if process_rank() == 0:
@@ -359,6 +371,8 @@ def _adapter(
     world_size: int,
     monitor: Monitor,
     console: Console,
+    *,
+    is_given: bool,
 ) -> UniversalModelAdapter:
     assert data.splits is not None
     tracker = MetricsTracker(
@@ -377,6 +391,7 @@ def _adapter(
         trivial_logits=objective.trivial_logits(data.task_spec, data.splits.train),
         monitor=monitor,
         log=_speaker(console),
+        is_given=is_given,
     )
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+from collections import OrderedDict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from ..architecture import Architecture
@@ -13,6 +17,9 @@ from ..config import TrainingConfig
 from ..data.description import read_description
 from ..data.module import load_modality, processor_from
 from ..errors import TrainingError
+from ..export import dummy_inputs
+from ..forward import ModelSignatureInspector
+from ..serving.runtime.weights import load_weights, plain, plain_names, take_precision
 from ..task import TaskSpec
 from .checkpoints import MODEL_PREFIX, read_checkpoint, run_of
 
@@ -26,7 +33,7 @@ class TrainedModel:
             predicts are standardised as `task_spec.standardisation` says; artifacts' are not.
         task_spec: its task, class names included.
         config: settings of its run.
-        architecture: how to build it again.
+        architecture: how to build it again; None for a network that was given as it is.
         processor: what made numbers of its inputs, where anything was learned for that.
         metrics: validation metrics at the checkpoint.
         data: what was understood of the data it was trained on; empty where that was not kept.
@@ -37,7 +44,7 @@ class TrainedModel:
     model: nn.Module
     task_spec: TaskSpec
     config: TrainingConfig
-    architecture: Architecture
+    architecture: Architecture | None
     processor: Any
     metrics: dict[str, float]
     data: dict[str, Any]
@@ -45,33 +52,53 @@ class TrainedModel:
     example: Path | None
 
 
-def load_trained_model(path: Path) -> TrainedModel:
+def load_trained_model(path: Path, model: str | nn.Module | None = None) -> TrainedModel:
     """Rebuild the network of a checkpoint.
 
+    Args:
+        path: the checkpoint.
+        model: for a run whose network was given by hand, as `fine_tune` takes it: such a network,
+            of which a copy gets the weights, or what builds it, as the setting `model` has it. By
+            default the run's own setting builds the network; runs of `train` need no other.
+
     Raises:
-        TrainingError: the checkpoint cannot be read, or the network's code has changed since.
+        TrainingError: the checkpoint cannot be read, the network's code has changed since, or
+            nothing says how to build it.
         ModelError: the network's code is gone.
     """
     checkpoint = read_checkpoint(path)
     config = TrainingConfig.of_run(checkpoint["config"], checkpoint["defaults"])
     task_spec = TaskSpec.from_dict(checkpoint["task_spec"])
-    architecture = Architecture.resolve(config.model, task_spec, config.model_args)
-    model = architecture.build()
-    weights = {
-        name.removeprefix(MODEL_PREFIX): value
-        for name, value in checkpoint["state_dict"].items()
-        if name.startswith(MODEL_PREFIX)
-    }
+    given = checkpoint["given_network"]
+    architecture: Architecture | None = None
+    if isinstance(model, nn.Module):
+        network = plain(copy.deepcopy(model))
+    else:
+        reference = (model if given and model is not None else None) or config.model
+        architecture = Architecture.resolve(reference, task_spec, config.model_args)
+        network = plain(architecture.build())
+        if given and type(network).__qualname__ != given:
+            raise TrainingError(
+                f"{path}: this run trained a {given} that was given to fine_tune, and `model: "
+                f"{reference}` builds a {type(network).__qualname__}; set model to the function "
+                "that builds it (--model PATH.py:NAME), or export from Python: "
+                "load_trained_model(path, network), then create_export_bundle"
+            )
+    weights = _network_weights(checkpoint["state_dict"])
     try:
-        model.load_state_dict(weights)
+        take_precision(network, weights)
+        load_weights(network, weights, lambda: _call(network, task_spec))
     except RuntimeError as error:
-        raise TrainingError(
-            f"{path} does not fit the network {config.model}: its code has changed since training"
-        ) from error
+        reason = (
+            f"it was given to fine_tune, and `model: {config.model}` builds it otherwise"
+            if given
+            else "its code has changed since training"
+        )
+        raise TrainingError(f"{path} does not fit the network {config.model}: {reason}") from error
     run_dir = run_of(path)
     modality = load_modality(task_spec.modality)
     return TrainedModel(
-        model.eval(),
+        network.cpu().eval(),
         task_spec,
         config,
         architecture,
@@ -84,3 +111,26 @@ def load_trained_model(path: Path) -> TrainedModel:
         checkpoint["trivial_metrics"],
         next(iter(sorted(run_dir.glob("example.*"))), None) if run_dir is not None else None,
     )
+
+
+def _call(network: nn.Module, task_spec: TaskSpec) -> None:
+    sizes = dummy_inputs.trace_sizes(task_spec)
+    batch = dummy_inputs.random_inputs(task_spec, sizes, torch.Generator().manual_seed(0))
+    positional, keyword = ModelSignatureInspector(network).arguments(batch)
+    network(*positional, **keyword)
+
+
+def _network_weights(state_dict: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The network's part of an adapter's weights, with the versions of its modules."""
+    names = OrderedDict(
+        (name.removeprefix(MODEL_PREFIX), value)
+        for name, value in state_dict.items()
+        if name.startswith(MODEL_PREFIX)
+    )
+    modules = getattr(state_dict, "_metadata", {})
+    names._metadata = {  # type: ignore[attr-defined]
+        f"{name}.".removeprefix(MODEL_PREFIX).removesuffix("."): value
+        for name, value in modules.items()
+        if f"{name}.".startswith(MODEL_PREFIX)
+    }
+    return plain_names(names)

@@ -64,6 +64,9 @@ class InputConfig(BaseInputConfig):
     augment: Literal["none", "light", "photo"] = "light"
     """Random changes to training images: light (shifts, turns) or photo (crops, flips, colour)."""
 
+    export_dynamic_size: bool = False
+    """Whether exported networks take images of any height and width; inference.py resizes still."""
+
     image_column: Annotated[str | None, Kept] = None
     """Column of a table that names or holds the image; null for one by a usual name."""
 

@@ -71,6 +71,8 @@ def open_session(bundle: Path, format: str | None = None, threads: int | None = 
 
 def _files_to_load(name: str, metadata: Mapping[str, Any]) -> list[str]:
     files = [metadata["artifacts"][name]]
+    if (beside := f"{files[0]}.data") in metadata["files"]:  # weights too large for one ONNX file
+        files.append(beside)
     if name in ("pytorch", "safetensors"):
         files += _sources(metadata["architecture"])
         if metadata["architecture"].get("task"):
@@ -158,33 +160,30 @@ def _open_pt2(bundle: Path, metadata: Mapping[str, Any], threads: int | None) ->
 
 
 def _open_state_dict(bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> Session:
-    import torch
+    from .weights import read_state_dict
 
-    network = _build_network(bundle, metadata["architecture"])
-    weights = torch.load(bundle / metadata["artifacts"]["pytorch"], "cpu", weights_only=True)
-    return _open_network(network, lambda: network.load_state_dict(weights), metadata, threads)
+    path = bundle / metadata["artifacts"]["pytorch"]
+    return _open_network(bundle, lambda: read_state_dict(path), metadata, threads)
 
 
 def _open_safetensors(bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> Session:
-    from safetensors.torch import load_model
+    from .weights import read_safetensors
 
-    network = _build_network(bundle, metadata["architecture"])
     path = bundle / metadata["artifacts"]["safetensors"]
-    return _open_network(network, lambda: load_model(network, path), metadata, threads)
+    return _open_network(bundle, lambda: read_safetensors(path), metadata, threads)
 
 
 def _open_network(
-    network: Any, load: Callable[[], object], metadata: Mapping[str, Any], threads: int | None
+    bundle: Path,
+    read: Callable[[], Mapping[str, Any]],
+    metadata: Mapping[str, Any],
+    threads: int | None,
 ) -> Session:
     import torch
 
-    try:
-        load()
-    except (RuntimeError, ValueError) as error:
-        raise BundleError(
-            f"the weights do not fit what {metadata['architecture']['name']} builds: {error}"
-        ) from error
-    network.eval()
+    from .weights import load_weights, plain, take_precision, uncompiled
+
+    network = plain(_build_network(bundle, metadata["architecture"]))
     call, names = metadata["architecture"]["call"], [spec["name"] for spec in metadata["inputs"]]
     standardisation = metadata.get("standardisation")
     if standardisation is not None:  # the other formats have it in their graphs
@@ -192,15 +191,25 @@ def _open_network(
 
     def forward(tensors: list[Any]) -> Any:
         batch = dict(zip(names, tensors, strict=True))
-        output = network(
-            *(batch[name] for name in call["args"]),
-            **{key: batch[name] for key, name in call["kwargs"].items()},
-        )
+        with uncompiled():
+            output = network(
+                *(batch[name] for name in call["args"]),
+                **{key: batch[name] for key, name in call["kwargs"].items()},
+            )
         for key in call[LOGITS]:
             by_key = isinstance(output, Mapping) or isinstance(key, int)
             output = output[key] if by_key else getattr(output, key)
         return output if standardisation is None else output.float() * std + mean
 
+    try:
+        weights = read()
+        take_precision(network, weights)
+        load_weights(network, weights, lambda: forward(_some_inputs(metadata)))
+    except (RuntimeError, ValueError) as error:
+        raise BundleError(
+            f"the weights do not fit what {metadata['architecture']['name']} builds: {error}"
+        ) from error
+    network.eval()
     return _TorchSession(forward, threads)
 
 
@@ -209,6 +218,20 @@ def _sources(architecture: Mapping[str, Any]) -> list[str]:
     source = architecture["source"]
     files: list[str] = architecture.get("sources", [source] if source else [])
     return files
+
+
+def _some_inputs(metadata: Mapping[str, Any]) -> list[Any]:
+    """A batch that the network takes, whatever it makes of it."""
+    import torch
+
+    limits = metadata["limits"]
+    return [
+        torch.ones(
+            [min(2, limits.get(n, 2)) if isinstance(n, str) else n for n in spec["shape"]],
+            dtype=getattr(torch, spec["dtype"]),
+        )
+        for spec in metadata["inputs"]
+    ]
 
 
 def _build_network(bundle: Path, architecture: Mapping[str, Any]) -> Any:

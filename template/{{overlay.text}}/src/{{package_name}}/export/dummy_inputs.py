@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from .. import preprocessing
+from ..config import TrainingConfig
 from ..task import TaskSpec
 from .signature import InputSignature, TensorSpec
 
 EXAMPLE = "def main():\n    return"
 
 
-def input_signature(task_spec: TaskSpec) -> InputSignature:
+def input_signature(task_spec: TaskSpec, config: TrainingConfig) -> InputSignature:
     """Token ids and which of them are no padding: any number of texts, up to the longest length."""
     shape = ("batch", "length")
     return InputSignature(
@@ -26,7 +27,7 @@ def input_signature(task_spec: TaskSpec) -> InputSignature:
     )
 
 
-def parity_sizes(task_spec: TaskSpec) -> list[dict[str, int]]:
+def parity_sizes(task_spec: TaskSpec, config: TrainingConfig) -> list[dict[str, int]]:
     """Sizes of the named axes at which every artifact is compared with the network."""
     longest = int(task_spec.input_schema["max_seq_len"])
     lengths = (1, max(1, longest // 3), longest - 1, longest)

@@ -13,19 +13,39 @@ from PIL import Image
 from torch import Tensor
 
 from .. import preprocessing
+from ..config import TrainingConfig
 from ..task import TaskSpec
 from .signature import InputSignature, TensorSpec
 
+# pixels
+SMALL_IMAGE = 64 * 64
 
-def input_signature(task_spec: TaskSpec) -> InputSignature:
-    """Normalised images, any number of them."""
-    shape = ("batch", *task_spec.input_schema["image_size"])
-    return InputSignature((TensorSpec("pixel_values", "float32", shape),), limits={})
+# names of the axes that `export_dynamic_size` leaves open
+SIZES = ("height", "width")
 
 
-def parity_sizes(task_spec: TaskSpec) -> list[dict[str, int]]:
+def input_signature(task_spec: TaskSpec, config: TrainingConfig) -> InputSignature:
+    """Normalised images, any number of them; of any size where the configuration says so."""
+    channels, *sizes = task_spec.input_schema["image_size"]
+    opened = dict.fromkeys(SIZES, "export_dynamic_size") if config.export_dynamic_size else {}
+    shape = ("batch", channels, *(SIZES if opened else sizes))
+    return InputSignature(
+        (TensorSpec("pixel_values", "float32", shape),), limits={}, opened_by=opened
+    )
+
+
+def parity_sizes(task_spec: TaskSpec, config: TrainingConfig) -> list[dict[str, int]]:
     """Sizes of the named axes at which every artifact is compared with the network."""
-    return [{"batch": batch} for batch in (1, 2, 7, 33)]
+    _, height, width = task_spec.input_schema["image_size"]
+    # more images than vectors are long, where they cost nothing
+    many = [33] if height * width <= SMALL_IMAGE else []
+    batches = [{"batch": batch} for batch in (1, 2, 7, *many)]
+    if not config.export_dynamic_size:
+        return batches
+    own = {"height": height, "width": width}
+    # two other sizes; most networks halve theirs five times
+    larger = {"height": height + 32, "width": width + 64}
+    return [batches[0] | own, batches[1] | own, batches[2] | larger, {"batch": 1} | larger]
 
 
 def trace_sizes(task_spec: TaskSpec) -> dict[str, int]:
@@ -36,8 +56,13 @@ def trace_sizes(task_spec: TaskSpec) -> dict[str, int]:
 def random_inputs(
     task_spec: TaskSpec, sizes: Mapping[str, int], generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """A batch of noise, normalised as pictures are: `pixel_values` float32 [B, C, H, W]."""
-    shape = (sizes["batch"], *task_spec.input_schema["image_size"])
+    """A batch of noise, normalised as pictures are: `pixel_values` float32 [B, C, H, W].
+
+    H and W are the task's, where `sizes` does not name them.
+    """
+    channels, height, width = task_spec.input_schema["image_size"]
+    height, width = sizes.get("height", height), sizes.get("width", width)
+    shape = (sizes["batch"], channels, height, width)
     pixels = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator).numpy()
     normalized = preprocessing.normalize(pixels, task_spec.preprocessing_config)
     return {"pixel_values": torch.from_numpy(normalized)}

@@ -10,17 +10,18 @@ import torch
 from torch import Tensor
 
 from .. import preprocessing
+from ..config import TrainingConfig
 from ..task import TaskSpec
 from .signature import InputSignature, TensorSpec
 
 
-def input_signature(task_spec: TaskSpec) -> InputSignature:
+def input_signature(task_spec: TaskSpec, config: TrainingConfig) -> InputSignature:
     """Points, any number of them."""
     shape = ("batch", task_spec.input_schema["dimensions"])
     return InputSignature((TensorSpec("points", "float32", shape),), limits={})
 
 
-def parity_sizes(task_spec: TaskSpec) -> list[dict[str, int]]:
+def parity_sizes(task_spec: TaskSpec, config: TrainingConfig) -> list[dict[str, int]]:
     """Sizes of the named axes at which every artifact is compared with the network."""
     return [{"batch": batch} for batch in (1, 2, 7, 33)]
 

@@ -1,0 +1,316 @@
+"""Takes other people's networks from one optimizer step to `inference.py`; writes docs/models.md.
+
+    python tests/models.py [--shard 1/4] [--output FOLDER] [NAME ...]
+
+Run it where the development environment is active; timm and transformers must be installed for
+theirs. Each network gets processes of its own in a rendered project: one optimizer step with
+`compile_mode: default`, which falls back where that fails, an export in all four formats with its
+check of parity, and `inference.py` of the bundle with each artifact. What came of it lies in
+FOLDER, one JSON file a network: those that are there are not run again, and every start writes the
+table of all that are. The whole list takes hours; shards may run on several machines, whose folders
+are put together then.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import copier
+
+ROOT = Path(__file__).resolve().parents[1]
+TABLE = ROOT / "docs" / "models.md"
+FORMATS = ("onnx", "torchscript", "pytorch", "pt2")
+SECONDS = 3600
+
+# networks whose image must have this size; all others take SIZE
+SIZE = 64
+SIZES = {
+    "torchvision:inception_v3": 299,
+    "torchvision:maxvit_t": 224,
+    **dict.fromkeys([f"torchvision:vit_{n}" for n in ("b_16", "b_32", "l_16", "l_32")], 224),
+    "torchvision:vit_h_14": 224,
+}
+
+# of timm, one or two of each family
+TIMM = re.findall(
+    r"\S+",
+    """
+beit_base_patch16_224 botnet26t_256 cait_xxs24_224 coat_lite_tiny convit_tiny convmixer_768_32
+convnext_atto convnextv2_atto crossvit_tiny_240 cspresnet50 davit_tiny deit_tiny_patch16_224
+densenet121 dla34 dpn48b edgenext_xx_small efficientformer_l1 efficientnet_b0 efficientvit_b0
+eva02_tiny_patch14_224 fastvit_t8 focalnet_tiny_srf gernet_s ghostnet_050 hardcorenas_a hgnet_tiny
+hrnet_w18_small inception_next_tiny lcnet_050 levit_128s maxvit_rmlp_pico_rw_256 mixer_s32_224
+mnasnet_small mobilenetv3_small_050 mobileone_s0 mobilevit_xxs nest_tiny nf_regnet_b0 nfnet_f0
+pit_ti_224 poolformer_s12 pvt_v2_b0 regnetx_002 repvgg_a0 res2net50_14w_8s resnest14d resnet10t
+resnetv2_50 rexnet_100 selecsls42 semnasnet_050 swin_tiny_patch4_window7_224 tinynet_e
+tiny_vit_5m_224 twins_pcpvt_small vgg11 visformer_tiny vit_tiny_patch16_224 volo_d1_224 xception41
+xcit_nano_12_p16_224
+""",
+)
+
+# of transformers, each with a configuration small enough for a CPU
+TRANSFORMERS = {
+    "BertForSequenceClassification": ("BertConfig", "vocab_size"),
+    "RobertaForSequenceClassification": ("RobertaConfig", "vocab_size"),
+    "DistilBertForSequenceClassification": ("DistilBertConfig", "vocab_size"),
+    "ElectraForSequenceClassification": ("ElectraConfig", "vocab_size"),
+    "AlbertForSequenceClassification": ("AlbertConfig", "vocab_size"),
+    "DebertaV2ForSequenceClassification": ("DebertaV2Config", "vocab_size"),
+    "MPNetForSequenceClassification": ("MPNetConfig", "vocab_size"),
+    "XLMRobertaForSequenceClassification": ("XLMRobertaConfig", "vocab_size"),
+    "ViTForImageClassification": ("ViTConfig", "image_size"),
+    "DeiTForImageClassification": ("DeiTConfig", "image_size"),
+    "SwinForImageClassification": ("SwinConfig", "image_size"),
+    "ConvNextForImageClassification": ("ConvNextConfig", "image_size"),
+}
+
+FACTORIES = '''"""Networks of other libraries, as small as they get."""
+
+
+def {function}({arguments}):
+    {body}
+'''
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one network.
+
+    Attributes:
+        name: LIBRARY:NAME.
+        formats: those in the bundle.
+        worst_error: the largest of parity, over formats and sizes; None without a bundle.
+        seconds: CPU time of all processes.
+        megabytes: of the weights as safetensors or, without, of the largest artifact.
+        failures: one line for each step or format that failed.
+    """
+
+    name: str
+    formats: list[str]
+    worst_error: float | None
+    seconds: float
+    megabytes: float | None
+    failures: list[str]
+
+
+def names() -> list[str]:
+    """All networks, by library."""
+    import torchvision
+
+    found = torchvision.models.list_models(module=torchvision.models)
+    return [
+        *(f"torchvision:{name}" for name in sorted(found)),
+        *(f"timm:{name}" for name in TIMM),
+        *(f"transformers:{name}" for name in TRANSFORMERS),
+    ]
+
+
+def modality(name: str) -> str:
+    """That of the project which trains the network."""
+    return "text" if name.endswith("SequenceClassification") else "vision"
+
+
+# --- One network ----------------------------------------------------------------------------------
+
+
+def settings(name: str, project: Path) -> dict[str, str]:
+    """Options of `train` for a network; writes the file that builds it where one is needed."""
+    library, _, builder = name.partition(":")
+    size = SIZES.get(name) or (_size_of_timm(builder) if library == "timm" else SIZE)
+    options = {
+        "max_steps": "1",
+        "batch_size": "4",
+        "compile_mode": "default",
+        "export_bundle": "true",
+        "export_formats": f"[{','.join(FORMATS)}]",
+        "model": name
+        if library == "torchvision"
+        else f"factories.py:{_write(name, project, size)}",
+    }
+    if modality(name) == "text":
+        return options | {"task": "text_classification"}
+    return options | {"image_size": f"[3,{size},{size}]"}
+
+
+def _size_of_timm(builder: str) -> int:
+    import timm
+
+    _, height, _ = timm.models.get_pretrained_cfg(builder).input_size
+    return int(height)
+
+
+def _write(name: str, project: Path, size: int) -> str:
+    library, _, builder = name.partition(":")
+    if library == "timm":
+        arguments = "num_classes"
+        body = f"import timm\n\n    return timm.create_model({builder!r}, num_classes=num_classes)"
+    else:
+        kind, argument = TRANSFORMERS[builder]
+        arguments = "num_classes, vocab_size" if argument == "vocab_size" else "num_classes"
+        value = "vocab_size" if argument == "vocab_size" else str(size)
+        body = (
+            f"from transformers import {builder}, {kind}\n\n"
+            f"    config = {kind}({argument}={value}, num_labels=num_classes)\n"
+            f"    return {builder}(config)"
+        )
+    text = FACTORIES.format(function="build", arguments=arguments, body=body)
+    (project / "factories.py").write_text(text, "utf-8")
+    return "factories.py:build"
+
+
+def take(name: str, folder: Path) -> Outcome:
+    """Train, export and ask one network, in a project of its own."""
+    project = folder / "project"
+    copier.run_copy(
+        str(ROOT),
+        project,
+        data={"modality": modality(name), "project_name": "Models"},
+        defaults=True,
+        quiet=True,
+        vcs_ref="HEAD",
+        unsafe=True,
+    )
+    started = _children_seconds()
+    options = [
+        part for key, value in settings(name, project).items() for part in (f"--{key}", value)
+    ]
+    done = _run(["-m", "models", "train", *options], project)
+    failures = [line for line in done.splitlines() if line.startswith("error: ")]
+    bundle = next((project / "exports").glob("model_*"), None)
+    if bundle is None:
+        return Outcome(
+            name, [], None, _children_seconds() - started, None, failures or [done[-300:]]
+        )
+    metadata = json.loads((bundle / "metadata.json").read_text("utf-8"))
+    for artifact in metadata["artifacts"]:
+        example = str(bundle / metadata["example"]["input"])
+        command = ["-B", str(bundle / "inference.py"), "--format", artifact, "--input", example]
+        answered = _run(command, folder)
+        if '"input"' not in answered:
+            failures.append(f"inference.py --format {artifact}: {answered[-300:]}")
+    size = max(record["bytes"] for record in metadata["files"].values()) / 1e6
+    worst = max(result["max_error"] for result in metadata["parity"])
+    seconds = _children_seconds() - started
+    return Outcome(name, metadata["formats"], worst, seconds, size, failures)
+
+
+def _run(command: Sequence[str], folder: Path) -> str:
+    """What a Python process prints, errors included."""
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=folder,
+        env=_environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    return done.stdout
+
+
+def _environment(folder: Path) -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
+
+
+def _children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+# --- The table ------------------------------------------------------------------------------------
+
+
+def table(outcomes: Sequence[Outcome]) -> str:
+    """docs/models.md: how many went through, a row for each network, and what failed."""
+    lines = [
+        "# Networks that were taken through",
+        "",
+        "One optimizer step, compiled or not, all formats, parity with the trained network, and",
+        "`inference.py` of the bundle with every artifact: `python tests/models.py` writes this.",
+        "",
+        "| format | of all networks |",
+        "|---|---|",
+        *(
+            f"| {name} | {sum(name in o.formats for o in outcomes)} of {len(outcomes)} |"
+            for name in FORMATS
+        ),
+        "",
+        "| network | formats | worst error | CPU seconds | MB |",
+        "|---|---|---|---|---|",
+        *map(_row, outcomes),
+    ]
+    failed = [f"- `{o.name}`: {line}" for o in outcomes for line in o.failures]
+    if failed:
+        lines += ["", "## What failed", "", *failed]
+    return "\n".join(lines) + "\n"
+
+
+def _row(outcome: Outcome) -> str:
+    formats = "all" if set(outcome.formats) == set(FORMATS) else ", ".join(outcome.formats)
+    error = "" if outcome.worst_error is None else f"{outcome.worst_error:.0e}"
+    size = "" if outcome.megabytes is None else f"{outcome.megabytes:.1f}"
+    return f"| `{outcome.name}` | {formats or 'none'} | {error} | {outcome.seconds:.0f} | {size} |"
+
+
+def known(folder: Path) -> Iterator[Outcome]:
+    """Outcomes of this start and all before."""
+    for path in sorted(folder.glob("*.json")):
+        yield Outcome(**json.loads(path.read_text("utf-8")))
+
+
+# --- The command ----------------------------------------------------------------------------------
+
+
+def _shard(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise argparse.ArgumentTypeError(f"{text}: give 1/4 for the first of four parts")
+    return int(match[1]), int(match[2])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print a line for each network as it ends; write the table. 1 where anything failed."""
+    parser = argparse.ArgumentParser(description="Do other people's networks go through?")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="LIBRARY:NAME (all)")
+    parser.add_argument("--shard", type=_shard, default=(1, 1), help="part of the list, as 1/4")
+    parser.add_argument("--output", type=Path, default=ROOT / "build" / "models", metavar="FOLDER")
+    parser.add_argument("--table", type=Path, default=TABLE, help="the table to write")
+    options = parser.parse_args(arguments)
+    everything = names()
+    if unknown := sorted(set(options.names) - set(everything)):
+        parser.error(f"no such network: {', '.join(unknown)}")
+    number, parts = options.shard
+    chosen = (options.names or everything)[number - 1 :: parts]
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name in chosen:
+        path = options.output / f"{name.replace(':', '-')}.json"
+        if path.exists():
+            continue
+        started = time.monotonic()
+        with tempfile.TemporaryDirectory(prefix="models-") as folder:
+            outcome = take(name, Path(folder))
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(asdict(outcome), indent=2) + "\n", "utf-8")
+        partial.rename(path)
+        print(_row(outcome), f"{time.monotonic() - started:.0f} s", flush=True)
+        for line in outcome.failures:
+            print(f"  {line}", flush=True)
+    outcomes = list(known(options.output))
+    options.table.write_text(table(outcomes), "utf-8")
+    return int(any(outcome.failures for outcome in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
