@@ -60,6 +60,7 @@ src/export/bundle_runtime.py
 src/export/dummy_inputs.py
 src/export/formats.py
 src/export/imports.py
+src/export/input_graph.py
 src/export/metadata.py
 src/export/parity.py
 src/export/signature.py

@@ -153,9 +153,10 @@ def _write_bundle(
 
 
 def _with_export_settings(trained: TrainingConfig, asked: TrainingConfig) -> TrainingConfig:
-    from dataclasses import replace
+    from dataclasses import fields, replace
 
-    return replace(trained, export_formats=asked.export_formats, export_dir=asked.export_dir)
+    names = [field.name for field in fields(asked) if field.name.startswith("export_")]
+    return replace(trained, **{name: getattr(asked, name) for name in names})
 
 
 def _bench(given: Namespace, console: Console) -> None:

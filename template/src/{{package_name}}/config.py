@@ -196,7 +196,7 @@ class TrainingConfig(InputConfig):
         return {str(name): w for name, w in value.items()} if isinstance(value, dict) else value
 
     def __post_init__(self) -> None:
-        problems = self.input_problems()
+        problems = self.input_problems() + self.export_problems(self.export_formats)
         if self.strategy == "fsdp" and self.accelerator == "cpu":
             problems.append("strategy: fsdp needs GPUs; give ddp or auto on a CPU")
         if self.precision == "16-mixed" and self.accelerator == "cpu":

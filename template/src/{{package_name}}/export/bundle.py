@@ -36,6 +36,8 @@ from .bundle_files import (
 )
 from .formats import EXPORTERS, ExportJob, export_format
 from .imports import distributions_of_network
+from .input_graph import FORMAT as WITH_INPUT_GRAPH
+from .input_graph import describe, sample_reference
 from .metadata import BundleMetadata, write_json
 from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
 from .signature import LOGITS, ExportedNetwork, TensorSpec
@@ -106,6 +108,7 @@ def create_export_bundle(
     if unknown := [name for name in formats if name not in EXPORTERS]:
         raise ExportError(f"{unknown[0]} is no export format; there are {', '.join(EXPORTERS)}")
     signature = dummy_inputs.input_signature(task_spec)
+    input_graph = dummy_inputs.input_graph(task_spec, training_config)
     network = ExportedNetwork(_plain_copy(model), signature.names, task_spec.standardisation).eval()
 
     with staged(Path(export_base_dir)) as stage:
@@ -120,6 +123,7 @@ def create_export_bundle(
             task_spec,
             signature,
             outputs=[_output_spec(network, task_spec).to_dict()],
+            artifact_inputs={WITH_INPUT_GRAPH: describe(input_graph)} if input_graph else {},
             model_config=config if config is None or isinstance(config, dict) else vars(config),
             metrics=metrics or {},
             data=data or {},
@@ -128,11 +132,14 @@ def create_export_bundle(
             architecture=recipe,
         )
         inputs = _trace_inputs(task_spec)
-        job = ExportJob(network, inputs, signature, metadata.essentials(), stage / "artifacts")
+        essentials, folder = metadata.essentials(), stage / "artifacts"
+        job = ExportJob(network, inputs, signature, essentials, folder, input_graph)
         written = _export_all([n for n in formats if n not in failures], job, failures, console)
         load_modality(task_spec.modality).save_processor(processor, stage)
         generate_inference_script(task_spec, stage)
-        expected = reference(network, task_spec)
+        expected = dict.fromkeys(written, reference(network, task_spec))
+        if input_graph is not None:
+            expected[WITH_INPUT_GRAPH] = sample_reference(network, input_graph)
         metadata = replace(metadata, artifacts=_of_all(written))
         metadata.write(stage)  # without hashes no artifact is opened
         proven = _prove_all(written, expected, stage, failures)
@@ -283,13 +290,16 @@ def _of_all(written: dict[str, dict[str, str]]) -> dict[str, str]:
 
 
 def _prove_all(
-    written: dict[str, dict[str, str]], expected: Reference, stage: Path, failures: dict[str, str]
+    written: dict[str, dict[str, str]],
+    expected: dict[str, Reference],
+    stage: Path,
+    failures: dict[str, str],
 ) -> dict[str, list[ParityResult]]:
     """What comparing with the network found, by format; `failures` gets a line for each other."""
     proven: dict[str, list[ParityResult]] = {}
     for name, artifacts in written.items():
         try:
-            proven[name] = check_parity(stage, list(artifacts), expected)
+            proven[name] = check_parity(stage, list(artifacts), expected[name])
         except ExportError as error:
             failures[name] = str(error)
     return proven
@@ -314,6 +324,7 @@ def _without(
         metadata,
         formats=[name for name in metadata.formats if name not in failures],
         artifacts=_of_all(written),
+        artifact_inputs={n: s for n, s in metadata.artifact_inputs.items() if n not in failures},
         architecture=recipe,
     )
 

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import ExportError
+from .input_graph import InputGraph, prepend
 from .signature import LOGITS, ExportedNetwork, InputSignature
 
 # protobuf cannot write a larger message
@@ -58,6 +59,7 @@ class ExportJob:
         signature: names and shapes; named axes stay dynamic.
         essentials: what an artifact should tell about itself, as JSON.
         folder: where artifacts go.
+        input_graph: the preprocessing that goes into an ONNX file; None for none.
     """
 
     network: ExportedNetwork
@@ -65,6 +67,7 @@ class ExportJob:
     signature: InputSignature
     essentials: Mapping[str, Any]
     folder: Path
+    input_graph: InputGraph | None = None
 
     @property
     def args(self) -> tuple[Tensor, ...]:
@@ -101,6 +104,8 @@ def export_onnx(job: ExportJob) -> dict[str, Path]:
         }
     )
     program.save(path, external_data=False)
+    if job.input_graph is not None:
+        prepend(path, job.input_graph)
     return {"onnx": path}
 
 

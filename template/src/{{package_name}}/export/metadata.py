@@ -40,6 +40,8 @@ class BundleMetadata:
         name, modality, task_type, class_names, input_schema, preprocessing: of the task.
         created: time of the export, in UTC.
         inputs, outputs: name, dtype and shape of each tensor; a name in a shape is an open axis.
+        artifact_inputs: inputs of those artifacts that preprocess samples themselves, and what a
+            client puts into them; the others take `inputs`.
         limits: the largest size of those open axes that have one.
         model_config: the network's own configuration, as it was given.
         metrics: of the checkpoint.
@@ -65,6 +67,7 @@ class BundleMetadata:
     class_names: list[str]
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]] = field(default_factory=list)
+    artifact_inputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     limits: dict[str, int]
     input_schema: dict[str, Any]
     preprocessing: dict[str, Any]

@@ -73,23 +73,33 @@ def reference(network: ExportedNetwork, task_spec: TaskSpec) -> Reference:
         ExportError: it returns NaN or infinity, which no artifact could be compared with.
     """
     generator = torch.Generator().manual_seed(0)
-    batches = [
-        (sizes, dummy_inputs.random_inputs(task_spec, sizes, generator))
-        for sizes in dummy_inputs.parity_sizes(task_spec)
-    ]
-    with torch.no_grad():
-        expected = [network(*batch.values()).float().numpy() for _, batch in batches]
-    for (sizes, _), logits in zip(batches, expected, strict=True):
-        if not np.isfinite(logits).all():
+    sizes = dummy_inputs.parity_sizes(task_spec)
+    batches = [dummy_inputs.random_inputs(task_spec, each, generator) for each in sizes]
+    arrays = [{name: tensor.numpy() for name, tensor in batch.items()} for batch in batches]
+    return answers(network, sizes, arrays)
+
+
+def answers(
+    network: ExportedNetwork,
+    sizes: list[dict[str, int]],
+    batches: list[dict[str, npt.NDArray[Any]]],
+) -> Reference:
+    """Ask the network at sizes and with batches of one's own.
+
+    Raises:
+        ExportError: as `reference`.
+    """
+    logits = []
+    for named, batch in zip(sizes, batches, strict=True):
+        with torch.no_grad():
+            answer = network(*map(torch.from_numpy, batch.values())).float().numpy()
+        if not np.isfinite(answer).all():
             raise ExportError(
-                f"the network returns NaN or infinity for random input at {_sizes(sizes)}; "
+                f"the network returns NaN or infinity for random input at {_sizes(named)}; "
                 "train it again before exporting"
             )
-    return Reference(
-        [sizes for sizes, _ in batches],
-        [{key: value.numpy() for key, value in batch.items()} for _, batch in batches],
-        expected,
-    )
+        logits.append(answer)
+    return Reference(sizes, batches, logits)
 
 
 def check_parity(bundle: Path, artifacts: Sequence[str], expected: Reference) -> list[ParityResult]:
