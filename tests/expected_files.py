@@ -63,6 +63,7 @@ src/export/imports.py
 src/export/input_graph.py
 src/export/metadata.py
 src/export/parity.py
+src/export/precision.py
 src/export/signature.py
 src/export/supply_chain.py
 src/figures.py
@@ -147,6 +148,7 @@ tests/test_export_bundle.py
 tests/test_failures.py
 tests/test_objective.py
 tests/test_order.py
+tests/test_precision.py
 tests/test_resume.py
 tests/test_resume_at_random.py
 tests/test_resume_changes.py

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.module import load_modality
+from ..data.splits import Splits
 from ..errors import ExportError, IncompleteBundle
 from ..serving import runtime
 from ..task import TaskSpec
@@ -40,6 +41,7 @@ from .input_graph import FORMAT as WITH_INPUT_GRAPH
 from .input_graph import describe, sample_reference
 from .metadata import BundleMetadata, write_json
 from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
+from .precision import Samples
 from .signature import LOGITS, ExportedNetwork, TensorSpec
 from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
 
@@ -68,6 +70,7 @@ def create_export_bundle(
     example: Path | None = None,
     sign_key: Path | None = None,
     sbom: bool = False,
+    splits: Splits | None = None,
     console: Console | None = None,
 ) -> Path:
     """Export a network in every format asked for, prove each, and write the bundle around them.
@@ -91,6 +94,8 @@ def create_export_bundle(
         example: an input file to store with its output; a made-up one by default.
         sign_key: sign the bundle with this private key (OpenSSF model signing).
         sbom: list what requirements.txt installs (CycloneDX).
+        splits: what `export_precision` other than float32 is judged by; the samples in
+            `training_config.data` by default.
         console: where progress goes.
 
     Returns:
@@ -132,17 +137,19 @@ def create_export_bundle(
             architecture=recipe,
         )
         inputs = _trace_inputs(task_spec)
+        samples = _samples(task_spec, training_config, processor, splits, failures)
         essentials, folder = metadata.essentials(), stage / "artifacts"
-        job = ExportJob(network, inputs, signature, essentials, folder, input_graph)
+        job = ExportJob(network, inputs, signature, essentials, folder, input_graph, samples)
         written = _export_all([n for n in formats if n not in failures], job, failures, console)
         load_modality(task_spec.modality).save_processor(processor, stage)
         generate_inference_script(task_spec, stage)
         expected = dict.fromkeys(written, reference(network, task_spec))
         if input_graph is not None:
             expected[WITH_INPUT_GRAPH] = sample_reference(network, input_graph)
-        metadata = replace(metadata, artifacts=_of_all(written))
+        reductions = {name: found.to_dict() for name, found in job.reductions.items()}
+        metadata = replace(metadata, artifacts=_of_all(written), reductions=reductions)
         metadata.write(stage)  # without hashes no artifact is opened
-        proven = _prove_all(written, expected, stage, failures)
+        proven = _prove_all(written, expected, metadata, stage, failures)
         lines = [failures[name] for name in formats if name in failures]
         if not proven:
             raise ExportError("\n".join(lines))
@@ -151,7 +158,7 @@ def create_export_bundle(
         metadata = replace(
             metadata,
             parity=[result.to_dict() for results in proven.values() for result in results],
-            example=_store_example(task_spec, network, example, processor, stage),
+            example=_store_example(task_spec, network, example, processor, proven, stage),
         )
         kept = [name for name in training_config.export_formats if name in proven]
         write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
@@ -281,6 +288,8 @@ def _export_all(
                 half.unlink()
             continue
         written[name] = {key: f"{job.folder.name}/{path.name}" for key, path in artifacts.items()}
+        if name in job.reductions:
+            console.print(f"{name}: {job.reductions[name]}", highlight=False, soft_wrap=True)
         console.print(f"{name}: exported in {time.perf_counter() - started:.1f} s", highlight=False)
     return written
 
@@ -292,6 +301,7 @@ def _of_all(written: dict[str, dict[str, str]]) -> dict[str, str]:
 def _prove_all(
     written: dict[str, dict[str, str]],
     expected: dict[str, Reference],
+    metadata: BundleMetadata,
     stage: Path,
     failures: dict[str, str],
 ) -> dict[str, list[ParityResult]]:
@@ -299,7 +309,8 @@ def _prove_all(
     proven: dict[str, list[ParityResult]] = {}
     for name, artifacts in written.items():
         try:
-            proven[name] = check_parity(stage, list(artifacts), expected[name])
+            tolerance = None if name in metadata.reductions else TOLERANCE
+            proven[name] = check_parity(stage, list(artifacts), expected[name], tolerance)
         except ExportError as error:
             failures[name] = str(error)
     return proven
@@ -324,6 +335,7 @@ def _without(
         metadata,
         formats=[name for name in metadata.formats if name not in failures],
         artifacts=_of_all(written),
+        reductions={n: found for n, found in metadata.reductions.items() if n not in failures},
         artifact_inputs={n: s for n, s in metadata.artifact_inputs.items() if n not in failures},
         architecture=recipe,
     )
@@ -332,15 +344,38 @@ def _without(
 def _print_parity(results: list[ParityResult], console: Console) -> None:
     for name in dict.fromkeys(result.format for result in results):
         own = [result for result in results if result.format == name]
+        told = "its metrics decide" if own[0].tolerance is None else f"tolerance {TOLERANCE:.0e}"
         console.print(
             f"{name}: {max(result.max_error for result in own):.1e} off the network at worst, over "
-            f"{len(own)} shapes (tolerance {TOLERANCE:.0e})",
+            f"{len(own)} shapes ({told})",
             highlight=False,
         )
 
 
+def _samples(
+    task_spec: TaskSpec,
+    config: TrainingConfig,
+    processor: Any,
+    splits: Splits | None,
+    failures: dict[str, str],
+) -> Samples | None:
+    """What reduced precision is judged by, where it is asked for; without it there is no onnx."""
+    if config.export_precision == "float32":
+        return None
+    try:
+        return Samples(task_spec, config, processor, splits)
+    except ExportError as error:
+        failures["onnx"] = str(error)
+        return None
+
+
 def _store_example(
-    task_spec: TaskSpec, network: ExportedNetwork, source: Path | None, processor: Any, stage: Path
+    task_spec: TaskSpec,
+    network: ExportedNetwork,
+    source: Path | None,
+    processor: Any,
+    proven: dict[str, list[ParityResult]],
+    stage: Path,
 ) -> dict[str, Any]:
     path = dummy_inputs.write_example(task_spec, source, stage / "configs")
     with torch.no_grad():
@@ -350,6 +385,16 @@ def _store_example(
         LOGITS: logits.float().tolist(),
         # wider than parity's: another processor, another version of a library
         "tolerance": 10 * TOLERANCE,
+        "tolerances": _reduced_tolerances(proven),
+    }
+
+
+def _reduced_tolerances(proven: dict[str, list[ParityResult]]) -> dict[str, float]:
+    """By how much artifacts of reduced precision may differ, of which the metrics are content."""
+    return {
+        name: max(10 * TOLERANCE, 3 * max(result.max_error for result in results))
+        for name, results in proven.items()
+        if results[0].tolerance is None
     }
 
 

@@ -105,6 +105,12 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
         f"| {kind} | `{spec['name']}` | {spec['dtype']} | {_shape(spec['shape'])} |"
         for kind, spec in specs
     ]
+    reductions = [
+        f"\n`{name}` computes in {found['precision']} ({found['method']}): {found['monitored']} "
+        f"{found['before'][found['monitored']]:.4g} before, "
+        f"{found['after'][found['monitored']]:.4g} after; this decides, not the error above.\n"
+        for name, found in metadata.reductions.items()
+    ]
     meanings = [
         f"\n`{artifact}` preprocesses its input itself. `{spec['name']}`: {spec['meaning']}\n"
         for artifact, own in metadata.artifact_inputs.items()
@@ -136,6 +142,7 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
             outputs=", ".join(task_spec.class_names) or f"{task_spec.num_outputs} without names",
             signature="\n".join(rows),
             meanings="".join(meanings),
+            reductions="".join(reductions),
             artifacts="\n".join(artifacts),
             tolerance=f"{TOLERANCE:.0e}",
             metrics="\n".join(metrics) or "| not recorded | | |",

@@ -16,7 +16,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import ExportError
 from .input_graph import InputGraph, prepend
+from .precision import Reduction, Samples, reduce_precision
 from .signature import LOGITS, ExportedNetwork, InputSignature
 
 # protobuf cannot write a larger message
@@ -60,6 +61,8 @@ class ExportJob:
         essentials: what an artifact should tell about itself, as JSON.
         folder: where artifacts go.
         input_graph: the preprocessing that goes into an ONNX file; None for none.
+        samples: to judge an ONNX file of reduced precision by; None where it keeps float32.
+        reductions: what reducing did, by format; exporters add to it.
     """
 
     network: ExportedNetwork
@@ -68,6 +71,8 @@ class ExportJob:
     essentials: Mapping[str, Any]
     folder: Path
     input_graph: InputGraph | None = None
+    samples: Samples | None = None
+    reductions: dict[str, Reduction] = field(default_factory=dict)
 
     @property
     def args(self) -> tuple[Tensor, ...]:
@@ -104,6 +109,8 @@ def export_onnx(job: ExportJob) -> dict[str, Path]:
         }
     )
     program.save(path, external_data=False)
+    if job.samples is not None:
+        job.reductions["onnx"] = reduce_precision(path, job.samples, job.signature.names)
     if job.input_graph is not None:
         prepend(path, job.input_graph)
     return {"onnx": path}

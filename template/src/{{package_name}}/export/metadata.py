@@ -54,6 +54,8 @@ class BundleMetadata:
         formats: those asked for; the first is what serves.
         architecture: how to build the network, for the formats that hold weights alone.
         artifacts: file of each artifact, by the name under which it is opened.
+        reductions: what reducing the precision of an artifact did to it, its validation metrics
+            before and after among that.
         parity: what comparing each artifact with the network found.
         example: the stored input, its logits, and by how much they may differ.
         files: `sha256` and `bytes` of every other file.
@@ -81,6 +83,7 @@ class BundleMetadata:
     formats: list[str] = field(default_factory=list)
     architecture: dict[str, Any] | None = None
     artifacts: dict[str, str] = field(default_factory=dict)
+    reductions: dict[str, dict[str, Any]] = field(default_factory=dict)
     parity: list[dict[str, Any]] = field(default_factory=list)
     example: dict[str, Any] | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)

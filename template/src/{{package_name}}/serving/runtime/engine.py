@@ -181,9 +181,10 @@ class InferenceEngine:
         expected = np.asarray(example[LOGITS], dtype=np.float64)
         actual = self.logits([self.decode_example(payload)])[0]
         error = relative_error(actual, expected, self.metadata.get("standardisation"))
-        if not error <= example["tolerance"]:
+        tolerance = example.get("tolerances", {}).get(self.format, example["tolerance"])
+        if not error <= tolerance:
             raise BundleError(
                 f"{self.format} answers the stored example with an error of {error:.1e}; "
-                f"{example['tolerance']:.0e} is allowed"
+                f"{tolerance:.0e} is allowed"
             )
         return error
