@@ -35,13 +35,14 @@ from .bundle_files import (
     generate_torchserve_config,
     runtime_requirements,
 )
+from .bundle_runtime import load_runtime
 from .formats import EXPORTERS, ExportJob, export_format
 from .imports import distributions_of_network
 from .input_graph import FORMAT as WITH_INPUT_GRAPH
-from .input_graph import describe, sample_reference
+from .input_graph import InputGraph, describe, sample_reference
 from .metadata import BundleMetadata, write_json
 from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
-from .precision import Samples
+from .precision import REDUCED_TOLERANCE, Samples
 from .signature import LOGITS, ExportedNetwork, TensorSpec
 from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
 
@@ -158,8 +159,9 @@ def create_export_bundle(
         metadata = replace(
             metadata,
             parity=[result.to_dict() for results in proven.values() for result in results],
-            example=_store_example(task_spec, network, example, processor, proven, stage),
+            example=_store_example(task_spec, network, example, processor, stage),
         )
+        metadata = _with_own_answers(metadata, task_spec, processor, input_graph, stage)
         kept = [name for name in training_config.export_formats if name in proven]
         write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
         write_json(
@@ -374,7 +376,6 @@ def _store_example(
     network: ExportedNetwork,
     source: Path | None,
     processor: Any,
-    proven: dict[str, list[ParityResult]],
     stage: Path,
 ) -> dict[str, Any]:
     path = dummy_inputs.write_example(task_spec, source, stage / "configs")
@@ -385,17 +386,29 @@ def _store_example(
         LOGITS: logits.float().tolist(),
         # wider than parity's: another processor, another version of a library
         "tolerance": 10 * TOLERANCE,
-        "tolerances": _reduced_tolerances(proven),
     }
 
 
-def _reduced_tolerances(proven: dict[str, list[ParityResult]]) -> dict[str, float]:
-    """By how much artifacts of reduced precision may differ, of which the metrics are content."""
-    return {
-        name: max(10 * TOLERANCE, 3 * max(result.max_error for result in results))
-        for name, results in proven.items()
-        if results[0].tolerance is None
-    }
+def _with_own_answers(
+    metadata: BundleMetadata,
+    task_spec: TaskSpec,
+    processor: Any,
+    input_graph: InputGraph | None,
+    stage: Path,
+) -> BundleMetadata:
+    """Beside the network's answer to the example, those of artifacts of reduced precision."""
+    assert metadata.example is not None
+    path, runtime_of_bundle = stage / metadata.example["input"], load_runtime(stage)
+    answers = {}
+    for name in metadata.reductions:
+        if input_graph is not None and name in metadata.artifact_inputs:
+            inputs = input_graph.read_example(path)
+        else:
+            example = dummy_inputs.read_example(task_spec, path, processor)
+            inputs = {key: tensor.numpy() for key, tensor in example.items()}
+        [logits] = runtime_of_bundle.open_session(stage, name).run(inputs)
+        answers[name] = {LOGITS: logits.tolist(), "tolerance": REDUCED_TOLERANCE}
+    return replace(metadata, example=metadata.example | {"own_answers": answers})
 
 
 def _finish(task_spec: TaskSpec, metadata: BundleMetadata, stage: Path, *, sbom: bool) -> None:

@@ -47,6 +47,9 @@ class InputGraph(Protocol):
     ) -> dict[str, npt.NDArray[Any]]:
         """A batch of them."""
 
+    def read_example(self, path: Path) -> dict[str, npt.NDArray[Any]]:
+        """The stored example as a batch of one."""
+
     def preprocess(
         self, samples: Mapping[str, npt.NDArray[Any]]
     ) -> dict[str, npt.NDArray[np.float32]]:

@@ -57,7 +57,8 @@ class BundleMetadata:
         reductions: what reducing the precision of an artifact did to it, its validation metrics
             before and after among that.
         parity: what comparing each artifact with the network found.
-        example: the stored input, its logits, and by how much they may differ.
+        example: the stored input, its logits, and by how much they may differ; the same in
+            `own_answers` for artifacts of reduced precision.
         files: `sha256` and `bytes` of every other file.
     """
 

@@ -178,13 +178,14 @@ class InferenceEngine:
         """
         example = self.metadata["example"]
         payload = (self.bundle / example["input"]).read_bytes()
-        expected = np.asarray(example[LOGITS], dtype=np.float64)
+        # an artifact of reduced precision answers otherwise than the network
+        stored = example.get("own_answers", {}).get(self.format, example)
+        expected = np.asarray(stored[LOGITS], dtype=np.float64)
         actual = self.logits([self.decode_example(payload)])[0]
         error = relative_error(actual, expected, self.metadata.get("standardisation"))
-        tolerance = example.get("tolerances", {}).get(self.format, example["tolerance"])
-        if not error <= tolerance:
+        if not error <= stored["tolerance"]:
             raise BundleError(
                 f"{self.format} answers the stored example with an error of {error:.1e}; "
-                f"{tolerance:.0e} is allowed"
+                f"{stored['tolerance']:.0e} is allowed"
             )
         return error

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -88,6 +89,11 @@ class PixelsGraph:
         shape.append(self.image_size[0])
         noise = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)
         return {PIXELS: noise.numpy()}
+
+    def read_example(self, path: Path) -> dict[str, npt.NDArray[Any]]:
+        """The whole image: `pixels` uint8 [1, height, width, C]."""
+        image = preprocessing.open_image(path, self.image_size[0], self.config.get("value_range"))
+        return {PIXELS: preprocessing.to_channels_first(image).transpose(1, 2, 0)[np.newaxis]}
 
     def preprocess(
         self, samples: Mapping[str, npt.NDArray[Any]]
