@@ -61,9 +61,11 @@ src/export/bundle_runtime.py
 src/export/dummy_inputs.py
 src/export/formats.py
 src/export/imports.py
+src/export/input_graph.py
 src/export/metadata.py
 src/export/parity.py
 src/export/plain_copy.py
+src/export/precision.py
 src/export/reading_data.py
 src/export/shipped_source.py
 src/export/signature.py
@@ -163,6 +165,7 @@ tests/test_export_bundle.py
 tests/test_failures.py
 tests/test_objective.py
 tests/test_order.py
+tests/test_precision.py
 tests/test_pretrained.py
 tests/test_resume.py
 tests/test_resume_at_random.py

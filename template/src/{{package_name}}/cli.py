@@ -153,10 +153,10 @@ def _write_bundle(
 
 
 def _with_export_settings(trained: TrainingConfig, asked: TrainingConfig) -> TrainingConfig:
-    from dataclasses import replace
+    from dataclasses import fields, replace
 
-    settings = asked.to_dict().items()
-    return replace(trained, **{key: value for key, value in settings if key.startswith("export_")})
+    names = [field.name for field in fields(asked) if field.name.startswith("export_")]
+    return replace(trained, **{name: getattr(asked, name) for name in names})
 
 
 def _bench(given: Namespace, console: Console) -> None:

@@ -195,6 +195,13 @@ class TrainingConfig(InputConfig):
     )
     """Formats of a bundle: onnx, torchscript, pytorch, pt2; the first is what serves."""
 
+    export_precision: Literal["float32", "float16", "int8"] = "float32"
+    """Number format inside the ONNX file: float32, float16 or int8; inputs and outputs keep theirs.
+    """
+
+    export_max_loss: Annotated[float, Field(ge=0)] = 0.01
+    """Share of the monitored validation metric that may be lost to export_precision."""
+
     export_dir: str = "exports"
     """Folder in which every bundle gets a folder of its own."""
 
@@ -218,11 +225,13 @@ class TrainingConfig(InputConfig):
             for name, value in self.RECORDED.items():
                 if getattr(self, name) is None:
                     setattr(self, name, value)
-        problems = self.input_problems()
+        problems = self.input_problems() + self.export_problems(self.export_formats)
         if self.strategy == "fsdp" and self.accelerator == "cpu":
             problems.append("strategy: fsdp needs GPUs; give ddp or auto on a CPU")
         if self.precision == "16-mixed" and self.accelerator == "cpu":
             problems.append("precision: 16-mixed needs a GPU; give bf16-mixed or 32-true on a CPU")
+        if self.export_precision != "float32" and "onnx" not in self.export_formats:
+            problems.append("export_precision: only onnx has others; add onnx to export_formats")
         if self.class_weights == "balanced" and self.balanced_sampling:
             problems.append(
                 "balanced_sampling: class_weights: balanced makes up for the same; give one of them"

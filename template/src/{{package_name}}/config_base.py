@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, get_type_hints
 
@@ -42,6 +42,10 @@ class BaseInputConfig:
 
     def input_problems(self) -> list[str]:
         """Contradictions between the fields, one line each."""
+        return []
+
+    def export_problems(self, formats: Sequence[str]) -> list[str]:
+        """Contradictions between the fields and the formats to export, one line each."""
         return []
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 import traceback
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -52,10 +53,16 @@ def place_of(error: BaseException) -> str:
     """The innermost line that is not torch's, Python's or this project's; empty for none."""
     if isinstance(error, SyntaxError) and error.filename:
         return _shown(error.filename, error.lineno or 0, error.text or "")
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        path = str(Path(frame.filename).resolve())
-        if _is_file(frame.filename) and not _is_of_nobody(path):
-            return _shown(path, frame.lineno or 0, frame.line or "")
+    frames = traceback.extract_tb(error.__traceback__)
+    return innermost_place((frame.filename, frame.lineno or 0, frame.line or "") for frame in frames)
+
+
+def innermost_place(frames: Iterable[tuple[str, int, str]]) -> str:
+    """The last of these files, line numbers and lines that `place_of` is about."""
+    for name, number, line in reversed(list(frames)):
+        path = str(Path(name).resolve())
+        if _is_file(name) and not _is_of_nobody(path):
+            return _shown(path, number, line)
     return ""
 
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.module import load_modality
+from ..data.splits import Splits
 from ..errors import ExportError, IncompleteBundle, ModelError
 from ..serving import runtime
 from ..serving.runtime.weights import plain, uncompiled
@@ -34,11 +35,15 @@ from .bundle_files import (
     generate_torchserve_config,
     runtime_requirements,
 )
+from .bundle_runtime import load_runtime
 from .formats import EXPORTERS, EXTERNAL, ExportJob, export_format, onnx_opset
 from .imports import distributions_of_network
+from .input_graph import FORMAT as WITH_INPUT_GRAPH
+from .input_graph import InputGraph, describe, sample_reference
 from .metadata import BundleMetadata, write_json
 from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
 from .plain_copy import make_runnable, plain_copy
+from .precision import REDUCED_TOLERANCE, Samples
 from .shipped_source import ROOT, ship_source
 from .signature import LOGITS, ExportedNetwork, InputSignature, TensorSpec
 from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
@@ -68,6 +73,7 @@ def create_export_bundle(
     example: Path | None = None,
     sign_key: Path | None = None,
     sbom: bool = False,
+    splits: Splits | None = None,
     console: Console | None = None,
 ) -> Path:
     """Export a network in every format asked for, prove each, and write the bundle around them.
@@ -91,6 +97,8 @@ def create_export_bundle(
         example: an input file to store with its output; a made-up one by default.
         sign_key: sign the bundle with this private key (OpenSSF model signing).
         sbom: list what requirements.txt installs (CycloneDX).
+        splits: what `export_precision` other than float32 is judged by; the samples in
+            `training_config.data` by default.
         console: where progress goes.
 
     Returns:
@@ -108,6 +116,7 @@ def create_export_bundle(
     if unknown := [name for name in formats if name not in EXPORTERS]:
         raise ExportError(f"{unknown[0]} is no export format; there are {', '.join(EXPORTERS)}")
     signature = dummy_inputs.input_signature(task_spec, training_config)
+    input_graph = dummy_inputs.input_graph(task_spec, training_config)
     inputs = _trace_inputs(task_spec)
     network = _exported(model, signature, task_spec, inputs)
 
@@ -127,6 +136,7 @@ def create_export_bundle(
             task_spec,
             signature,
             outputs=[_output_spec(expected).to_dict()],
+            artifact_inputs={WITH_INPUT_GRAPH: describe(input_graph)} if input_graph else {},
             model_config=config if config is None or isinstance(config, dict) else vars(config),
             metrics=metrics or {},
             data=data or {},
@@ -134,18 +144,24 @@ def create_export_bundle(
             formats=formats,
             architecture=recipe,
         )
-        job = ExportJob(network, inputs, signature, metadata.essentials(), stage / "artifacts")
+        samples = _samples(task_spec, training_config, processor, splits, failures)
+        essentials, folder = metadata.essentials(), stage / "artifacts"
+        job = ExportJob(network, inputs, signature, essentials, folder, input_graph, samples)
         write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
         written = _export_all([n for n in formats if n not in failures], job, failures, console)
         load_modality(task_spec.modality).save_processor(processor, stage)
         generate_inference_script(task_spec, stage)
+        references = dict.fromkeys(written, expected)
+        if input_graph is not None:
+            references[WITH_INPUT_GRAPH] = sample_reference(network, input_graph)
         metadata = replace(
             metadata,
             artifacts=_of_all(written),
+            reductions={name: found.to_dict() for name, found in job.reductions.items()},
             opset=onnx_opset(stage / written["onnx"]["onnx"]) if "onnx" in written else None,
         )
         metadata.write(stage)  # without hashes no artifact is opened
-        proven = _prove_all(written, expected, stage, failures)
+        proven = _prove_all(written, references, metadata, stage, failures)
         lines = [failures[name] for name in formats if name in failures]
         if not proven:
             raise ExportError("\n".join(lines))
@@ -156,6 +172,7 @@ def create_export_bundle(
             parity=[result.to_dict() for results in proven.values() for result in results],
             example=_store_example(task_spec, network, example, processor, stage),
         )
+        metadata = _with_own_answers(metadata, task_spec, processor, input_graph, stage)
         kept = [name for name in training_config.export_formats if name in proven]
         write_json(
             stage / "configs" / "training_config.json",
@@ -317,6 +334,8 @@ def _export_all(
                 half.unlink()
             continue
         written[name] = {key: f"{job.folder.name}/{path.name}" for key, path in artifacts.items()}
+        if name in job.reductions:
+            console.print(f"{name}: {job.reductions[name]}", highlight=False, soft_wrap=True)
         console.print(f"{name}: exported in {time.perf_counter() - started:.1f} s", highlight=False)
     return written
 
@@ -326,13 +345,18 @@ def _of_all(written: dict[str, dict[str, str]]) -> dict[str, str]:
 
 
 def _prove_all(
-    written: dict[str, dict[str, str]], expected: Reference, stage: Path, failures: dict[str, str]
+    written: dict[str, dict[str, str]],
+    expected: dict[str, Reference],
+    metadata: BundleMetadata,
+    stage: Path,
+    failures: dict[str, str],
 ) -> dict[str, list[ParityResult]]:
     """What comparing with the network found, by format; `failures` gets a line for each other."""
     proven: dict[str, list[ParityResult]] = {}
     for name, artifacts in written.items():
         try:
-            proven[name] = check_parity(stage, list(artifacts), expected)
+            tolerance = None if name in metadata.reductions else TOLERANCE
+            proven[name] = check_parity(stage, list(artifacts), expected[name], tolerance)
         except ExportError as error:
             failures[name] = str(error)
     return proven
@@ -360,6 +384,8 @@ def _without(
         formats=[name for name in metadata.formats if name not in failures],
         artifacts=_of_all(written),
         opset=metadata.opset if "onnx" in written else None,
+        reductions={n: found for n, found in metadata.reductions.items() if n not in failures},
+        artifact_inputs={n: s for n, s in metadata.artifact_inputs.items() if n not in failures},
         architecture=recipe,
     )
 
@@ -367,15 +393,37 @@ def _without(
 def _print_parity(results: list[ParityResult], console: Console) -> None:
     for name in dict.fromkeys(result.format for result in results):
         own = [result for result in results if result.format == name]
+        told = "its metrics decide" if own[0].tolerance is None else f"tolerance {TOLERANCE:.0e}"
         console.print(
             f"{name}: {max(result.max_error for result in own):.1e} off the network at worst, over "
-            f"{len(own)} shapes (tolerance {TOLERANCE:.0e})",
+            f"{len(own)} shapes ({told})",
             highlight=False,
         )
 
 
+def _samples(
+    task_spec: TaskSpec,
+    config: TrainingConfig,
+    processor: Any,
+    splits: Splits | None,
+    failures: dict[str, str],
+) -> Samples | None:
+    """What reduced precision is judged by, where it is asked for; without it there is no onnx."""
+    if config.export_precision == "float32":
+        return None
+    try:
+        return Samples(task_spec, config, processor, splits)
+    except ExportError as error:
+        failures["onnx"] = str(error)
+        return None
+
+
 def _store_example(
-    task_spec: TaskSpec, network: ExportedNetwork, source: Path | None, processor: Any, stage: Path
+    task_spec: TaskSpec,
+    network: ExportedNetwork,
+    source: Path | None,
+    processor: Any,
+    stage: Path,
 ) -> dict[str, Any]:
     path = dummy_inputs.write_example(task_spec, source, stage / "configs")
     with torch.no_grad():
@@ -386,6 +434,28 @@ def _store_example(
         # wider than parity's: another processor, another version of a library
         "tolerance": 10 * TOLERANCE,
     }
+
+
+def _with_own_answers(
+    metadata: BundleMetadata,
+    task_spec: TaskSpec,
+    processor: Any,
+    input_graph: InputGraph | None,
+    stage: Path,
+) -> BundleMetadata:
+    """Beside the network's answer to the example, those of artifacts of reduced precision."""
+    assert metadata.example is not None
+    path, runtime_of_bundle = stage / metadata.example["input"], load_runtime(stage)
+    answers = {}
+    for name in metadata.reductions:
+        if input_graph is not None and name in metadata.artifact_inputs:
+            inputs = input_graph.read_example(path)
+        else:
+            example = dummy_inputs.read_example(task_spec, path, processor)
+            inputs = {key: tensor.numpy() for key, tensor in example.items()}
+        [logits] = runtime_of_bundle.open_session(stage, name).run(inputs)
+        answers[name] = {LOGITS: logits.tolist(), "tolerance": REDUCED_TOLERANCE}
+    return replace(metadata, example=metadata.example | {"own_answers": answers})
 
 
 def _finish(task_spec: TaskSpec, metadata: BundleMetadata, stage: Path, *, sbom: bool) -> None:

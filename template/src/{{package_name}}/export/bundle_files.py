@@ -95,10 +95,27 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
         its path.
     """
     metadata = _recorded(task_spec, export_dir)
+    specs = [("input", spec) for spec in metadata.inputs]
+    specs += [
+        (f"input of `{artifact}`", spec)
+        for artifact, own in metadata.artifact_inputs.items()
+        for spec in own
+    ]
+    specs += [("output", spec) for spec in metadata.outputs]
     rows = [
         f"| {kind} | `{spec['name']}` | {spec['dtype']} | {_shape(spec['shape'])} |"
-        for kind, specs in (("input", metadata.inputs), ("output", metadata.outputs))
-        for spec in specs
+        for kind, spec in specs
+    ]
+    reductions = [
+        f"\n`{name}` computes in {found['precision']} ({found['method']}): {found['monitored']} "
+        f"{found['before'][found['monitored']]:.4g} before, "
+        f"{found['after'][found['monitored']]:.4g} after; this decides, not the error above.\n"
+        for name, found in metadata.reductions.items()
+    ]
+    meanings = [
+        f"\n`{artifact}` preprocesses its input itself. `{spec['name']}`: {spec['meaning']}\n"
+        for artifact, own in metadata.artifact_inputs.items()
+        for spec in own
     ]
     worst: dict[str, float] = {}
     for result in metadata.parity:
@@ -125,6 +142,8 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
             example=metadata.example["input"] if metadata.example else "FILE",
             outputs=", ".join(task_spec.class_names) or f"{task_spec.num_outputs} without names",
             signature="\n".join(rows),
+            meanings="".join(meanings),
+            reductions="".join(reductions),
             artifacts="\n".join(artifacts),
             tolerance=f"{TOLERANCE:.0e}",
             metrics="\n".join(metrics) or "| not recorded | | |",

@@ -16,7 +16,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from torch import Tensor, nn
 
 from ..errors import ExportError
 from ..serving.runtime.weights import write_safetensors
+from .input_graph import InputGraph, prepend
+from .precision import Reduction, Samples, reduce_precision
 from .reading_data import RefuseReadingData
 from .signature import LOGITS, ExportedNetwork, InputSignature
 from .untraceable import Untraceable, entered_modules
@@ -60,6 +62,9 @@ class ExportJob:
         signature: names and shapes; named axes stay dynamic.
         essentials: what an artifact should tell about itself, as JSON.
         folder: where artifacts go.
+        input_graph: the preprocessing that goes into an ONNX file; None for none.
+        samples: to judge an ONNX file of reduced precision by; None where it keeps float32.
+        reductions: what reducing did, by format; exporters add to it.
     """
 
     network: ExportedNetwork
@@ -67,6 +72,9 @@ class ExportJob:
     signature: InputSignature
     essentials: Mapping[str, Any]
     folder: Path
+    input_graph: InputGraph | None = None
+    samples: Samples | None = None
+    reductions: dict[str, Reduction] = field(default_factory=dict)
 
     @property
     def args(self) -> tuple[Tensor, ...]:
@@ -123,6 +131,10 @@ def export_onnx(job: ExportJob) -> dict[str, Path]:
         }
     )
     program.save(path, external_data=size > ONNX_MAX_BYTES)
+    if job.samples is not None:
+        job.reductions["onnx"] = reduce_precision(path, job.samples, job.signature.names)
+    if job.input_graph is not None:
+        prepend(path, job.input_graph)
     try:
         onnx.checker.check_model(path)
     except onnx.checker.ValidationError as error:

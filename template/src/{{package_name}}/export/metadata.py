@@ -40,6 +40,8 @@ class BundleMetadata:
         name, modality, task_type, class_names, input_schema, preprocessing: of the task.
         created: time of the export, in UTC.
         inputs, outputs: name, dtype and shape of each tensor; a name in a shape is an open axis.
+        artifact_inputs: inputs of those artifacts that preprocess samples themselves, and what a
+            client puts into them; the others take `inputs`.
         limits: the largest size of those open axes that have one.
         model_config: the network's own configuration, as it was given.
         metrics: of the checkpoint.
@@ -53,8 +55,11 @@ class BundleMetadata:
         formats: those asked for; the first is what serves.
         architecture: how to build the network, for the formats that hold weights alone.
         artifacts: file of each artifact, by the name under which it is opened.
+        reductions: what reducing the precision of an artifact did to it, its validation metrics
+            before and after among that.
         parity: what comparing each artifact with the network found.
-        example: the stored input, its logits, and by how much they may differ.
+        example: the stored input, its logits, and by how much they may differ; the same in
+            `own_answers` for artifacts of reduced precision.
         files: `sha256` and `bytes` of every other file.
     """
 
@@ -66,6 +71,7 @@ class BundleMetadata:
     class_names: list[str]
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]] = field(default_factory=list)
+    artifact_inputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     limits: dict[str, int]
     input_schema: dict[str, Any]
     preprocessing: dict[str, Any]
@@ -80,6 +86,7 @@ class BundleMetadata:
     formats: list[str] = field(default_factory=list)
     architecture: dict[str, Any] | None = None
     artifacts: dict[str, str] = field(default_factory=dict)
+    reductions: dict[str, dict[str, Any]] = field(default_factory=dict)
     parity: list[dict[str, Any]] = field(default_factory=list)
     example: dict[str, Any] | None = None
     files: dict[str, dict[str, Any]] = field(default_factory=dict)

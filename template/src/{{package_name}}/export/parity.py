@@ -19,11 +19,11 @@ import torch
 from ..config import TrainingConfig
 from ..errors import ExportError
 from ..task import TaskSpec
+from ..user_code import USER_ERRORS, told
 from . import dummy_inputs
 from .bundle_runtime import load_runtime
 from .metadata import BundleMetadata
 from .signature import ExportedNetwork
-from .untraceable import line_of
 
 # float32 sums in another order differ by about 1e-6 of the largest logit; a wrong graph by far more
 TOLERANCE = 1e-4
@@ -44,13 +44,14 @@ class ParityResult:
         format: name under which the bundle's runtime opens the artifact.
         sizes: sizes of the named axes.
         max_error: as `runtime.relative_error` has it.
-        tolerance: what it may be.
+        tolerance: what it may be; None where the artifact's precision was reduced, and its metrics
+            decide.
     """
 
     format: str
     sizes: dict[str, int]
     max_error: float
-    tolerance: float
+    tolerance: float | None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
@@ -80,50 +81,73 @@ def reference(network: ExportedNetwork, task_spec: TaskSpec, config: TrainingCon
             artifact could be compared with.
     """
     generator = torch.Generator().manual_seed(0)
-    batches = [
-        (sizes, dummy_inputs.random_inputs(task_spec, sizes, generator))
-        for sizes in dummy_inputs.parity_sizes(task_spec, config)
-    ]
+    sizes = dummy_inputs.parity_sizes(task_spec, config)
+    batches = [dummy_inputs.random_inputs(task_spec, each, generator) for each in sizes]
+    arrays = [{name: tensor.numpy() for name, tensor in batch.items()} for batch in batches]
     advice = dummy_inputs.input_signature(task_spec, config).advice()
-    expected = [_ask(network, sizes, batch, advice) for sizes, batch in batches]
-    for (sizes, _), logits in zip(batches, expected, strict=True):
-        if not np.isfinite(logits).all():
+    return answers(network, sizes, arrays, advice)
+
+
+def answers(
+    network: ExportedNetwork,
+    sizes: list[dict[str, int]],
+    batches: list[dict[str, npt.NDArray[Any]]],
+    advice: str = "",
+) -> Reference:
+    """Ask the network at sizes and with batches of one's own.
+
+    Args:
+        network: the network.
+        sizes: of the named axes, for each batch.
+        batches: the batches.
+        advice: what to set where it fails at a size.
+
+    Raises:
+        ExportError: as `reference`.
+    """
+    logits = []
+    for named, batch in zip(sizes, batches, strict=True):
+        answer = _ask(network, named, batch, advice)
+        if not np.isfinite(answer).all():
             raise ExportError(
-                f"the network returns NaN or infinity for random input at {_sizes(sizes)}; "
+                f"the network returns NaN or infinity for random input at {_sizes(named)}; "
                 "train it again before exporting"
             )
-    return Reference(
-        [sizes for sizes, _ in batches],
-        [{key: value.numpy() for key, value in batch.items()} for _, batch in batches],
-        expected,
-    )
+        logits.append(answer)
+    return Reference(sizes, batches, logits)
 
 
 def _ask(
     network: ExportedNetwork,
     sizes: dict[str, int],
-    batch: dict[str, torch.Tensor],
+    batch: dict[str, npt.NDArray[Any]],
     advice: str,
 ) -> npt.NDArray[np.float32]:
+    inputs = map(torch.from_numpy, batch.values())
     try:
         with torch.no_grad():
-            logits: npt.NDArray[np.float32] = network(*batch.values()).float().numpy()
-    except Exception as error:  # code of others
+            logits: npt.NDArray[np.float32] = network(*inputs).float().numpy()
+    except USER_ERRORS as error:
         raise ExportError(
-            f"the network fails at {_sizes(sizes)}: {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}"
-            f"{f' ({line})' if (line := line_of(error)) else ''}; it must take any such size{advice}"
+            f"the network fails at {_sizes(sizes)}: {told(error)}; it must take any such "
+            f"size{advice}"
         ) from error
     return logits
 
 
-def check_parity(bundle: Path, artifacts: Sequence[str], expected: Reference) -> list[ParityResult]:
+def check_parity(
+    bundle: Path,
+    artifacts: Sequence[str],
+    expected: Reference,
+    tolerance: float | None = TOLERANCE,
+) -> list[ParityResult]:
     """Compare artifacts with the network.
 
     Args:
         bundle: its folder, with a metadata.json.
         artifacts: names under which they are opened.
         expected: what the network answers.
+        tolerance: by how much they may differ; None for any finite number.
 
     Raises:
         ExportError: an artifact cannot be opened or run, or differs by more than the tolerance.
@@ -144,9 +168,15 @@ def check_parity(bundle: Path, artifacts: Sequence[str], expected: Reference) ->
                     f"may fix a size that must stay open; or leave {name} out of export_formats"
                 ) from error
             error_found = runtime.relative_error(actual, logits, standardisation)
-            results.append(ParityResult(name, sizes, error_found, TOLERANCE))
+            results.append(ParityResult(name, sizes, error_found, tolerance))
     for result in results:
-        if not result.max_error <= result.tolerance:
+        if tolerance is None:
+            if not np.isfinite(result.max_error):
+                raise ExportError(
+                    f"{result.format}: gives NaN or infinity at {_sizes(result.sizes)}; export "
+                    "with export_precision: float32"
+                )
+        elif not result.max_error <= tolerance:
             raise ExportError(
                 f"{result.format}: differs from the network by {result.max_error:.1e} at "
                 f"{_sizes(result.sizes)} (tolerance {TOLERANCE:.0e}); its forward probably depends "

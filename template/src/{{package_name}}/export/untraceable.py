@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import re
-import sysconfig
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from torch import nn
 
+from ..user_code import innermost_place
 from .reading_data import ReadsData
 from .signature import ExportedNetwork
-
-EXPORT = Path(__file__).resolve().parent
-# code that only calls the network's
-TORCH = Path(torch.__file__).parent
-PYTHON, PACKAGES = (Path(sysconfig.get_path(name)) for name in ("stdlib", "purelib"))
 
 
 class Untraceable(Exception):
@@ -47,7 +41,7 @@ class Untraceable(Exception):
         first = _first_cause(error)
         node = _node_of(error)
         path = _path_of(node) if node is not None else (entered[-1] if entered else "")
-        line = _line_of_node(node) if node is not None else line_of(first)
+        line = _line_of_node(node) if node is not None else _line_of(first)
         where = _kind(path, network) + (f" at {line}" if line else "")
         if fixed := re.search(r"Constraints violated \((.+?)\)", str(error)):
             found = cls(f"{where} fixes the size of {fixed[1]}", "size")
@@ -95,31 +89,14 @@ def _path_of(node: torch.fx.Node) -> str:
     return str(path)
 
 
+def _line_of(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return innermost_place((frame.filename, frame.lineno or 0, "") for frame in frames)
+
+
 def _line_of_node(node: torch.fx.Node) -> str:
     frames = re.findall(r'File "(.+?)", line (\d+)', node.meta.get("stack_trace") or "")
-    return next((_place(file, number) for file, number in reversed(frames) if _is_theirs(file)), "")
-
-
-def line_of(error: BaseException) -> str:
-    """The innermost line of the user's or a library's code; empty where there is none."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    for frame, number in reversed(frames):
-        if _is_theirs(frame.f_code.co_filename):
-            return _place(frame.f_code.co_filename, number)
-    return ""
-
-
-def _is_theirs(file: str) -> bool:
-    path = Path(file)
-    is_ours = path.parent == EXPORT or path == EXPORT.parent / "forward.py"
-    is_pythons = path.is_relative_to(PYTHON) and not path.is_relative_to(PACKAGES)
-    return path.is_file() and not (is_ours or is_pythons or path.is_relative_to(TORCH))
-
-
-def _place(file: str, line: int | str) -> str:
-    path = Path(file)
-    here = path.is_relative_to(Path.cwd())
-    return f"{path.relative_to(Path.cwd()) if here else path}:{line}"
+    return innermost_place((file, int(number), "") for file, number in frames)
 
 
 def _kind(path: str, network: ExportedNetwork) -> str:

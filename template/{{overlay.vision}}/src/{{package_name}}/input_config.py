@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -80,6 +80,15 @@ class InputConfig(BaseInputConfig):
     @classmethod
     def _columns_with_commas(cls, value: object) -> object:
         return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+    export_preprocessing: bool = False
+    """Let the ONNX file take decoded images of any size and resize and normalise them itself."""
+
+    def export_problems(self, formats: Sequence[str]) -> list[str]:
+        """Preprocessing with nowhere to go, one line."""
+        if self.export_preprocessing and "onnx" not in formats:
+            return ["export_preprocessing: only onnx holds it; add onnx to export_formats"]
+        return []
 
     def input_problems(self) -> list[str]:
         """Contradictions between the fields above, one line each."""

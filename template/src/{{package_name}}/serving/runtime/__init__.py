@@ -14,7 +14,7 @@ from .predictions import (
     likeliest,
     softmax,
 )
-from .sessions import LOGITS, RUN_ERRORS, Array, Session, open_session
+from .sessions import LOGITS, RUN_ERRORS, Array, Session, inputs_of, open_session
 
 __all__ = [
     "LOGITS",
@@ -32,6 +32,7 @@ __all__ = [
     "Session",
     "ValuesPrediction",
     "file_hash",
+    "inputs_of",
     "likeliest",
     "open_session",
     "read_metadata",

@@ -69,6 +69,12 @@ def open_session(bundle: Path, format: str | None = None, threads: int | None = 
         raise BundleError(f"{name} needs {error.name}: {error}") from error
 
 
+def inputs_of(metadata: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """Tensors that an artifact takes: those of the network, or samples that it preprocesses."""
+    inputs: list[dict[str, Any]] = metadata["artifact_inputs"].get(name, metadata["inputs"])
+    return inputs
+
+
 def _files_to_load(name: str, metadata: Mapping[str, Any]) -> list[str]:
     files = [metadata["artifacts"][name]]
     if (beside := f"{files[0]}.data") in metadata["files"]:  # weights too large for one ONNX file

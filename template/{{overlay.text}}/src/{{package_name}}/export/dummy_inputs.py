@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from .. import preprocessing
 from ..config import TrainingConfig
 from ..task import TaskSpec
 from .signature import InputSignature, TensorSpec
+
+if TYPE_CHECKING:
+    from .input_graph import InputGraph
 
 EXAMPLE = "def main():\n    return"
 
@@ -25,6 +28,11 @@ def input_signature(task_spec: TaskSpec, config: TrainingConfig) -> InputSignatu
         (TensorSpec("input_ids", "int64", shape), TensorSpec("attention_mask", "int64", shape)),
         limits={"length": task_spec.input_schema["max_seq_len"]},
     )
+
+
+def input_graph(task_spec: TaskSpec, config: TrainingConfig) -> InputGraph | None:
+    """No preprocessing goes into an ONNX file: a tokenizer has no operators there."""
+    return None
 
 
 def parity_sizes(task_spec: TaskSpec, config: TrainingConfig) -> list[dict[str, int]]:

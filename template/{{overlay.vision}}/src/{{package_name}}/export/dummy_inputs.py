@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,6 +16,9 @@ from .. import preprocessing
 from ..config import TrainingConfig
 from ..task import TaskSpec
 from .signature import InputSignature, TensorSpec
+
+if TYPE_CHECKING:
+    from .input_graph import InputGraph
 
 # pixels
 SMALL_IMAGE = 64 * 64
@@ -32,6 +35,16 @@ def input_signature(task_spec: TaskSpec, config: TrainingConfig) -> InputSignatu
     return InputSignature(
         (TensorSpec("pixel_values", "float32", shape),), limits={}, opened_by=opened
     )
+
+
+def input_graph(task_spec: TaskSpec, config: TrainingConfig) -> InputGraph | None:
+    """What brings decoded images to the network inside an ONNX file, where that is asked for."""
+    if not config.export_preprocessing:
+        return None
+    # it needs onnx, which projects that export other formats do without
+    from .pixels_graph import PixelsGraph
+
+    return PixelsGraph(task_spec)
 
 
 def parity_sizes(task_spec: TaskSpec, config: TrainingConfig) -> list[dict[str, int]]:

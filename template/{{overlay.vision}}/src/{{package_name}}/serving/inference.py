@@ -12,8 +12,11 @@ from __future__ import annotations
 import base64
 import binascii
 import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from runtime import (
     Array,
     ClassPrediction,
@@ -27,6 +30,7 @@ from runtime import (
 from runtime.commandline import run
 
 BUNDLE = Path(__file__).resolve().parent
+PIXELS = "pixels"
 
 
 class VisionInferenceEngine(InferenceEngine):
@@ -40,6 +44,9 @@ class VisionInferenceEngine(InferenceEngine):
     def decode(self, payload: bytes) -> Item:
         """One image file as `pixel_values`, float32 [C, H, W].
 
+        For an artifact that resizes and normalises itself, `pixels` uint8 [H, W, C] of the same
+        size: it would make the same of the whole image, which takes more room while it waits.
+
         Raises:
             InvalidInput: it is damaged, too large, or no image.
         """
@@ -47,15 +54,56 @@ class VisionInferenceEngine(InferenceEngine):
         import preprocessing
 
         config = self.metadata["preprocessing"]
-        try:
+        with _refusing_images():
             pixels = preprocessing.read_pixels(
                 payload, self.metadata["input_schema"]["image_size"], config, self.max_item_size
             )
-        except preprocessing.ImageTooLarge as error:
-            raise InvalidInput(f"{error}; --max_item_size allows more") from error
-        except preprocessing.InvalidImage as error:
-            raise InvalidInput(str(error)) from error
+        if self.takes_pixels:
+            return {PIXELS: np.ascontiguousarray(pixels.transpose(1, 2, 0))}
         return {"pixel_values": preprocessing.normalize(pixels, config)}
+
+    def decode_example(self, payload: bytes) -> Item:
+        """The whole image as `pixels`, uint8 [height, width, C], where the artifact takes that."""
+        if not self.takes_pixels:
+            return self.decode(payload)
+        import preprocessing
+
+        channels = self.metadata["input_schema"]["image_size"][0]
+        value_range = self.metadata["preprocessing"].get("value_range")
+        with _refusing_images():
+            image = preprocessing.open_image(payload, channels, value_range, self.max_item_size)
+        return {PIXELS: preprocessing.to_channels_first(image).transpose(1, 2, 0)}
+
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether the artifact preprocesses decoded images itself."""
+        return bool(self.metadata["inputs"][0]["name"] == PIXELS)
+
+    def check(self, item: Item) -> None:
+        """As any engine's; an image that clients decoded must not be too large either.
+
+        Raises:
+            InvalidInput: NaN or infinity, or too many pixels.
+        """
+        super().check(item)
+        if self.takes_pixels:
+            height, width, _ = item[PIXELS].shape
+            if height * width > self.max_item_size:
+                raise InvalidInput(
+                    f"{width}x{height} pixels; the limit is {self.max_item_size:,}; "
+                    "--max_item_size allows more"
+                )
+
+    def logits(self, items: Sequence[Item]) -> list[Array]:
+        """Logits of each image; those of one size are computed as one batch."""
+        by_shape: dict[tuple[int, ...], list[int]] = {}
+        for number, item in enumerate(items):
+            [image] = item.values()
+            by_shape.setdefault(image.shape, []).append(number)
+        found: dict[int, Array] = {}
+        for numbers in by_shape.values():
+            found.update(zip(numbers, super().logits([items[n] for n in numbers]), strict=True))
+        return [found[number] for number in range(len(items))]
 
     def from_json(self, instance: object) -> bytes:
         """The image in `{"b64": "<the file in base64>"}`.
@@ -83,6 +131,19 @@ class VisionInferenceEngine(InferenceEngine):
                 return ValuesPrediction.from_logits(logits, names)
             case other:
                 raise ValueError(f"{other} is no vision task")
+
+
+@contextmanager
+def _refusing_images() -> Iterator[None]:
+    """What preprocessing.py raises, as what clients are told."""
+    import preprocessing
+
+    try:
+        yield
+    except preprocessing.ImageTooLarge as error:
+        raise InvalidInput(f"{error}; --max_item_size allows more") from error
+    except preprocessing.InvalidImage as error:
+        raise InvalidInput(str(error)) from error
 
 
 Engine = VisionInferenceEngine

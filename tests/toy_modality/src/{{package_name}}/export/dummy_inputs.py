@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,11 +15,19 @@ from ..config import TrainingConfig
 from ..task import TaskSpec
 from .signature import InputSignature, TensorSpec
 
+if TYPE_CHECKING:
+    from .input_graph import InputGraph
+
 
 def input_signature(task_spec: TaskSpec, config: TrainingConfig) -> InputSignature:
     """Points, any number of them."""
     shape = ("batch", task_spec.input_schema["dimensions"])
     return InputSignature((TensorSpec("points", "float32", shape),), limits={})
+
+
+def input_graph(task_spec: TaskSpec, config: TrainingConfig) -> InputGraph | None:
+    """No preprocessing goes into an ONNX file: points have none."""
+    return None
 
 
 def parity_sizes(task_spec: TaskSpec, config: TrainingConfig) -> list[dict[str, int]]:

@@ -20,7 +20,7 @@ from .payloads import parse_json
 # what requests call the one model of a bundle
 MODEL, VERSION = "model", "1.0"
 # the protocol's names of element types
-DATATYPES = {"float32": "FP32", "int64": "INT64"}
+DATATYPES = {"float32": "FP32", "int64": "INT64", "uint8": "UINT8"}
 PLATFORMS = {"onnx": "onnxruntime_onnx"}
 HEADER_LENGTH = "inference-header-content-length"
 
@@ -176,9 +176,11 @@ def _from_json(data: object, dtype: str, name: str) -> Array:
         array = np.asarray(data)
     except (ValueError, OverflowError, RecursionError) as error:
         raise InvalidInput(f"data of {name} is ragged or no list of numbers") from error
-    kinds = "iu" if dtype == "int64" else "iuf"
+    kinds = "iuf" if dtype == "float32" else "iu"
     if array.dtype.kind not in kinds or not isinstance(data, list):
         raise InvalidInput(f"data of {name} is no list of {DATATYPES[dtype]} numbers")
+    if dtype == "uint8" and not (array.min(initial=0) >= 0 and array.max(initial=0) <= 255):
+        raise InvalidInput(f"data of {name} holds numbers beyond 0 to 255")
     with np.errstate(over="ignore"):  # the engine refuses the infinity
         return array.astype(dtype)
 
