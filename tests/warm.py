@@ -20,7 +20,7 @@ from typing import Self
 PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "-p", "no:copie")
 
 SERVER = """
-import importlib, json, os, runpy, sys, traceback
+import gc, importlib, json, os, runpy, sys, traceback
 import pytest
 package = sys.argv[1]
 main = importlib.import_module(package + ".cli").main
@@ -51,6 +51,8 @@ def ended(asked):
         traceback.print_exc()
         return 1
 
+gc.collect()
+gc.freeze()  # a collection in a fork would copy all that was imported
 for line in sys.stdin:
     child = os.fork()
     if not child:
