@@ -478,8 +478,7 @@ def test_a_bundle_needs_only_its_requirements(
     # Nothing of this environment, nor coverage, may help the bundle along.
     bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     given = str(sample_input(project))
-    predictions = [["--format", format_, "--input", given] for format_ in formats]
-    for arguments in (["--verify"], *predictions):
+    for arguments in (["--verify"], ["--input", given]):  # the first asks every format
         done = subprocess.run(
             [python, moved / "inference.py", *arguments],
             cwd=tmp_path,
