@@ -2,7 +2,7 @@
 
 These are the expensive gates. Python files do not depend on the answers (a test below holds the
 template to that), so types and the project's own tests are judged once per modality; training,
-export and inference run over a covering array.
+export and inference run with every answer, and in the slow set with every three together.
 """
 
 from __future__ import annotations
@@ -26,14 +26,11 @@ from answer_space import (
     FORMATS,
     GATES,
     MODALITIES,
-    QUICK_GATES,
     TRACKERS,
     Answers,
     Row,
     answers,
-    compiles_alike,
     covering_array,
-    is_quick,
     name,
     overlay,
 )
@@ -44,9 +41,9 @@ from warm import PLAIN, WarmProcess
 
 pytestmark = pytest.mark.integration
 
-PAIRWISE = covering_array(QUICK_GATES, 2, is_quick, compiles_alike)
-QUICK = [answers(row) for row in PAIRWISE]
-THREEWISE = [row for row in covering_array(GATES, 3) if answers(row) not in QUICK]
+EVERY_ANSWER = covering_array(GATES, 1)
+PAIRWISE = covering_array(GATES, 2)
+THREEWISE = [row for row in covering_array(GATES, 3) if row not in EVERY_ANSWER]
 
 # Enough for every phase of a run, and quick.
 SHORT = ["--max_steps", "3", "--batch_size", "8", "--num_workers", "0"]
@@ -192,8 +189,8 @@ def first_day(row: Row, project: Path, process: WarmProcess, sample_sets: Path) 
     ask_bundle(project, bundle, process, "--format", chosen["export_formats"][0])
 
 
-@pytest.mark.parametrize("row", PAIRWISE, ids=name)
-def test_train_export_infer_pairwise(
+@pytest.mark.parametrize("row", EVERY_ANSWER, ids=name)
+def test_train_export_infer(
     row: Row,
     template_folder: Path,
     tmp_path: Path,
@@ -345,11 +342,19 @@ SAME_FOR_ALL = {
     "test_compilation.py",
     "test_distributed.py",
     "test_effective_steps.py",
+    "test_export_bundle.py",
     "test_failures.py",
+    "test_resume.py",
     "test_resume_at_random.py",
     "test_resume_changes.py",
+    "test_server.py",
     "test_stopping.py",
     "test_trackers.py",
+}
+# What of these hangs on a modality's inputs and answers runs for every one: tests with these words.
+OF_EVERY_MODALITY = {
+    "test_export_bundle.py": "documented or metadata_describes or parity_with",
+    "test_server.py": "answers_equal or protocol or fit or bad_item or bodies",
 }
 # Files of which every test is slow: two have tests of their own below, the others are run by hand.
 SLOW_FILES = {
@@ -371,24 +376,30 @@ def _own_tests() -> Iterator[Any]:
         }
         for name_ in sorted(found - SLOW_FILES):
             once = name_ in SAME_FOR_ALL and modality != next(iter(MODALITIES))
-            yield pytest.param(modality, name_, marks=[pytest.mark.slow] if once else [])
+            marks = [pytest.mark.slow] if once else []
+            yield pytest.param(modality, name_, "", marks=marks, id=f"{modality}-{name_}")
+            if once and name_ in OF_EVERY_MODALITY:
+                words = OF_EVERY_MODALITY[name_]
+                yield pytest.param(modality, name_, words, id=f"{modality}-some of {name_}")
 
 
-@pytest.mark.parametrize(("modality", "file"), list(_own_tests()))
+@pytest.mark.parametrize(("modality", "file", "words"), list(_own_tests()))
 def test_the_projects_own_tests(
     modality: str,
     file: str,
+    words: str,
     projects: dict[str, Path],
     warm: dict[str, WarmProcess],
     compile_cache: Path,
 ) -> None:
     project = projects[modality]
+    arguments = [f"tests/{file}", *(["-k", words] if words else [])]
     if coverage.Coverage.current() is None:
-        warm[modality].run_tests(project, f"tests/{file}")
+        warm[modality].run_tests(project, *arguments)
         return
     # what a forked process had imported before would count as never run
     environment = {"TORCHINDUCTOR_CACHE_DIR": str(compile_cache)}
-    run(project, "-m", "pytest", "-q", *PLAIN, f"tests/{file}", env=environment)
+    run(project, "-m", "pytest", "-q", *PLAIN, *arguments, env=environment)
 
 
 @pytest.mark.slow
@@ -481,8 +492,7 @@ def test_a_bundle_needs_only_its_requirements(
     # Nothing of this environment, nor coverage, may help the bundle along.
     bare = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     given = str(sample_input(project))
-    predictions = [["--format", format_, "--input", given] for format_ in formats]
-    for arguments in (["--verify"], *predictions):
+    for arguments in (["--verify"], ["--input", given]):  # the first asks every format
         done = subprocess.run(
             [python, moved / "inference.py", *arguments],
             cwd=tmp_path,

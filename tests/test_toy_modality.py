@@ -81,8 +81,12 @@ def test_the_others_stay_as_they_are(template: Path, template_folder: Path, tmp_
         assert changed <= {".copier-answers.yml"}  # which names the template's folder
 
 
-def test_lint_and_types(project: Path, tmp_path: Path) -> None:
+def test_lint(project: Path) -> None:
     lint(project)
+
+
+@pytest.mark.slow  # what is shared is judged in the other modalities' projects
+def test_types(project: Path, tmp_path: Path) -> None:
     environment = {"MYPYPATH": str(project / "src")} | UNMEASURED
     run(project, "-m", "mypy", "--cache-dir", tmp_path / "mypy", env=environment)
 

@@ -20,7 +20,7 @@ from typing import Self
 PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "-p", "no:copie")
 
 SERVER = """
-import importlib, json, os, runpy, sys, traceback
+import gc, importlib, json, os, runpy, sys, traceback, types
 import pytest
 package = sys.argv[1]
 main = importlib.import_module(package + ".cli").main
@@ -28,6 +28,25 @@ for name in (package + ".training.loop", package + ".export.bundle", package + "
     importlib.import_module(name)
 for name in ("onnxruntime", "onnxscript", "torch._inductor.compile_fx", "torch.onnx"):
     importlib.import_module(name)
+# what a bundle's server imports: it writes no bytecode, for its folder's sake
+for name in ("fastapi", "uvicorn"):
+    importlib.import_module(name)
+
+def serve_small_runs():
+    # what `python small_runs.py` does, but it would import everything once more for every file
+    sys.path.insert(0, os.path.abspath("tests"))
+    small_runs = importlib.import_module("small_runs")
+    (requests, asking), (answering, answers) = os.pipe(), os.pipe()
+    if not os.fork():
+        os.close(asking)
+        os.dup2(requests, 0)
+        os.dup2(answers, 1)
+        small_runs.serve()
+        os._exit(0)
+    os.close(requests)
+    os.close(answers)
+    server = types.SimpleNamespace(stdin=os.fdopen(asking, "w"), stdout=os.fdopen(answering))
+    small_runs._server = lambda: server
 
 def run(asked):
     os.dup2(os.open(asked["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 1)
@@ -36,6 +55,7 @@ def run(asked):
     if program == "-m":
         return main(arguments)
     if program == "pytest":
+        serve_small_runs()
         return pytest.main(arguments)
     sys.argv = [program, *arguments]
     sys.path.insert(0, os.path.dirname(program))
@@ -51,6 +71,8 @@ def ended(asked):
         traceback.print_exc()
         return 1
 
+gc.collect()
+gc.freeze()  # a collection in a fork would copy all that was imported
 for line in sys.stdin:
     child = os.fork()
     if not child:
