@@ -119,6 +119,8 @@ src/training/loop.py
 src/training/metrics.py
 src/training/objective.py
 src/training/objectives.py
+src/training/optimizers.py
+src/training/parameters.py
 src/training/progress.py
 src/training/resume.py
 src/training/run_checkpoints.py
@@ -147,6 +149,7 @@ tests/test_effective_steps.py
 tests/test_export_bundle.py
 tests/test_failures.py
 tests/test_objective.py
+tests/test_optimizers.py
 tests/test_order.py
 tests/test_resume.py
 tests/test_resume_at_random.py
@@ -160,6 +163,7 @@ tests/test_task.py
 tests/test_torchserve.py
 tests/test_trackers.py
 tests/test_trivial.py
+tests/test_tuning.py
 """
 
 CI = {

@@ -71,6 +71,32 @@ class TrainingConfig(InputConfig):
     head: Annotated[list[str] | None, Kept] = None
     """Names or globs of its layers that are new for the task; null for those the library tells."""
 
+    # --- fine-tuning -----------------------------------------------------------------------------
+
+    freeze: Literal["backbone"] | list[str] | None = None
+    """What is not trained: backbone (all but the new layers), or globs of parameters or modules.
+
+    Frozen parts are in eval mode, too: their dropout and running statistics rest.
+    """
+
+    unfreeze_epoch: Annotated[int, Field(ge=1)] | None = None
+    """Epochs after which what is frozen is trained with the rest; null for never."""
+
+    norm_statistics: Literal["train", "keep"] | None = None
+    """Running statistics of batch normalisation: train them, or keep them as they came.
+
+    Null for keep with `pretrained`, else train. Those of new layers are always trained.
+    """
+
+    backbone_lr_scale: Annotated[float, Field(gt=0)] | None = None
+    """Share of the learning rate for all but the new layers.
+
+    Null for 0.1 with `pretrained`, unless there is a `layer_decay`, else 1.
+    """
+
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of each layer as a share of the next one's, down to the input; 1 for none."""
+
     # --- optimisation ----------------------------------------------------------------------------
 
     batch_size: Annotated[int, Field(ge=1)] = 32
@@ -85,11 +111,20 @@ class TrainingConfig(InputConfig):
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps after which training ends, even inside an epoch; null for no limit."""
 
+    optimizer: Annotated[str, Kept] = "adamw"
+    """What takes the steps: a name of torch.optim, or of timm.optim where timm is installed.
+
+    muon is Muon for the matrices between embedding and head, and AdamW for all else.
+    """
+
+    optimizer_args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the optimizer by name, such as {betas: [0.9, 0.99]}."""
+
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """Peak learning rate of AdamW, reached after the warm-up."""
+    """Peak learning rate of the optimizer, reached after the warm-up."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay of AdamW, on matrices and kernels only."""
+    """Weight decay, on matrices and kernels only; AdamW's is decoupled from the gradient."""
 
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of all optimizer steps in which the learning rate rises; then it falls as a cosine."""
@@ -188,6 +223,13 @@ class TrainingConfig(InputConfig):
     def _none_is_eager(cls, value: object) -> object:
         return None if value == "none" else value
 
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _globs_with_commas(cls, value: object) -> object:
+        if isinstance(value, str) and value != "backbone":
+            return [glob.strip() for glob in value.split(",")]
+        return None if value == [] else value
+
     @field_validator("export_formats", "head", "trackers", mode="before")
     @classmethod
     def _names_with_commas(cls, value: object) -> object:
@@ -208,8 +250,22 @@ class TrainingConfig(InputConfig):
             problems.append(
                 "balanced_sampling: class_weights: balanced makes up for the same; give one of them"
             )
+        problems += self._freezing_problems()
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _freezing_problems(self) -> list[str]:
+        problems = []
+        if self.freeze and self.strategy == "fsdp":
+            problems.append("freeze: strategy: fsdp cannot hold parts still; give ddp or auto")
+        if self.unfreeze_epoch is not None and not self.freeze:
+            problems.append("unfreeze_epoch: nothing is frozen; give freeze, or leave it out")
+        elif self.unfreeze_epoch is not None and self.unfreeze_epoch >= self.epochs:
+            problems.append(
+                f"unfreeze_epoch: {self.unfreeze_epoch} of {self.epochs} epochs leaves none to "
+                "train the rest in; give fewer, or null for never"
+            )
+        return problems
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON and YAML."""

@@ -37,6 +37,7 @@ from .labels import warn_of_labels
 from .metrics import MetricsTracker
 from .objective import Monitor, Objective, monitor_of
 from .objectives import OBJECTIVES
+from .parameters import keeps_statistics
 from .progress import RunProgress
 from .resume import Resumed, check_fits, check_settings, find_resumed, inexactness
 from .run_checkpoints import Record, RunCheckpoints
@@ -363,6 +364,7 @@ def _run(
             raise
         raise explained from error
     finally:
+        adapter.plan.release()
         adapter.tracker.close(outcome)
 
 
@@ -380,6 +382,8 @@ def _trainer(config: TrainingConfig, callbacks: list[Callback]) -> Trainer:
         "You have overridden `on_before_batch_transfer`",
     ):
         warnings.filterwarnings("ignore", message=f".*{advice}")
+    if config.freeze or keeps_statistics(config):
+        warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode")
     return Trainer(
         accelerator=config.accelerator,
         strategy=choose_strategy(config),
