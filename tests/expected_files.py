@@ -71,7 +71,12 @@ src/model.py
 src/plots.py
 src/preprocessing.py
 src/pretrained/__init__.py
+src/pretrained/files.py
 src/pretrained/head.py
+src/pretrained/loading.py
+src/pretrained/records.py
+src/pretrained/settings.py
+src/pretrained/sources.py
 src/report.py
 src/serving/.dockerignore
 src/serving/Dockerfile
@@ -112,6 +117,7 @@ src/training/checkpoints.py
 src/training/compilation.py
 src/training/distributed.py
 src/training/failures.py
+src/training/first_weights.py
 src/training/hardware.py
 src/training/interruption.py
 src/training/labels.py

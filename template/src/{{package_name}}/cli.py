@@ -164,7 +164,7 @@ def _bench(given: Namespace, console: Console) -> None:
     subject = given.pop("subject")
     config = _config(given)
     _sample_when_missing(config, given, console)
-    BENCHMARKS[subject](config, console)
+    BENCHMARKS[subject](_settled(config, console), console)
 
 
 def _report(given: Namespace, console: Console) -> None:
@@ -208,6 +208,7 @@ def _check(
     from .errors import BadSamples, DataError
     from .task import TaskSpec
 
+    config = _settled(config, console)
     try:
         splits = read_checked_splits(load_modality(TaskSpec.modality), config)
     except BadSamples as error:
@@ -256,6 +257,15 @@ def _print_findings(findings: Findings, console: Console) -> None:
         console.print(note, **PLAIN)
     if findings.run is not None:
         console.print(f"[green]wrote[/] {findings.run}/{findings.FILE}; `report` shows it")
+
+
+def _settled(config: TrainingConfig, console: Console) -> TrainingConfig:
+    """The settings with what pretrained weights bring along; weights are not loaded."""
+    if config.pretrained is None:
+        return config
+    from .pretrained.settings import settle
+
+    return settle(config, lambda line: console.print(line, **PLAIN))
 
 
 def _of_resumed_run(given: Namespace, config: TrainingConfig) -> TrainingConfig:

@@ -68,6 +68,12 @@ class TrainingConfig(InputConfig):
     model: str = "builtin"
     """The network: builtin (model.py), LIBRARY:NAME, or PATH.py:NAME of a function or class."""
 
+    pretrained: Annotated[str | None, Kept] = None
+    """Weights to begin with: default, a NAME of the model's library, or a PATH; null for random."""
+
+    allow_partial: bool = False
+    """Load the pretrained weights that fit, though others are missing, or left over."""
+
     head: Annotated[list[str] | None, Kept] = None
     """Names or globs of its layers that are new for the task; null for those the library tells."""
 
@@ -241,6 +247,10 @@ class TrainingConfig(InputConfig):
         return {str(name): w for name, w in value.items()} if isinstance(value, dict) else value
 
     def __post_init__(self) -> None:
+        if self.pretrained is None:
+            for name, value in self.RECORDED.items():
+                if getattr(self, name) is None:
+                    setattr(self, name, value)
         problems = self.input_problems()
         if self.strategy == "fsdp" and self.accelerator == "cpu":
             problems.append("strategy: fsdp needs GPUs; give ddp or auto on a CPU")

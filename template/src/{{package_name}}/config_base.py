@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, get_type_hints
+from typing import Any, ClassVar, get_type_hints
 
 from pydantic import ConfigDict, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
@@ -28,6 +28,9 @@ class Kept:
 @dataclass(config=SETTINGS, kw_only=True)
 class BaseInputConfig:
     """Settings of how an input reaches the network; `input_config.py` derives the modality's."""
+
+    RECORDED: ClassVar[Mapping[str, Any]] = {}
+    """Settings that come from the record of pretrained weights, and what they are without."""
 
     @field_validator("*", mode="before")
     @classmethod

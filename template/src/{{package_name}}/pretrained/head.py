@@ -62,9 +62,26 @@ def plain(name: str) -> str:
     return name.replace(COMPILED, "")
 
 
+def module(name: str) -> str:
+    """The module that a parameter lies in."""
+    return plain(name).rpartition(".")[0]
+
+
 def modules(names: Iterable[str]) -> list[str]:
     """Modules that have parameters of these names, each once, in their order."""
-    return list(dict.fromkeys(plain(name).rpartition(".")[0] for name in names))
+    return list(dict.fromkeys(map(module, names)))
+
+
+def is_told(network: nn.Module) -> bool:
+    """Whether the network's library says which layers are its head."""
+    is_torchvision = type(network).__module__.partition(".")[0] == "torchvision"
+    return is_torchvision or bool(_timm_classifier(network)) or bool(base_model_prefix(network))
+
+
+def base_model_prefix(network: nn.Module) -> str | None:
+    """Name of the base model within a network of transformers; None for one of another library."""
+    prefix: Any = getattr(network, "base_model_prefix", None)
+    return prefix if isinstance(prefix, str) and prefix and hasattr(network, "config") else None
 
 
 def _told(network: nn.Module, num_outputs: int) -> Iterable[str]:
@@ -89,8 +106,8 @@ def _timm_classifier(network: nn.Module) -> Iterable[str] | None:
 
 def _outside_of_base_model(network: nn.Module) -> Iterable[str] | None:
     """What a network of transformers has beside its base model; None for one of another library."""
-    prefix: Any = getattr(network, "base_model_prefix", None)
-    if not isinstance(prefix, str) or not prefix or not hasattr(network, "config"):
+    prefix = base_model_prefix(network)
+    if prefix is None:
         return None
     names = [plain(name) for name, _ in network.named_parameters()]
     if not any(name.startswith(f"{prefix}.") for name in names):

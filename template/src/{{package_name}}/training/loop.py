@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from ..config import TrainingConfig
 from ..data.description import describe, tell
 from ..data.module import UniversalDataModule
 from ..errors import ProjectError, Stopped, TrainingError
+from ..pretrained.settings import settled, settled_as_before
+from ..pretrained.sources import Source, find_source
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
 from .batch_norm import check_batch_norm
@@ -31,6 +34,7 @@ from .distributed import (
     processes,
 )
 from .failures import explain
+from .first_weights import load_first_weights, warn_of_random_weights
 from .hardware import check_hardware
 from .interruption import Interrupted, Interruption
 from .labels import warn_of_labels
@@ -78,14 +82,20 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
     """
     console = console or Console(stderr=True)
     check_hardware(config)
+    say = _speaker(console)
     resumed = find_resumed(config)
-    processor = resumed.load_processor() if resumed is not None else None
-    data = UniversalDataModule.from_config(config, processor)
+    source, config = _settled(config, resumed, say)
+    data = UniversalDataModule.from_config(config, _processor(resumed, source))
     if process_rank() == 0 and data.splits is not None:
         tell(describe(data.splits), console)
     seed_everything(config.seed, verbose=False)
     architecture = Architecture.resolve(config.model, data.task_spec)
-    return _fit(architecture.build(), config, data, console, resumed)
+    network = architecture.build()
+    if source is not None:
+        config = load_first_weights(network, source, config, data, say, architecture)
+    elif resumed is None:
+        warn_of_random_weights(config, data, say)
+    return _fit(network, config, data, console, resumed)
 
 
 def fine_tune(
@@ -114,15 +124,49 @@ def fine_tune(
     if n_epochs is not None:
         config = replace(config, epochs=n_epochs)
     check_hardware(config)
+    console = Console(stderr=True)
+    say = _speaker(console)
     resumed = find_resumed(config)
+    source, config = _settled(config, resumed, say)
     if splits is None:
-        processor = resumed.load_processor() if resumed is not None else None
-        data = UniversalDataModule.from_config(config, processor)
+        data = UniversalDataModule.from_config(config, _processor(resumed, source))
     else:
         task_spec = TaskSpec.from_config(config, splits)
         data = UniversalDataModule(task_spec, config.batch_size, config=config, splits=splits)
     seed_everything(config.seed, verbose=False)
-    return _fit(model, config, data, Console(stderr=True), resumed)
+    if source is not None:
+        config = load_first_weights(model, source, config, data, say)
+    return _fit(model, config, data, console, resumed)
+
+
+def _settled(
+    config: TrainingConfig, resumed: Resumed | None, say: Callable[[str], None]
+) -> tuple[Source | None, TrainingConfig]:
+    """Where a new run's weights come from, and the settings with all that these bring along.
+
+    A run that goes on has its weights, and has settled the rest.
+    """
+    if resumed is not None:
+        return None, settled_as_before(config, resumed.config)
+    source = find_source(config)
+    return source, config if source is None else settled(config, source, say)
+
+
+def _processor(resumed: Resumed | None, source: Source | None) -> Any:
+    """What made the inputs of the weights there are; None to learn one from the data."""
+    if resumed is not None:
+        return resumed.load_processor()
+    return None if source is None else source.load_processor()
+
+
+def _speaker(console: Console) -> Callable[[str], None]:
+    """Prints single lines, on the first process."""
+
+    def say(line: str) -> None:
+        if process_rank() == 0:
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    return say
 
 
 def _deprecated_accumulation(config: TrainingConfig, steps: int) -> TrainingConfig:
@@ -313,10 +357,6 @@ def _adapter(
     monitor: Monitor,
     console: Console,
 ) -> UniversalModelAdapter:
-    def log(line: str) -> None:
-        if process_rank() == 0:
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
-
     assert data.splits is not None
     tracker = MetricsTracker(
         project_name=Path.cwd().name,
@@ -333,7 +373,7 @@ def _adapter(
         run_length=length,
         trivial_logits=objective.trivial_logits(data.task_spec, data.splits.train),
         monitor=monitor,
-        log=log,
+        log=_speaker(console),
     )
 
 

@@ -149,10 +149,14 @@ def _own_settings(resumed: Resumed) -> Mapping[str, Any]:
 def _say_what_is_unused(
     project: Mapping[str, Any], own: Mapping[str, Any], given: Mapping[str, Any]
 ) -> None:
+    # what pretrained weights settle is left open in a project's settings
+    open_ = {"head": None, **TrainingConfig.from_dict({}).to_dict()}
+    settled = {"head", *TrainingConfig.RECORDED}
     differing = [
         f"{name} {json.dumps(value)} (the run has {json.dumps(own[name])})"
         for name, value in project.items()
         if name not in given and name != "resume" and value != own[name]
+        if not (name in settled and value in (None, open_[name]))
     ]
     if differing:
         warnings.warn(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -19,14 +20,16 @@ SMALLEST_VOCABULARY = 256 + 5
 class InputConfig(BaseInputConfig):
     """Fields that only a text project has."""
 
-    max_seq_len: Annotated[int, Field(ge=2), Kept] = 128
-    """Longest input of the network, in tokens."""
+    RECORDED: ClassVar[Mapping[str, Any]] = {"max_seq_len": 128, "tokenizer": None}
+
+    max_seq_len: Annotated[Annotated[int, Field(ge=2)] | None, Kept] = None
+    """Longest input, in tokens; null for that of the pretrained weights' record, or 128."""
 
     vocab_size: Annotated[int, Field(ge=SMALLEST_VOCABULARY), Kept] = 1024
     """Tokens of the vocabulary that is learned from the training texts; at most so many."""
 
     tokenizer: Annotated[str | None, Kept] = None
-    """Path of a tokenizer.json to use; null learns byte-level BPE from the training texts."""
+    """Path of a tokenizer.json to use; null for the record's, or byte-level BPE that is learned."""
 
     text_column: Annotated[str | None, Kept] = None
     """Column of a table that holds the text; null for one by a usual name."""

@@ -75,6 +75,7 @@ class TaskSpec(BaseTaskSpec):
         A vocabulary learned from little text is smaller than `config.vocab_size`: the tokenizer's
         counts where there is one.
         """
+        assert config.max_seq_len is not None  # settled, by a record or without
         tokenizer: TextTokenizer | None = splits.processor
         vocab_size = tokenizer.vocab_size if tokenizer else config.vocab_size
         outputs: dict[str, Any] = {"num_outputs": vocab_size}

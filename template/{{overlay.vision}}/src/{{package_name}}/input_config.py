@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import field
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
@@ -17,30 +18,39 @@ Task = Literal["vision_classification", "vision_multilabel", "vision_regression"
 class InputConfig(BaseInputConfig):
     """Fields that only a vision project has."""
 
+    RECORDED: ClassVar[Mapping[str, Any]] = {
+        "image_size": (3, 32, 32),
+        "interpolation": "bilinear",
+        "mean": (0.5,),
+        "std": (0.5,),
+    }
+
     image_size: Annotated[
-        tuple[
-            Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]
-        ],
+        tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+        | None,
         Kept,
-    ] = (3, 32, 32)
-    """Shape of one image as [channels, height, width], in pixels; channels: 1, 3 or 4 (RGBA)."""
+    ] = None
+    """Shape of one image as [channels, height, width], in pixels; channels: 1, 3 or 4 (RGBA).
+
+    null for that of the pretrained weights' record; without such, [3, 32, 32].
+    """
 
     resize: Annotated[Literal["stretch", "crop", "pad"], Kept] = "crop"
     """How an image is brought to that size: stretch it, crop its centre, or pad it."""
 
-    interpolation: Annotated[Literal["nearest", "bilinear", "bicubic", "lanczos"], Kept] = (
-        "bilinear"
+    interpolation: Annotated[Literal["nearest", "bilinear", "bicubic", "lanczos"] | None, Kept] = (
+        None
     )
-    """Resampling filter of the resize."""
+    """Resampling filter of the resize; null for the record's, or bilinear."""
 
     normalize: Annotated[bool, Kept] = True
     """Subtract `mean` and divide by `std`, per channel."""
 
-    mean: Annotated[tuple[float, ...], Kept] = (0.5,)
-    """Mean of each channel on the 0..1 scale; a single value serves all channels."""
+    mean: Annotated[tuple[float, ...] | None, Kept] = None
+    """Mean of each channel on the 0..1 scale, or one for all; null for the record's, or 0.5."""
 
-    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Kept] = (0.5,)
-    """Standard deviation of each channel on the 0..1 scale; a single value serves all channels."""
+    std: Annotated[tuple[Annotated[float, Field(gt=0)], ...] | None, Kept] = None
+    """Standard deviation, in the same way; null for the record's, or 0.5."""
 
     normalize_on: Literal["device", "collator"] = "device"
     """Where images become floats: after the transfer (a quarter of the bytes) or in the loader."""
@@ -70,12 +80,12 @@ class InputConfig(BaseInputConfig):
 
     def input_problems(self) -> list[str]:
         """Contradictions between the fields above, one line each."""
-        channels = self.image_size[0]
         problems = []
-        if channels not in (1, 3, 4):
+        channels = None if self.image_size is None else self.image_size[0]
+        if channels not in (None, 1, 3, 4):
             problems.append(f"image_size: {channels} channels; give 1 (grey), 3 (RGB) or 4 (RGBA)")
         for name, values in (("mean", self.mean), ("std", self.std)):
-            if len(values) not in (1, channels):
+            if values and channels and len(values) not in (1, channels):
                 problems.append(
                     f"{name}: {len(values)} values for {channels} channels; give 1 or {channels}"
                 )

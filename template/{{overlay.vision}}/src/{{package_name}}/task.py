@@ -87,6 +87,10 @@ class TaskSpec(BaseTaskSpec):
 
         `splits.facts` may hold the `value_range` that was measured; that of the settings wins.
         """
+        # settled, by the record of pretrained weights or without
+        assert config.image_size is not None
+        assert config.mean is not None
+        assert config.std is not None
         channels = config.image_size[0]
         value_range = config.value_range or splits.facts.get("value_range")
         has_values = config.task == "vision_regression"

@@ -94,6 +94,7 @@ def find_similar(samples: Samples, config: TrainingConfig, console: Console) -> 
         config: how many channels an image has.
         console: for the progress.
     """
+    assert config.image_size is not None
     channels = config.image_size[0]
     found = _of_images(
         samples,
