@@ -112,6 +112,7 @@ src/terminal.py
 src/training/__init__.py
 src/training/accumulation.py
 src/training/adapter.py
+src/training/averaging.py
 src/training/batch_norm.py
 src/training/checkpoints.py
 src/training/compilation.py
@@ -145,6 +146,7 @@ tests/conftest.py
 tests/payloads.py
 tests/small_runs.py
 tests/test_accumulation.py
+tests/test_averaging.py
 tests/test_bench.py
 tests/test_compilation.py
 tests/test_config.py

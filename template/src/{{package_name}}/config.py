@@ -135,6 +135,12 @@ class TrainingConfig(InputConfig):
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of all optimizer steps in which the learning rate rises; then it falls as a cosine."""
 
+    ema_decay: Annotated[float, Field(ge=0, lt=1), Kept] = 0.0
+    """Share of a moving average of the weights that an optimizer step leaves; 0 for no average.
+
+    The average is what is validated, kept and exported.
+    """
+
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of a class's target spread over all classes in training; validation goes without."""
 
@@ -260,6 +266,8 @@ class TrainingConfig(InputConfig):
             problems.append(
                 "balanced_sampling: class_weights: balanced makes up for the same; give one of them"
             )
+        if self.ema_decay and self.strategy == "fsdp":
+            problems.append("ema_decay: strategy: fsdp has no whole weights; give ddp or auto")
         problems += self._freezing_problems()
         if problems:
             raise ValueError("\n".join(problems))

@@ -131,11 +131,13 @@ class UniversalModelAdapter(LightningModule):
             ModelError: raw uint8 input that nobody normalised, or a forward that the batch does
                 not fit.
         """
+        return self._logits(self.input_transform(batch))
+
+    def _logits(self, batch: Batch) -> Tensor:
         positional, keyword = self._arguments(batch)
         return logits_of(self.compile_hook.call(*positional, **keyword))
 
     def _arguments(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
-        batch = self.input_transform(batch)
         for name, value in batch.items():
             if value.dtype == torch.uint8:
                 raise ModelError(
@@ -175,7 +177,7 @@ class UniversalModelAdapter(LightningModule):
 
         def step() -> Tensor:
             with self.trainer.precision_plugin.train_step_context():
-                positional, keyword = self._arguments(batch)
+                positional, keyword = self._arguments(self.input_transform(batch))
                 logits = logits_of(self.model(*positional, **keyword))
                 return self.objective.loss_sum(logits, batch[LABELS]) / self.window.constant
 
@@ -186,10 +188,10 @@ class UniversalModelAdapter(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The share of one micro-batch in its window's loss."""
-        labels = batch[LABELS]
-        weight = self._weigh(labels)
+        weight = self._weigh(batch[LABELS])
         self.tracker.begin_micro_batch(weight)
-        loss_sum = self.objective.loss_sum(self(batch), labels)
+        batch = self.input_transform(batch)  # it may mix samples, and their labels with them
+        loss_sum = self.objective.loss_sum(self._logits(batch), batch[LABELS])
         self.tracker.log_micro_batch(loss_sum.detach())
         return self.window.scale_loss(loss_sum, weight)
 

@@ -23,6 +23,7 @@ from ..pretrained.settings import settled, settled_as_before
 from ..pretrained.sources import Source, find_source
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
+from .averaging import WeightAverage
 from .batch_norm import check_batch_norm
 from .checkpoints import AtomicCheckpointIO, find_checkpoint, mend_best, read_checkpoint
 from .distributed import (
@@ -236,6 +237,7 @@ def _fit(
             run_folder,
             StepLimit(),
             RunProgress(console),
+            *([WeightAverage(config.ema_decay)] if config.ema_decay else []),
             saves,
             interruption,
         ],

@@ -183,12 +183,14 @@ def backbone_scale(config: TrainingConfig) -> float:
     """Share of the learning rate that layers with learned weights get."""
     if config.backbone_lr_scale is not None:
         return config.backbone_lr_scale
-    return 1.0
+    return 0.1 if config.pretrained is not None and config.layer_decay == 1 else 1.0
 
 
 def keeps_statistics(config: TrainingConfig) -> bool:
     """Whether batch normalisation goes by the running statistics it came with."""
-    return config.norm_statistics == "keep"
+    if config.norm_statistics is not None:
+        return config.norm_statistics == "keep"
+    return config.pretrained is not None
 
 
 # --- Modules and layers --------------------------------------------------------------------------

@@ -64,6 +64,12 @@ class InputConfig(BaseInputConfig):
     augment: Literal["none", "light", "photo"] = "light"
     """Random changes to training images: light (shifts, turns) or photo (crops, flips, colour)."""
 
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Alpha of MixUp, which blends training images of a micro-batch and their classes; 0: never."""
+
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    """Alpha of CutMix, which pastes a part of one into another; with mixup, chance chooses."""
+
     image_column: Annotated[str | None, Kept] = None
     """Column of a table that names or holds the image; null for one by a usual name."""
 
