@@ -123,6 +123,7 @@ src/training/hardware.py
 src/training/interruption.py
 src/training/labels.py
 src/training/loop.py
+src/training/low_rank.py
 src/training/metrics.py
 src/training/objective.py
 src/training/objectives.py
@@ -156,6 +157,7 @@ tests/test_doctor.py
 tests/test_effective_steps.py
 tests/test_export_bundle.py
 tests/test_failures.py
+tests/test_low_rank.py
 tests/test_objective.py
 tests/test_optimizers.py
 tests/test_order.py

@@ -43,6 +43,20 @@ RENAMED = {
 
 
 @dataclass(config=SETTINGS, kw_only=True)
+class LoraSettings:
+    """Low-rank corrections of matrices."""
+
+    r: Annotated[int, Field(ge=1)] = 8
+    """Their rank."""
+
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    """Their scale, times `r`."""
+
+    target_modules: Annotated[list[str], Field(min_length=1)] | None = None
+    """Names, or ends of names, of the layers; null for all that are linear but the head."""
+
+
+@dataclass(config=SETTINGS, kw_only=True)
 class TrainingConfig(InputConfig):
     """Settings of one run.
 
@@ -102,6 +116,12 @@ class TrainingConfig(InputConfig):
 
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Learning rate of each layer as a share of the next one's, down to the input; 1 for none."""
+
+    lora: Annotated[LoraSettings | None, Kept] = None
+    """LoRA: {r: 8, alpha: 16, target_modules: null}; it and the head are all that is trained.
+
+    Its corrections are added to the weights that a checkpoint keeps. Needs the library PEFT.
+    """
 
     # --- optimisation ----------------------------------------------------------------------------
 
@@ -242,6 +262,11 @@ class TrainingConfig(InputConfig):
             return [glob.strip() for glob in value.split(",")]
         return None if value == [] else value
 
+    @field_validator("optimizer")
+    @classmethod
+    def _name_in_small_letters(cls, value: str) -> str:
+        return value.strip().lower()
+
     @field_validator("export_formats", "head", "trackers", mode="before")
     @classmethod
     def _names_with_commas(cls, value: object) -> object:
@@ -274,6 +299,10 @@ class TrainingConfig(InputConfig):
 
     def _freezing_problems(self) -> list[str]:
         problems = []
+        if self.lora and self.freeze:
+            problems.append("freeze: lora trains nothing but itself and the head; leave one out")
+        if self.lora and self.strategy == "fsdp":
+            problems.append("lora: strategy: fsdp cannot hold parts still; give ddp or auto")
         if self.freeze and self.strategy == "fsdp":
             problems.append("freeze: strategy: fsdp cannot hold parts still; give ddp or auto")
         if self.unfreeze_epoch is not None and not self.freeze:
@@ -464,7 +493,9 @@ def _describe(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
     no_words: set[str] = set()
     for detail in error.errors(include_url=False):
         name = str(detail["loc"][0]) if detail["loc"] else ""
-        if detail["type"] == "unexpected_keyword_argument":
+        if detail["type"] == "unexpected_keyword_argument" and len(detail["loc"]) > 1:
+            problems[name] = f"{name}: there is no {str(detail['loc'][-1])!r} in it"
+        elif detail["type"] == "unexpected_keyword_argument":
             problems[name] = f"{name}: no such field{nearest(name, names)}"
         elif not name:
             problems[""] = str(detail["ctx"]["error"])

@@ -25,6 +25,7 @@ from ..task import TaskSpec
 from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
 from .compilation import CompileHook
 from .distributed import CheckedDDPStrategy
+from .low_rank import UNMERGED_WEIGHTS
 from .metrics import MetricsTracker, WindowRow
 from .objective import Monitor, monitor_of
 from .objectives import OBJECTIVES
@@ -35,6 +36,7 @@ from .validation import ValidationMetrics
 
 # Counts up when what a checkpoint holds changes, so that code can tell old ones apart.
 CHECKPOINT_VERSION = 2
+MODEL_PREFIX = "model."  # the adapter's name for the network
 
 
 class UniversalModelAdapter(LightningModule):
@@ -131,13 +133,11 @@ class UniversalModelAdapter(LightningModule):
             ModelError: raw uint8 input that nobody normalised, or a forward that the batch does
                 not fit.
         """
-        return self._logits(self.input_transform(batch))
-
-    def _logits(self, batch: Batch) -> Tensor:
         positional, keyword = self._arguments(batch)
         return logits_of(self.compile_hook.call(*positional, **keyword))
 
     def _arguments(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
+        batch = self.input_transform(batch)
         for name, value in batch.items():
             if value.dtype == torch.uint8:
                 raise ModelError(
@@ -177,7 +177,7 @@ class UniversalModelAdapter(LightningModule):
 
         def step() -> Tensor:
             with self.trainer.precision_plugin.train_step_context():
-                positional, keyword = self._arguments(self.input_transform(batch))
+                positional, keyword = self._arguments(batch)
                 logits = logits_of(self.model(*positional, **keyword))
                 return self.objective.loss_sum(logits, batch[LABELS]) / self.window.constant
 
@@ -191,7 +191,7 @@ class UniversalModelAdapter(LightningModule):
         weight = self._weigh(batch[LABELS])
         self.tracker.begin_micro_batch(weight)
         batch = self.input_transform(batch)  # it may mix samples, and their labels with them
-        loss_sum = self.objective.loss_sum(self._logits(batch), batch[LABELS])
+        loss_sum = self.objective.loss_sum(self(batch), batch[LABELS])
         self.tracker.log_micro_batch(loss_sum.detach())
         return self.window.scale_loss(loss_sum, weight)
 
@@ -352,6 +352,8 @@ class UniversalModelAdapter(LightningModule):
             self.config, self.plan.groups(), self.plan.matrices, self.learning_rate
         )
         self._peaks = [group["lr"] for group in optimizer.param_groups]
+        if self.config.weight_decay and "weight_decay" not in optimizer.defaults:
+            self.log_line(f"weight_decay: {self.config.optimizer} has none, so it is not used")
         schedule = warmup_cosine(optimizer, self.config.warmup_ratio, self.run_length)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -367,6 +369,8 @@ class UniversalModelAdapter(LightningModule):
             group["initial_lr"] = peak
             group["lr"] = peak * factor(schedule.last_epoch)
         self._thaw_when_due()
+        if self.plan.frozen:
+            self.log_line(f"freeze: {self.plan}")
 
     def on_train_epoch_start(self) -> None:
         """Train what was frozen once it is time; inside an epoch, `on_train_start` looks."""
@@ -376,6 +380,7 @@ class UniversalModelAdapter(LightningModule):
         if not self.plan.is_due(self.trainer.current_epoch):
             return
         self.plan.thaw()
+        self.log_line(f"all is trained from epoch {self.trainer.current_epoch + 1} on")
         strategy = self.trainer.strategy
         if isinstance(strategy, CheckedDDPStrategy):
             strategy.wrap_again()
@@ -407,6 +412,11 @@ class UniversalModelAdapter(LightningModule):
         checkpoint["metrics"] = self._metrics if is_validated else {}
         checkpoint["trivial_metrics"] = self.trivial_metrics
         checkpoint["tracker"] = self.tracker.state_dict()
+        if self.plan.low_rank is not None:
+            weights = {n.removeprefix(MODEL_PREFIX): v for n, v in checkpoint["state_dict"].items()}
+            plain = self.plan.low_rank.merged(weights)
+            checkpoint[UNMERGED_WEIGHTS] = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {MODEL_PREFIX + name: v for name, v in plain.items()}
 
     @cached_property
     def _processor_files(self) -> dict[str, Tensor]:
@@ -418,6 +428,8 @@ class UniversalModelAdapter(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Step counts go on where they were."""
+        """Step counts and corrections go on where they were."""
+        if self.plan.low_rank is not None:
+            checkpoint["state_dict"] = checkpoint[UNMERGED_WEIGHTS]
         self.tracker.load_state_dict(checkpoint["tracker"])
         self.trivial_metrics = checkpoint["trivial_metrics"]

@@ -42,6 +42,7 @@ from .labels import warn_of_labels
 from .metrics import MetricsTracker
 from .objective import Monitor, Objective, monitor_of
 from .objectives import OBJECTIVES
+from .optimizers import find_optimizer
 from .parameters import keeps_statistics
 from .progress import RunProgress
 from .resume import Resumed, check_fits, check_settings, find_resumed, inexactness
@@ -225,6 +226,7 @@ def _fit(
     # before there is a run's folder: it may refuse the settings
     objective = OBJECTIVES[task_spec.task_type].configured(task_spec, config)
     configured = monitor_of(objective, task_spec, config)
+    find_optimizer(config)
     # what its checkpoints were judged by; balanced_sampling and others would change it
     monitor = (resumed.monitor if resumed is not None else None) or configured
     run_folder = RunFolder(config, data)
@@ -255,6 +257,7 @@ def _fit(
     run_folder.is_new = resumed is None or resumed.run_dir is None
     if resumed is not None and reason is not None:
         adapter.log_line(f"this run has ended already; {reason}")
+        adapter.plan.release()
         if process_rank() == 0:
             note_slurm_start(run_folder.path)
             adapter.tracker.attach(run_folder.path, settings=config.to_dict())

@@ -130,7 +130,7 @@ def find_optimizer(config: TrainingConfig) -> OptimizerKind:
         ConfigError: there is none by that name, it needs more than a gradient, or it does not take
             the arguments.
     """
-    name = config.optimizer.lower()
+    name = config.optimizer
     kind = _of_torch().get(name) or _of_timm(name)
     if kind is None:
         known = sorted({*_of_torch(), *_names_of_timm()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal
 
@@ -14,6 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from ..config import TrainingConfig, nearest
 from ..errors import ConfigError
 from ..pretrained.head import fits, head_parameters, modules
+from .low_rank import LowRank
 
 
 class TuningPlan:
@@ -30,6 +32,8 @@ class TuningPlan:
     Attributes:
         parameters: all that are trained at some time, by name.
         head: names of those that are new for the task.
+        low_rank: corrections that are trained instead of all but the head; None without.
+        new: names of those that have learned nothing yet: of the head and of corrections.
         matrices: names of those [N, M] that lie between an embedding and the head.
         frozen: names of those that are not trained now.
         scales: share of the learning rate that each gets, by name.
@@ -47,8 +51,10 @@ class TuningPlan:
     ) -> None:
         self.config = config
         self.learning_rate = learning_rate
-        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.head = head_parameters(model, config, num_outputs)
+        self.low_rank = LowRank(model, config.lora, self.head) if config.lora else None
+        self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
+        self.new = self.head | (self.low_rank.names if self.low_rank else set())
         self.matrices = self._matrices(model)
         self.scales = self._scales(model)
         self.frozen = self._frozen(config.freeze)
@@ -58,6 +64,15 @@ class TuningPlan:
         self._still = [m for m in _within(model, resting) if m.training] if self.frozen else []
         self._kept = [m for m in self._norms(model) if m.training]
         self.hold()
+
+    def __str__(self) -> str:
+        frozen, all_ = (
+            sum(self.parameters[name].numel() for name in names)
+            for names in (self.frozen, self.parameters)
+        )
+        epochs = self.config.unfreeze_epoch
+        until = "" if epochs is None else f" for {epochs} epoch{'s' * (epochs > 1)}"
+        return f"{frozen:,} of {all_:,} parameters rest{until}"
 
     # --- frozen ----------------------------------------------------------------------------------
 
@@ -117,11 +132,19 @@ class TuningPlan:
         self.frozen, self._still = [], []
         self.hold()
 
+    def thaw_if_ever(self) -> None:
+        """`thaw` what will be trained at some time."""
+        if self.config.unfreeze_epoch is not None:
+            self.thaw()
+
     def release(self) -> None:
-        """Leave the network as the plan found it."""
+        """Leave the network as the plan found it, with what it has learned."""
         self._still += self._kept
         self._kept = []
         self.thaw()
+        if self.low_rank is not None:
+            self.low_rank.merge()
+            self.low_rank = None
 
     def _norms(self, model: nn.Module) -> Iterator[nn.Module]:
         """Layers whose running statistics are kept: those of new layers have learned none yet."""
@@ -142,7 +165,7 @@ class TuningPlan:
             last = max(layers.values())
             scales = {n: self.config.layer_decay ** (last - layers.get(n, last)) for n in scales}
         backbone = backbone_scale(self.config)
-        return {n: scale * (1 if n in self.head else backbone) for n, scale in scales.items()}
+        return {n: scale * (1 if n in self.new else backbone) for n, scale in scales.items()}
 
     def _matrices(self, model: nn.Module) -> set[str]:
         tables = {id(table.weight) for table in model.modules() if isinstance(table, nn.Embedding)}
@@ -174,6 +197,12 @@ class TuningPlan:
                 sorted(self.parameters, key=kind), kind
             )
         ]
+
+
+def untouched(config: TrainingConfig) -> TrainingConfig:
+    """The settings for a network that is looked at, not trained: all of it as it is."""
+    plain: dict[str, Any] = {"freeze": None, "unfreeze_epoch": None, "lora": None}
+    return replace(config, **plain, norm_statistics="train", layer_decay=1.0)
 
 
 # --- What settings mean --------------------------------------------------------------------------
