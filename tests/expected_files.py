@@ -161,6 +161,7 @@ tests/test_low_rank.py
 tests/test_objective.py
 tests/test_optimizers.py
 tests/test_order.py
+tests/test_pretrained.py
 tests/test_resume.py
 tests/test_resume_at_random.py
 tests/test_resume_changes.py

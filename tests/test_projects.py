@@ -20,6 +20,7 @@ from typing import Any
 
 import coverage
 import pytest
+import torch
 import yaml
 from answer_space import (
     FORMATS,
@@ -38,6 +39,7 @@ from answer_space import (
 )
 from conftest import Tp35
 from rendering import ROOT, UNMEASURED, commit_all, git, render, started
+from torchvision.models import ResNet18_Weights, resnet18
 from warm import PLAIN, WarmProcess
 
 pytestmark = pytest.mark.integration
@@ -135,6 +137,17 @@ def projects(template_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     }
 
 
+def torch_home(folder: Path) -> Path:
+    """A folder in which torch finds weights of the README's network as if it had fetched them."""
+    weights = ResNet18_Weights.DEFAULT
+    torch.manual_seed(0)
+    home = folder / "torch"
+    (home / "hub" / "checkpoints").mkdir(parents=True)
+    place = home / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    torch.save(resnet18().state_dict(), place)
+    return home
+
+
 @pytest.fixture(scope="session")
 def warm(
     projects: dict[str, Path], tmp_path_factory: pytest.TempPathFactory, compile_cache: Path
@@ -144,6 +157,7 @@ def warm(
     # the projects' own tests run the same files, and are measured
     environment = {"TORCHINDUCTOR_CACHE_DIR": str(compile_cache), "OMP_NUM_THREADS": "1"}
     environment |= {"HF_HOME": str(folder / "huggingface")} | UNMEASURED
+    environment["TORCH_HOME"] = str(torch_home(folder))
     with ExitStack() as stack:
         processes = {}
         for modality, project in projects.items():

@@ -112,9 +112,10 @@ def read_stored(path: Path) -> StoredWeights:
         path = weights_file(path)
     if path.name.endswith(INDEX_SUFFIX):
         return _read_shards(path)
+    shard = SHARD.match(path.name)
+    if shard and int(shard["count"]) > 1:
+        raise _error(path, _one_of_several(path, shard))
     if is_safetensors(path):
-        if shard := SHARD.match(path.name):
-            raise _error(path, _one_of_several(path, shard))
         return StoredWeights(_read_safetensors(path))
     return find_weights(path, read_saved(path))
 
@@ -260,12 +261,8 @@ def _listed(index: Path) -> dict[str, str]:
 
 
 def _one_of_several(path: Path, shard: re.Match[str]) -> str:
-    count, index = int(shard["count"]), _index(path, shard)
-    return f"one of {count} files of a model; give {index}, which lists them"
-
-
-def _index(path: Path, shard: re.Match[str]) -> Path:
-    return path.with_name(f"{shard['stem']}{shard['suffix']}{INDEX_SUFFIX}")
+    index = path.with_name(f"{shard['stem']}{shard['suffix']}{INDEX_SUFFIX}")
+    return f"one of {int(shard['count'])} files of a model; give {index}, which lists them"
 
 
 def _start(path: Path, size: int = 512) -> bytes:
@@ -278,9 +275,6 @@ def _start(path: Path, size: int = 512) -> bytes:
 
 def _check_kind(path: Path) -> None:
     """Say what a file is that no torch.save has written."""
-    shard = SHARD.match(path.name)
-    if shard and _index(path, shard).is_file():
-        raise _error(path, _one_of_several(path, shard))
     start = _start(path)
     if not start:
         raise _error(path, "an empty file; copy it again")
@@ -308,7 +302,8 @@ def _is_tar(path: Path) -> bool:
 
 
 def _is_text(start: bytes) -> bool:
-    return all(byte >= 32 or byte in b"\t\r\n" for byte in start)
+    is_utf8 = "\ufffd" not in start.decode("utf-8", "replace")[:-1]  # the last may be cut
+    return is_utf8 and all(byte >= 32 or byte in b"\t\r\n" for byte in start)
 
 
 @contextmanager

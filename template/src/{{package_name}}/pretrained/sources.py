@@ -47,6 +47,9 @@ from .head import base_model_prefix
 
 DEFAULT = "default"
 
+# libraries that a project can be installed with
+EXTRAS = ("timm", "transformers")
+
 # endings by which a name that is not there was meant for a file
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".json", ".tar", ".pkl")
 
@@ -193,14 +196,12 @@ def _of_transformers(name: str, asked: str) -> Source:
 
 
 def _from_hub(name: str) -> Path:
-    import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-
+    hub = _library("huggingface_hub")
     try:
-        return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(HUB_FILES)))
-    except HFValidationError as error:
+        return Path(hub.snapshot_download(name, allow_patterns=list(HUB_FILES)))
+    except hub.errors.HFValidationError as error:
         raise ConfigError([f"pretrained: {name} is no file, no folder and no hub name"]) from error
-    except (HfHubHTTPError, OSError, ValueError) as error:
+    except (hub.errors.HfHubHTTPError, OSError, ValueError) as error:
         raise _not_downloaded(f"{name} of the hub", error) from error
 
 
@@ -241,9 +242,8 @@ def _quiet(transformers: ModuleType) -> Iterator[None]:
 
 
 def _of_torchvision(name: str, asked: str) -> Source:
-    models = importlib.import_module("torchvision.models")
     try:
-        known = models.get_model_weights(name)
+        known = _library("torchvision").models.get_model_weights(name)
     except ValueError as error:
         raise ConfigError([f"pretrained: torchvision has no weights of {name}"]) from error
     member = asked.rpartition(".")[2]
@@ -374,7 +374,7 @@ def _library(name: str) -> ModuleType:
             raise
         raise ModelError(
             f"pretrained: these weights are those of {name}, which is not installed; "
-            f"uv sync --extra {name}"
+            f"{f'uv sync --extra {name}' if name in EXTRAS else f'uv add {name}'}"
         ) from error
 
 
