@@ -37,7 +37,7 @@ class LowRank:
         try:
             peft: Any = importlib.import_module("peft")
         except ModuleNotFoundError as error:
-            raise ConfigError(["lora: needs PEFT, which is not installed; uv add peft"]) from error
+            raise ConfigError(["lora: needs PEFT, which is not installed; uv sync --extra peft"]) from error
         self._asked = {n: p.requires_grad for n, p in model.named_parameters()}
         config = peft.LoraConfig(
             r=settings.r,
