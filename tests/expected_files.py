@@ -28,6 +28,7 @@ src/bench/data.py
 src/bench/inference.py
 src/bench/timing.py
 src/bench/train.py
+src/catalogues.py
 src/cli.py
 src/config.py
 src/config_base.py
@@ -62,6 +63,7 @@ src/export/formats.py
 src/export/imports.py
 src/export/metadata.py
 src/export/parity.py
+src/export/shipped_source.py
 src/export/signature.py
 src/export/supply_chain.py
 src/figures.py
@@ -106,6 +108,7 @@ src/serving/runtime/integrity.py
 src/serving/runtime/predictions.py
 src/serving/runtime/sessions.py
 src/serving/server.py
+src/source_files.py
 src/task.py
 src/task_base.py
 src/terminal.py
@@ -129,6 +132,7 @@ src/training/objective.py
 src/training/objectives.py
 src/training/optimizers.py
 src/training/parameters.py
+src/training/probe.py
 src/training/progress.py
 src/training/resume.py
 src/training/run_checkpoints.py
@@ -142,6 +146,7 @@ src/training/trackers.py
 src/training/trained_model.py
 src/training/trivial.py
 src/training/validation.py
+src/user_code.py
 tests/bundles.py
 tests/conftest.py
 tests/payloads.py

@@ -80,7 +80,13 @@ class TrainingConfig(InputConfig):
     """Share of the training samples set aside to validate on, where there are no others."""
 
     model: str = "builtin"
-    """The network: builtin (model.py), LIBRARY:NAME, or PATH.py:NAME of a function or class."""
+    """The network: builtin, torchvision:NAME, timm:NAME, transformers:NAME, or code of your own.
+
+    builtin is model.py; your own is PATH.py:NAME or PACKAGE.MODULE:NAME of a function or class.
+    """
+
+    model_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments for whatever builds the network, as a mapping; they win over the task's."""
 
     pretrained: Annotated[str | None, Kept] = None
     """Weights to begin with: default, a NAME of the model's library, or a PATH; null for random."""
@@ -169,6 +175,9 @@ class TrainingConfig(InputConfig):
 
     balanced_sampling: bool = False
     """Draw every class equally often in training, rare samples several times an epoch."""
+
+    auxiliary_weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.3
+    """What the loss of auxiliary outputs counts in training, where a network has such."""
 
     max_grad_norm: Annotated[float, Field(ge=0)] = 1.0
     """Gradients are scaled down to this norm, over a whole accumulation window; 0 for never."""

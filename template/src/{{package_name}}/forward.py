@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
-from dataclasses import is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .errors import ModelError
@@ -20,6 +21,12 @@ DECODER_INPUTS = frozenset(("decoder_input_ids", "decoder_inputs_embeds", "decod
 
 # label of a target that does not count
 IGNORED = -100
+
+# outputs of a network that an error lists
+MOST_SHOWN = 6
+
+# keys that may lead to the logits; caches of language models go deeper, and round in circles
+DEEPEST_OUTPUT = 3
 
 
 class ModelSignatureInspector:
@@ -94,22 +101,158 @@ def _is_encoder_decoder(model: nn.Module, parameters: list[inspect.Parameter]) -
     return getattr(config, "is_encoder_decoder", False) is True
 
 
-def logits_of(output: Any) -> Tensor:
-    """The logits in whatever a network returns: a tensor, a tuple, a mapping or an object.
+# --- Outputs -------------------------------------------------------------------------------------
+
+OutputPath = tuple[str | int, ...]
+"""Keys and attributes that lead to a tensor in whatever a network returns."""
+
+# names of logits, the surest first; `out` is torchvision's
+LOGITS_NAMES = ("logits", "logit", "out", "output", "outputs", "prediction_scores", "predictions")
+
+# in the names of outputs that only training uses
+AUXILIARY = "aux"
+
+
+@dataclass(frozen=True)
+class OutputLayout:
+    """Where the logits are in what a network returns.
+
+    Attributes:
+        logits: path to them.
+        auxiliary: paths to others of the same shape, which help training.
+        unused: names of outputs that nobody looks at, though they seem to be meant for training.
+    """
+
+    logits: OutputPath
+    auxiliary: tuple[OutputPath, ...] = ()
+    unused: tuple[str, ...] = ()
+
+    def logits_of(self, output: Any) -> Tensor:
+        """The logits in an output like that in which they were found."""
+        return _follow(self.logits, output)
+
+    def auxiliary_of(self, output: Any) -> list[Tensor]:
+        """The auxiliary logits beside them."""
+        return [_follow(path, output) for path in self.auxiliary]
+
+
+def find_outputs(output: Any, wanted: Sequence[int], name: str) -> OutputLayout:
+    """Look for logits by their names, or else by their shape.
+
+    Args:
+        output: what a network returned.
+        wanted: shape of the logits.
+        name: of the network, for errors.
 
     Raises:
-        ModelError: there are none.
+        ModelError: there are none, or nothing tells which of several they are.
     """
-    if isinstance(output, Tensor):
-        return output
-    if isinstance(output, Mapping) and isinstance(output.get("logits"), Tensor):
-        logits: Tensor = output["logits"]
-        return logits
-    if is_dataclass(output) or hasattr(output, "logits"):
-        return logits_of(output.logits)
-    if isinstance(output, (tuple, list)) and output:
-        return logits_of(output[0])
-    raise ModelError(
-        f"the network returned {type(output).__name__}; it must return logits as a tensor, "
-        "first in a tuple, or under the name 'logits'"
+    found = dict(_tensors_in(output))
+    fitting = [path for path, tensor in found.items() if _fits(tensor, wanted)]
+    named = [path for path in found if path and path[-1] in LOGITS_NAMES[:2]]
+    if not fitting or (named and not set(named) & set(fitting)):
+        raise ModelError(_misfit(found, wanted, name, named))
+    logits = min(fitting, key=_doubt) if len(fitting) > 1 else fitting[0]
+    others = [path for path in fitting if path != logits]
+    if others and isinstance(logits[-1], str) and logits[-1] not in LOGITS_NAMES:
+        raise ModelError(
+            f"{name} returns {', '.join(map(_shown, fitting))}, all of the shape of logits "
+            f"{list(wanted)}; call the right one 'logits'"
+        )
+    auxiliary = [path for path in others if isinstance(path[-1], int) or _is_auxiliary(path)]
+    left = [path for path in found if path not in (logits, *auxiliary)]
+    return OutputLayout(
+        logits, tuple(auxiliary), tuple(_shown(path) for path in left if _is_auxiliary(path))
     )
+
+
+def _doubt(path: OutputPath) -> tuple[int, int]:
+    """How unsure it is that these are the logits; without a name it is the first."""
+    key = path[-1] if path else ""
+    return LOGITS_NAMES.index(key) if key in LOGITS_NAMES else len(LOGITS_NAMES), len(path)
+
+
+def _is_auxiliary(path: OutputPath) -> bool:
+    return any(isinstance(key, str) and AUXILIARY in key.lower() for key in path)
+
+
+def _fits(tensor: Tensor, wanted: Sequence[int]) -> bool:
+    return tensor.is_floating_point() and tensor.shape == torch.Size(wanted)
+
+
+def _tensors_in(output: Any, path: OutputPath = ()) -> Iterator[tuple[OutputPath, Tensor]]:
+    if isinstance(output, Tensor):
+        yield path, output
+    elif len(path) < DEEPEST_OUTPUT:
+        for key, value in _items(output):
+            yield from _tensors_in(value, (*path, key))
+
+
+def _items(output: Any) -> Iterator[tuple[str | int, Any]]:
+    if isinstance(output, Mapping):
+        yield from output.items()
+    elif isinstance(output, tuple) and hasattr(output, "_fields"):  # a namedtuple
+        yield from zip(output._fields, output, strict=True)
+    elif isinstance(output, (list, tuple)):
+        yield from enumerate(output)
+    elif hasattr(output, "__dict__"):
+        yield from vars(output).items()
+
+
+def _follow(path: OutputPath, output: Any) -> Tensor:
+    for key in path:
+        by_key = isinstance(output, Mapping) or isinstance(key, int)
+        output = output[key] if by_key else getattr(output, str(key))
+    tensor: Tensor = output
+    return tensor
+
+
+def _shown(path: OutputPath) -> str:
+    return ".".join(map(str, path)) or "a tensor"
+
+
+def _misfit(
+    found: Mapping[OutputPath, Tensor],
+    wanted: Sequence[int],
+    name: str,
+    named: Sequence[OutputPath],
+) -> str:
+    if not found:
+        return f"{name} returns no tensor; the task wants logits of shape {list(wanted)}"
+    shown = ", ".join(
+        f"{f'{_shown(path)} ' if path else ''}{list(tensor.shape)}"
+        f"{'' if tensor.is_floating_point() else f' of {tensor.dtype}'}"
+        for path, tensor in list(found.items())[:MOST_SHOWN]
+    )
+    more = f" and {len(found) - MOST_SHOWN} more" if len(found) > MOST_SHOWN else ""
+    nearest_path = named[0] if named else next(iter(found))
+    remedy = _remedy(found[nearest_path], list(wanted))
+    return (
+        f"{name} returns {shown}{more}; the task wants logits of shape {list(wanted)}"
+        f"{f': {remedy}' if remedy else ''}"
+    )
+
+
+def _remedy(found: Tensor, wanted: list[int]) -> str:
+    shape = list(found.shape)
+    batch, outputs = wanted[0], wanted[-1]
+    if shape == wanted:
+        return "return numbers that gradients flow through, and not classes"
+    if not shape or shape[0] != batch:
+        return (
+            f"the first axis must have the {batch} samples of the batch; something fixes or joins "
+            "them, such as view or mean without the batch's axis"
+        )
+    if shape == [batch] and wanted == [batch, 1]:
+        return "keep the axis of the single value, as unsqueeze(1) does"
+    if len(shape) == len(wanted) and shape[:-1] == wanted[:-1]:
+        return (
+            f"it has {shape[-1]} outputs and the task {outputs}; let its last layer have "
+            f"num_outputs of them, or give the right number in model_args"
+        )
+    if len(wanted) == 2 and len(shape) > 2:
+        axes = "(2, 3)" if len(shape) == 4 else "1"
+        return f"it has values for every position; pool them first, as mean(dim={axes}) does"
+    if len(wanted) == 3 and shape == [batch, outputs, wanted[1]]:
+        return "classes stand before positions; transpose(1, 2)"
+    return ""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .data.splits import Splits
 
 
@@ -72,6 +74,14 @@ class BaseTaskSpec:
     def num_outputs(self) -> int:
         """Width of the network's output: classes, labels or regression values."""
         return int(self.output_schema["num_outputs"])
+
+    def logits_shape(self, inputs: Mapping[str, Tensor]) -> tuple[int, ...]:
+        """Shape of the logits for one batch.
+
+        Args:
+            inputs: fields of the batch, the main input first.
+        """
+        return len(next(iter(inputs.values()))), self.num_outputs
 
     @property
     def class_names(self) -> list[str]:

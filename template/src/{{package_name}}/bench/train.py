@@ -49,7 +49,7 @@ class _Candidate:
         self, mode: str, config: TrainingConfig, data: UniversalDataModule, batch: Batch
     ) -> None:
         seed_everything(config.seed, verbose=False)
-        model = Architecture.resolve(config.model, data.task_spec).build()
+        model = Architecture.resolve(config.model, data.task_spec, config.model_args).build()
         device = "cuda" if torch.cuda.is_available() and config.accelerator != "cpu" else "cpu"
         configured = TrainingConfig.from_dict(config.to_dict() | {"compile_mode": mode})
         adapter = UniversalModelAdapter(

@@ -38,6 +38,7 @@ from .formats import EXPORTERS, ExportJob, export_format
 from .imports import distributions_of_network
 from .metadata import BundleMetadata, write_json
 from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
+from .shipped_source import ROOT, ship_source
 from .signature import LOGITS, ExportedNetwork, TensorSpec
 from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
 
@@ -106,12 +107,15 @@ def create_export_bundle(
     if unknown := [name for name in formats if name not in EXPORTERS]:
         raise ExportError(f"{unknown[0]} is no export format; there are {', '.join(EXPORTERS)}")
     signature = dummy_inputs.input_signature(task_spec)
-    network = ExportedNetwork(_plain_copy(model), signature.names, task_spec.standardisation).eval()
+    inputs = _trace_inputs(task_spec)
+    network = ExportedNetwork.around(_plain_copy(model), task_spec, inputs).eval()
 
     with staged(Path(export_base_dir)) as stage:
         recipe, failures = None, dict[str, str]()
         if "pytorch" in formats:
-            architecture = architecture or Architecture.resolve(training_config.model, task_spec)
+            architecture = architecture or Architecture.resolve(
+                training_config.model, task_spec, training_config.model_args
+            )
             try:
                 recipe = _ship_architecture(architecture, network, task_spec, stage)
             except ExportError as error:
@@ -127,8 +131,8 @@ def create_export_bundle(
             formats=formats,
             architecture=recipe,
         )
-        inputs = _trace_inputs(task_spec)
         job = ExportJob(network, inputs, signature, metadata.essentials(), stage / "artifacts")
+        write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
         written = _export_all([n for n in formats if n not in failures], job, failures, console)
         load_modality(task_spec.modality).save_processor(processor, stage)
         generate_inference_script(task_spec, stage)
@@ -147,7 +151,6 @@ def create_export_bundle(
             example=_store_example(task_spec, network, example, processor, stage),
         )
         kept = [name for name in training_config.export_formats if name in proven]
-        write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
         write_json(
             stage / "configs" / "training_config.json",
             replace(training_config, export_formats=kept).to_dict(),
@@ -240,18 +243,14 @@ def _output_spec(network: ExportedNetwork, task_spec: TaskSpec) -> TensorSpec:
 def _ship_architecture(
     architecture: Architecture, network: ExportedNetwork, task_spec: TaskSpec, stage: Path
 ) -> dict[str, Any]:
-    with torch.no_grad():
-        call = network.calling_convention(_trace_inputs(task_spec))
-    requirements = distributions_of_network(architecture, __name__.partition(".")[0])
-    source = None
-    if architecture.file:
-        source = "artifacts/model.py"
-        shutil.copyfile(architecture.file, stage / source)
+    call = network.calling_convention(_trace_inputs(task_spec))
+    requirements = distributions_of_network(architecture)
     return {
-        "module": architecture.module,
         "name": architecture.name,
         "kwargs": architecture.kwargs,
-        "source": source,
+        "task": list(architecture.task),
+        "config": architecture.config,
+        **ship_source(architecture, stage),
         "call": call,
         "requirements": requirements,
     }
@@ -307,8 +306,9 @@ def _without(
             (stage / file).unlink()
     recipe = metadata.architecture
     if recipe and "pytorch" in failures:
-        if recipe["source"]:
-            (stage / recipe["source"]).unlink()
+        for file in recipe["sources"]:
+            (stage / file).unlink()
+        shutil.rmtree(stage / ROOT, ignore_errors=True)
         recipe = None
     return replace(
         metadata,

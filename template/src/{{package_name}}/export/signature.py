@@ -9,8 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..forward import ModelSignatureInspector, logits_of
+from ..errors import ModelError
+from ..forward import ModelSignatureInspector, OutputLayout, find_outputs
+from ..task import TaskSpec
 from ..task_base import Standardisation
+from ..user_code import USER_ERRORS, told
 
 LOGITS = "logits"
 
@@ -59,6 +62,7 @@ class ExportedNetwork(nn.Module):
         network: the plain network.
         input_names: fields of a batch, in the order in which `forward` gets them.
         standardisation: of the values that the network predicts; they come out in their own unit.
+        layout: where the logits are in what the network returns; that itself by default.
     """
 
     # no operation has such names: older versions of onnxruntime refuse two of a kind in a graph
@@ -70,6 +74,7 @@ class ExportedNetwork(nn.Module):
         network: nn.Module,
         input_names: list[str],
         standardisation: Standardisation | None = None,
+        layout: OutputLayout | None = None,
     ) -> None:
         super().__init__()
         self.standardised = standardisation is not None
@@ -79,12 +84,33 @@ class ExportedNetwork(nn.Module):
         self.network = network
         self.input_names = input_names
         self.inspector = ModelSignatureInspector(network)
+        self.layout = layout or OutputLayout(())
+
+    @classmethod
+    def around(
+        cls, network: nn.Module, task_spec: TaskSpec, batch: Mapping[str, Tensor]
+    ) -> ExportedNetwork:
+        """Wrap a network, having asked it for the logits of a batch.
+
+        Raises:
+            ModelError: it cannot take the batch, or gives no logits of the task's shape.
+        """
+        exported = cls(network, list(batch), task_spec.standardisation)
+        positional, keyword = exported.inspector.arguments(batch)
+        try:
+            with torch.no_grad():
+                output = network(*positional, **keyword)
+        except USER_ERRORS as error:
+            raise ModelError(f"{exported.inspector.model_name} fails: {told(error)}") from error
+        wanted = task_spec.logits_shape(batch)
+        exported.layout = find_outputs(output, wanted, exported.inspector.model_name)
+        return exported
 
     def forward(self, *inputs: Tensor) -> Tensor:
         """Logits, or values in their own unit, for one batch."""
         batch = dict(zip(self.input_names, inputs, strict=True))
         positional, keyword = self.inspector.arguments(batch)
-        logits = logits_of(self.network(*positional, **keyword))
+        logits = self.layout.logits_of(self.network(*positional, **keyword))
         if not self.standardised:
             return logits
         return logits.float() * self.standardisation_std + self.standardisation_mean
@@ -98,26 +124,8 @@ class ExportedNetwork(nn.Module):
         """
         positional, keyword = self.inspector.arguments(batch)
         name_of = {id(tensor): name for name, tensor in batch.items()}
-        output = self.network(*positional, **keyword)
-        path = _path_to(logits_of(output), output)
-        assert path is not None
         return {
             "args": [name_of[id(tensor)] for tensor in positional],
             "kwargs": {key: name_of[id(tensor)] for key, tensor in keyword.items()},
-            LOGITS: path,
+            LOGITS: list(self.layout.logits),
         }
-
-
-def _path_to(tensor: Tensor, output: Any) -> list[str | int] | None:
-    if output is tensor:
-        return []
-    if isinstance(output, Mapping):
-        items = list(output.items())
-    elif isinstance(output, (list, tuple)):
-        items = list(enumerate(output))
-    else:
-        items = list(vars(output).items()) if hasattr(output, "__dict__") else []
-    for key, value in items:
-        if (rest := _path_to(tensor, value)) is not None:
-            return [key, *rest]
-    return None

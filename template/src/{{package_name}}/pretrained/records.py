@@ -115,10 +115,15 @@ def longest_text(folder: Path, config: Mapping[str, Any]) -> int | None:
     limits = [int(told)] if isinstance(told, int | float) and 2 <= told < NO_LIMIT else []
     positions = config.get("max_position_embeddings", config.get("n_positions"))
     if isinstance(positions, int) and positions > 2:
-        kind, padding = str(config.get("model_type")), config.get("pad_token_id")
-        is_offset = "roberta" in kind or kind in OFFSET_POSITIONS
-        limits.append(positions - (padding + 1 if is_offset and isinstance(padding, int) else 0))
+        limits.append(positions - spare_positions(config))
     return min(limits, default=None)
+
+
+def spare_positions(config: Mapping[str, Any]) -> int:
+    """Positions of a network of transformers that no token is at."""
+    kind, padding = str(config.get("model_type")), config.get("pad_token_id")
+    is_offset = "roberta" in kind or kind in OFFSET_POSITIONS
+    return padding + 1 if is_offset and isinstance(padding, int) else 0
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from ..architecture import Architecture
+from ..catalogues import is_folder
 from ..config import TrainingConfig, nearest
 from ..data.account import shown
 from ..data.module import load_modality, processor_from
@@ -182,10 +183,10 @@ def _of_folder(folder: Path) -> Source:
 
 def _of_transformers(name: str, asked: str) -> Source:
     """The folder that the network is built from, or one of the hub."""
-    folder = Path(name).expanduser()
+    folder = Path(name)
     if asked == DEFAULT and folder.is_dir():
         return _of_folder(folder)
-    if asked == DEFAULT and hasattr(_library("transformers"), name):
+    if asked == DEFAULT and not is_folder(name):
         raise ConfigError(
             [
                 f"pretrained: transformers has no default weights of {name}; give a folder in its "
@@ -278,9 +279,9 @@ def _of_timm(name: str, asked: str) -> Source:
     architecture, _, tag = name.partition(".")
     if asked != DEFAULT:
         tag = asked.removeprefix(f"{architecture}.")
-    full = f"{architecture}.{tag}" if tag else architecture
     known = _timm_catalogue(timm, architecture)
-    settings = known.get(tag) if tag else next(iter(known.values()), None)
+    tag = tag or next(iter(known), "")
+    settings = known.get(tag)
     if settings is None:
         raise ConfigError(
             [
@@ -289,11 +290,14 @@ def _of_timm(name: str, asked: str) -> Source:
             ]
         )
 
+    full = f"{architecture}.{tag}" if tag else architecture
+
     def read(network: nn.Module, built: Architecture | None) -> StoredWeights:
         arguments = {"num_classes": network.num_classes} if built is None else built.kwargs
+        arguments = arguments | {"model_name": full, "pretrained": True}
         with torch.random.fork_rng(devices=[]):
             try:
-                other = timm.create_model(full, **{**arguments, "pretrained": True})
+                other = timm.create_model(**arguments)
             except (OSError, RuntimeError, ValueError) as error:
                 raise _not_downloaded(f"{full} of timm", error) from error
         return _of_built(other, settings)
@@ -326,8 +330,9 @@ def _of_built(other: nn.Module, settings: Mapping[str, Any]) -> StoredWeights:
                 tensors[key] = torch.empty(had, *tensors[key].shape[1:], device="meta")
     notes = []
     wanted, first = settings["input_size"][0], settings.get("first_conv")
-    if isinstance(first, str) and f"{first}.weight" in tensors:
-        channels = int(other.get_submodule(first).weight.shape[1])  # type: ignore[operator]
+    convolution = tensors.get(f"{first}.weight")
+    if isinstance(first, str) and convolution is not None:
+        channels = convolution.shape[1]
         if channels != wanted:
             notes.append(_adapted(first, wanted, channels))
     return StoredWeights(tensors, notes=tuple(notes))

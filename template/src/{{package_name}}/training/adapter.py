@@ -20,7 +20,7 @@ from ..data.module import Batch, load_modality, processor_files
 from ..data.order import micro_batch_seed
 from ..data.validation_order import ValidationBatches
 from ..errors import ModelError, TrainingError
-from ..forward import LABELS, ModelSignatureInspector, logits_of
+from ..forward import LABELS, ModelSignatureInspector, OutputLayout, find_outputs
 from ..task import TaskSpec
 from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
 from .compilation import CompileHook
@@ -61,6 +61,8 @@ class UniversalModelAdapter(LightningModule):
         trivial_metrics: what that answer reaches on the validation samples; empty before.
         stop_requested: set it to end training after the window in progress.
         stop_agreed: every process has reached the end of that window.
+        layouts: where the logits are in what the network returns, in training (True) and in
+            evaluation (False), once it was called.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class UniversalModelAdapter(LightningModule):
             generated_model, config, self.learning_rate, self.task_spec.num_outputs
         )
         self.signature_inspector = ModelSignatureInspector(generated_model)
+        self.layouts: dict[bool, OutputLayout] = {}
         plain = OBJECTIVES[self.task_spec.task_type]
         self.objective = plain.configured(self.task_spec, config)
         self.monitor = monitor or monitor_of(self.objective, self.task_spec, config)
@@ -133,8 +136,28 @@ class UniversalModelAdapter(LightningModule):
             ModelError: raw uint8 input that nobody normalised, or a forward that the batch does
                 not fit.
         """
+        logits, _ = self.outputs(batch, self.compile_hook.call)
+        return logits
+
+    def outputs(self, batch: Batch, network: Callable[..., Any]) -> tuple[Tensor, list[Tensor]]:
+        """Logits, and in training the auxiliary ones beside them.
+
+        Args:
+            batch: as the collator made it.
+            network: calls the network.
+
+        Raises:
+            ModelError: as `forward`, or an output without logits.
+        """
         positional, keyword = self._arguments(batch)
-        return logits_of(self.compile_hook.call(*positional, **keyword))
+        output = network(*positional, **keyword)
+        if self.training not in self.layouts:
+            inputs = {name: value for name, value in batch.items() if name != LABELS}
+            wanted = self.task_spec.logits_shape(inputs)
+            name = self.signature_inspector.model_name
+            self.layouts[self.training] = find_outputs(output, wanted, name)
+        layout = self.layouts[self.training]
+        return layout.logits_of(output), layout.auxiliary_of(output) if self.training else []
 
     def _arguments(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
         batch = self.input_transform(batch)
@@ -177,21 +200,32 @@ class UniversalModelAdapter(LightningModule):
 
         def step() -> Tensor:
             with self.trainer.precision_plugin.train_step_context():
-                positional, keyword = self._arguments(batch)
-                logits = logits_of(self.model(*positional, **keyword))
-                return self.objective.loss_sum(logits, batch[LABELS]) / self.window.constant
+                return self.loss_sum(batch, self.model) / self.window.constant
 
         remaining = self.run_length.micro_batches
         compilation = self.compile_hook.warm_up(step, remaining_steps=remaining)
         if self.config.compile_mode is not None:
             self.log_line(str(compilation))
 
+    def loss_sum(self, batch: Batch, network: Callable[..., Any]) -> Tensor:
+        """Loss of a batch, summed over its targets; that of auxiliary logits counts by a weight.
+
+        C. Szegedy et al., "Going Deeper with Convolutions", 2015.
+        """
+        batch = self.input_transform(batch)  # it may mix samples, and their labels with them
+        logits, auxiliary = self.outputs(batch, network)
+        loss = self.objective.loss_sum(logits, batch[LABELS])
+        for other in auxiliary:
+            loss = loss + self.config.auxiliary_weight * self.objective.loss_sum(
+                other, batch[LABELS]
+            )
+        return loss
+
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The share of one micro-batch in its window's loss."""
         weight = self._weigh(batch[LABELS])
         self.tracker.begin_micro_batch(weight)
-        batch = self.input_transform(batch)  # it may mix samples, and their labels with them
-        loss_sum = self.objective.loss_sum(self(batch), batch[LABELS])
+        loss_sum = self.loss_sum(batch, self.compile_hook.call)
         self.tracker.log_micro_batch(loss_sum.detach())
         return self.window.scale_loss(loss_sum, weight)
 

@@ -10,7 +10,8 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..data.module import UniversalDataModule
-from ..errors import TrainingError
+from ..errors import ProjectError, TrainingError
+from ..user_code import USER_ERRORS
 from .adapter import UniversalModelAdapter
 
 
@@ -40,9 +41,9 @@ def check_batch_norm(
     name = type(adapter.model).__name__
     try:
         _run_on_one(adapter, data)
-    except ValueError as error:
+    except (ProjectError, *USER_ERRORS) as error:
         if "more than 1 value per channel" not in str(error):
-            raise
+            return  # the probe tells what else is wrong
         raise TrainingError(
             f"{name} has batch normalisation, which a micro-batch of one sample gives nothing to "
             f"average over; {remedy}"

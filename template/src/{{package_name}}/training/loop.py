@@ -44,6 +44,7 @@ from .objective import Monitor, Objective, monitor_of
 from .objectives import OBJECTIVES
 from .optimizers import find_optimizer
 from .parameters import keeps_statistics
+from .probe import check_kind, materialise, probe
 from .progress import RunProgress
 from .resume import Resumed, check_fits, check_settings, find_resumed, inexactness
 from .run_checkpoints import Record, RunCheckpoints
@@ -91,7 +92,7 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
     if process_rank() == 0 and data.splits is not None:
         tell(describe(data.splits), console)
     seed_everything(config.seed, verbose=False)
-    architecture = Architecture.resolve(config.model, data.task_spec)
+    architecture = Architecture.resolve(config.model, data.task_spec, config.model_args)
     network = architecture.build()
     if source is not None:
         config = load_first_weights(network, source, config, data, say, architecture)
@@ -219,6 +220,8 @@ def _fit(
     console: Console,
     resumed: Resumed | None,
 ) -> TrainingResult:
+    check_kind(model)
+    materialise(model, data)
     if resumed is not None:
         check_settings(resumed, config)
         check_fits(resumed, data, model)
@@ -249,6 +252,7 @@ def _fit(
     length = _run_length(config, data, trainer.world_size, resumed)
     adapter = _adapter(model, config, data, objective, length, trainer.world_size, monitor, console)
     check_batch_norm(adapter, data, trainer.world_size)
+    probe(adapter, data, trainer)
     if process_rank() == 0:
         assert data.splits is not None
         warn_of_labels(task_spec, config, data.splits)

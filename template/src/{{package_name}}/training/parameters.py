@@ -34,7 +34,6 @@ class TuningPlan:
         head: names of those that are new for the task.
         low_rank: corrections that are trained instead of all but the head; None without.
         new: names of those that have learned nothing yet: of the head and of corrections.
-        matrices: names of those [N, M] that lie between an embedding and the head.
         frozen: names of those that are not trained now.
         scales: share of the learning rate that each gets, by name.
 
@@ -55,7 +54,7 @@ class TuningPlan:
         self.low_rank = LowRank(model, config.lora, self.head) if config.lora else None
         self.parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
         self.new = self.head | (self.low_rank.names if self.low_rank else set())
-        self.matrices = self._matrices(model)
+        self._tables = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
         self.scales = self._scales(model)
         self.frozen = self._frozen(config.freeze)
         for name in self.frozen:
@@ -167,12 +166,13 @@ class TuningPlan:
         backbone = backbone_scale(self.config)
         return {n: scale * (1 if n in self.new else backbone) for n, scale in scales.items()}
 
-    def _matrices(self, model: nn.Module) -> set[str]:
-        tables = {id(table.weight) for table in model.modules() if isinstance(table, nn.Embedding)}
+    @property
+    def matrices(self) -> set[str]:
+        """Names of the parameters [N, M] that lie between an embedding and the head."""
         return {
             name
             for name, parameter in self.parameters.items()
-            if parameter.ndim == 2 and id(parameter) not in tables and name not in self.head
+            if parameter.ndim == 2 and id(parameter) not in self._tables and name not in self.head
         }
 
     def groups(self) -> list[dict[str, Any]]:

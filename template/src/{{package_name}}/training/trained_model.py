@@ -55,7 +55,7 @@ def load_trained_model(path: Path) -> TrainedModel:
     checkpoint = read_checkpoint(path)
     config = TrainingConfig.of_run(checkpoint["config"], checkpoint["defaults"])
     task_spec = TaskSpec.from_dict(checkpoint["task_spec"])
-    architecture = Architecture.resolve(config.model, task_spec)
+    architecture = Architecture.resolve(config.model, task_spec, config.model_args)
     model = architecture.build()
     weights = {
         name.removeprefix(MODEL_PREFIX): value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,6 +11,8 @@ from .preprocessing import TextTokenizer
 from .task_base import BaseTaskSpec, class_outputs
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from .data.splits import Splits
 
 # Names under which networks ask for the main input of a batch, the token ids.
@@ -24,13 +27,20 @@ def _tokens(max_seq_len: int, vocab_size: int) -> dict[str, Any]:
 class TaskSpec(BaseTaskSpec):
     """A text task.
 
-    `input_schema` holds `max_seq_len` (the longest input, in tokens) and `vocab_size`. The
-    network's outputs are the tokens of the vocabulary, or the classes.
+    `input_schema` holds `max_seq_len` (the longest input, in tokens), `vocab_size`, and where the
+    tokenizer is known `pad_token_id`. The network's outputs are the tokens of the vocabulary, or
+    the classes.
     """
 
     modality: str = "text"
     task_type: str = "lm"
     input_schema: dict[str, Any] = field(default_factory=lambda: _tokens(128, 1024))
+
+    def logits_shape(self, inputs: Mapping[str, Tensor]) -> tuple[int, ...]:
+        """[B, K] for classes, [B, T, V] for a token at each position."""
+        if self.task_type == "text_classification":
+            return super().logits_shape(inputs)
+        return *next(iter(inputs.values())).shape, self.num_outputs
 
     @classmethod
     def lm_tiny(cls) -> Self:
@@ -78,13 +88,14 @@ class TaskSpec(BaseTaskSpec):
         assert config.max_seq_len is not None  # settled, by a record or without
         tokenizer: TextTokenizer | None = splits.processor
         vocab_size = tokenizer.vocab_size if tokenizer else config.vocab_size
+        padding = {"pad_token_id": tokenizer.pad_token_id} if tokenizer else {}
         outputs: dict[str, Any] = {"num_outputs": vocab_size}
         if config.task == "text_classification":
             outputs = class_outputs(splits)
         return cls(
             name=config.task,
             task_type=config.task,
-            input_schema=_tokens(config.max_seq_len, vocab_size),
+            input_schema=_tokens(config.max_seq_len, vocab_size) | padding,
             output_schema=outputs,
         )
 

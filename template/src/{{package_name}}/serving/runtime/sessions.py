@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import json
 import os
+import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol, TypeAlias
 
 import numpy.typing as npt
@@ -21,6 +24,7 @@ from .integrity import BundleError, file_hash, read_metadata
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 LOGITS = "logits"
+TASK_FILE = "configs/task_spec.json"
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -67,8 +71,10 @@ def open_session(bundle: Path, format: str | None = None, threads: int | None = 
 
 def _files_to_load(name: str, metadata: Mapping[str, Any]) -> list[str]:
     files = [metadata["artifacts"][name]]
-    if name in ("pytorch", "safetensors") and metadata["architecture"]["source"]:
-        files.append(metadata["architecture"]["source"])
+    if name in ("pytorch", "safetensors"):
+        files += _sources(metadata["architecture"])
+        if metadata["architecture"].get("task"):
+            files.append(TASK_FILE)
     return files
 
 
@@ -191,11 +197,18 @@ def _open_network(
             **{key: batch[name] for key, name in call["kwargs"].items()},
         )
         for key in call[LOGITS]:
-            indexable = isinstance(output, (Mapping, Sequence))
-            output = output[key] if indexable else getattr(output, key)
+            by_key = isinstance(output, Mapping) or isinstance(key, int)
+            output = output[key] if by_key else getattr(output, key)
         return output if standardisation is None else output.float() * std + mean
 
     return _TorchSession(forward, threads)
+
+
+def _sources(architecture: Mapping[str, Any]) -> list[str]:
+    """Files of code, of which bundles of earlier versions have one at most."""
+    source = architecture["source"]
+    files: list[str] = architecture.get("sources", [source] if source else [])
+    return files
 
 
 def _build_network(bundle: Path, architecture: Mapping[str, Any]) -> Any:
@@ -203,17 +216,73 @@ def _build_network(bundle: Path, architecture: Mapping[str, Any]) -> Any:
     place = architecture["source"] or architecture["module"]
     try:
         if architecture["source"]:
-            spec = importlib.util.spec_from_file_location("bundle_model", bundle / place)
-            assert spec is not None and spec.loader is not None
-            module = importlib.util.module_from_spec(spec)
-            spec.loader.exec_module(module)
+            module = _run_source(bundle, architecture)
         else:
             module = importlib.import_module(place)
-        return vars(module)[architecture["name"]](**architecture["kwargs"])
+        builder = getattr(module, architecture["name"])
+        if architecture.get("config") is not None:
+            return builder(builder.config_class.from_dict(architecture["config"]))
+        task = dict.fromkeys(architecture.get("task", []), _RecordedTask.of(bundle))
+        return builder(**architecture["kwargs"], **task)
     except ImportError as error:
         raise BundleError(f"{place} does not stand alone: {error}") from error
-    except (KeyError, TypeError, ValueError, AttributeError, NameError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, NameError, OSError) as error:
         raise BundleError(f"{place} does not build {architecture['name']}: {error}") from error
+
+
+def _run_source(bundle: Path, architecture: Mapping[str, Any]) -> ModuleType:
+    """The module of a network's code; its neighbours come from the bundle, not from elsewhere."""
+    file = bundle / architecture["source"]
+    root = architecture.get("root")
+    name = architecture["module"] if root else "bundle_model"
+    hidden: dict[str, ModuleType] = {}
+    if root:
+        folder = str((bundle / root).resolve())
+        sys.path.insert(0, folder)
+        names = {_module_name(source, root) for source in architecture["sources"]}
+        # where the project itself runs this code, it has imported its own
+        hidden = {key: sys.modules.pop(key) for key in names if key in sys.modules}
+    try:
+        if parent := name.rpartition(".")[0]:
+            importlib.import_module(parent)
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    finally:
+        if hidden:
+            sys.path.remove(folder)
+            for key in names:
+                sys.modules.pop(key, None)
+            sys.modules.update(hidden)
+    return module
+
+
+def _module_name(source: str, root: str) -> str:
+    parts = Path(source).relative_to(root).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+class _RecordedTask(SimpleNamespace):
+    """The task as a network's code is given it: what configs/task_spec.json holds."""
+
+    @classmethod
+    def of(cls, bundle: Path) -> _RecordedTask | None:
+        path = bundle / TASK_FILE
+        if not path.is_file():
+            return None
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
+
+    @property
+    def num_outputs(self) -> int:
+        return int(self.output_schema["num_outputs"])
+
+    @property
+    def class_names(self) -> list[str]:
+        return list(self.output_schema.get("class_names", []))
+
+    def to_dict(self) -> dict[str, Any]:
+        return dict(vars(self))
 
 
 _SESSIONS: dict[str, Callable[[Path, Mapping[str, Any], int | None], Session]] = {

@@ -523,9 +523,10 @@ def _corpus_table(
 ) -> datasets.Dataset:
     """Samples of the documents; measured ones tell in `text_bytes` what each token stands for."""
     columns = {"input_ids": ["int32"]} | ({"text_bytes": ["int32"]} if measured else {})
+    length = config.max_seq_len
+    assert length is not None  # settled, by a record or without
 
     def samples() -> Iterator[dict[str, Any]]:
-        length = config.max_seq_len
         rest: dict[str, list[int]] = {name: [] for name in columns}
 
         def taken(count: int) -> dict[str, list[int]]:
@@ -621,9 +622,12 @@ def _check_known(
 def _labelled_table(
     found: _Labelled, tokenizer: TextTokenizer, config: TrainingConfig
 ) -> datasets.Dataset:
+    length = config.max_seq_len
+    assert length is not None  # settled, by a record or without
+
     def samples() -> Iterator[dict[str, Any]]:
         for text, origin, label in zip(found.texts, found.origins, found.labels, strict=True):
-            ids, cut = model_input(tokenizer, text, config.task, config.max_seq_len)
+            ids, cut = model_input(tokenizer, text, config.task, length)
             yield {"input_ids": ids, "labels": label, "cut": cut, "origin": origin}
 
     settings = (tokenizer.to_str(), config.max_seq_len)

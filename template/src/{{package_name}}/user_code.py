@@ -1,0 +1,87 @@
+"""What code of the user's raises, told in a line with the place it comes from."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from pathlib import Path
+
+import torch
+
+# Whatever building or running a network may raise; what is left derives from BaseException.
+USER_ERRORS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    NameError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
+_OF_NOBODY = tuple(
+    str(Path(folder).resolve())
+    for folder in (Path(torch.__file__).parent, sysconfig.get_path("stdlib"))
+)
+# where this project calls it from
+_PACKAGE = Path(__file__).resolve().parent
+_CALLERS = frozenset(
+    ["architecture.py", "catalogues.py", "export", "forward.py", "source_files.py", "training"]
+)
+_LIBRARIES = tuple(str(Path(sysconfig.get_path(name)).resolve()) for name in ("purelib", "platlib"))
+
+
+def told(error: BaseException) -> str:
+    """Kind, first line and place of an error, such as `ValueError: ... (net.py:12: self.fc(x))`."""
+    return f"{reason(error)}{f' ({place})' if (place := place_of(error)) else ''}"
+
+
+def reason(error: BaseException) -> str:
+    """Kind and first line of an error."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    # an assertion's message and a KeyError's key say little by themselves
+    message = next(filter(None, lines), "")
+    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+
+
+def place_of(error: BaseException) -> str:
+    """The innermost line that is not torch's, Python's or this project's; empty for none."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return _shown(error.filename, error.lineno or 0, error.text or "")
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        path = str(Path(frame.filename).resolve())
+        if _is_file(frame.filename) and not _is_of_nobody(path):
+            return _shown(path, frame.lineno or 0, frame.line or "")
+    return ""
+
+
+def _is_file(name: str) -> bool:
+    return not name.startswith("<")  # <string>, <frozen importlib._bootstrap>
+
+
+def _is_of_nobody(path: str) -> bool:
+    if path.startswith(_OF_NOBODY[0]):
+        return True
+    if (file := Path(path)).is_relative_to(_PACKAGE):
+        return file.relative_to(_PACKAGE).parts[0] in _CALLERS
+    return path.startswith(_OF_NOBODY[1]) and not path.startswith(_LIBRARIES)
+
+
+def _shown(path: str, number: int, line: str) -> str:
+    for library in _LIBRARIES:
+        path = path.removeprefix(f"{library}/")
+    file = Path(path)
+    name = path if not file.is_absolute() else _beside(file)
+    return f"{name}:{number}: {line.strip()}" if line.strip() else f"{name}:{number}"
+
+
+def _beside(file: Path) -> str:
+    """A file's path as people would type it here."""
+    try:
+        return str(file.relative_to(Path.cwd()))
+    except ValueError:
+        return str(file)
