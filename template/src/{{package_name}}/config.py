@@ -123,6 +123,12 @@ class TrainingConfig(InputConfig):
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Learning rate of each layer as a share of the next one's, down to the input; 1 for none."""
 
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of residual branches that training leaves out, where the library's network can.
+
+    0 for as many as the library chooses.
+    """
+
     lora: Annotated[LoraSettings | None, Kept] = None
     """LoRA: {r: 8, alpha: 16, target_modules: null}; it and the head are all that is trained.
 

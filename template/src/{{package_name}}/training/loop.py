@@ -15,10 +15,11 @@ from rich.console import Console
 from torch import nn
 
 from ..architecture import Architecture
+from ..catalogues import network_args
 from ..config import TrainingConfig
 from ..data.description import describe, tell
 from ..data.module import UniversalDataModule
-from ..errors import ProjectError, Stopped, TrainingError
+from ..errors import ConfigError, ProjectError, Stopped, TrainingError
 from ..pretrained.settings import settled, settled_as_before
 from ..pretrained.sources import Source, find_source
 from ..task import TaskSpec
@@ -92,7 +93,7 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
     if process_rank() == 0 and data.splits is not None:
         tell(describe(data.splits), console)
     seed_everything(config.seed, verbose=False)
-    architecture = Architecture.resolve(config.model, data.task_spec, config.model_args)
+    architecture = Architecture.resolve(config.model, data.task_spec, network_args(config))
     network = architecture.build()
     if source is not None:
         config = load_first_weights(network, source, config, data, say, architecture)
@@ -127,6 +128,8 @@ def fine_tune(
     if n_epochs is not None:
         config = replace(config, epochs=n_epochs)
     check_hardware(config)
+    if config.drop_path:
+        raise ConfigError(["drop_path: this network is built already; build it with what it takes"])
     console = Console(stderr=True)
     say = _speaker(console)
     resumed = find_resumed(config)

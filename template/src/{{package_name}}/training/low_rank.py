@@ -37,7 +37,8 @@ class LowRank:
         try:
             peft: Any = importlib.import_module("peft")
         except ModuleNotFoundError as error:
-            raise ConfigError(["lora: needs PEFT, which is not installed; uv sync --extra peft"]) from error
+            missing = "lora: needs PEFT, which is not installed; uv sync --extra peft"
+            raise ConfigError([missing]) from error
         self._asked = {n: p.requires_grad for n, p in model.named_parameters()}
         config = peft.LoraConfig(
             r=settings.r,

@@ -119,7 +119,7 @@ class TuningPlan:
         return (
             bool(self.frozen)
             and self.config.unfreeze_epoch is not None
-            and (epoch >= self.config.unfreeze_epoch)
+            and epoch >= self.config.unfreeze_epoch
         )
 
     def thaw(self) -> None:

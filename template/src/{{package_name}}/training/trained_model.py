@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..architecture import Architecture
+from ..catalogues import network_args
 from ..config import TrainingConfig
 from ..data.description import read_description
 from ..data.module import load_modality, processor_from
@@ -55,7 +56,7 @@ def load_trained_model(path: Path) -> TrainedModel:
     checkpoint = read_checkpoint(path)
     config = TrainingConfig.of_run(checkpoint["config"], checkpoint["defaults"])
     task_spec = TaskSpec.from_dict(checkpoint["task_spec"])
-    architecture = Architecture.resolve(config.model, task_spec, config.model_args)
+    architecture = Architecture.resolve(config.model, task_spec, network_args(config))
     model = architecture.build()
     weights = {
         name.removeprefix(MODEL_PREFIX): value
