@@ -121,6 +121,7 @@ src/terminal.py
 src/training/__init__.py
 src/training/accumulation.py
 src/training/adapter.py
+src/training/averaging.py
 src/training/batch_norm.py
 src/training/checkpoints.py
 src/training/compilation.py
@@ -131,9 +132,12 @@ src/training/hardware.py
 src/training/interruption.py
 src/training/labels.py
 src/training/loop.py
+src/training/low_rank.py
 src/training/metrics.py
 src/training/objective.py
 src/training/objectives.py
+src/training/optimizers.py
+src/training/parameters.py
 src/training/probe.py
 src/training/progress.py
 src/training/resume.py
@@ -154,6 +158,7 @@ tests/conftest.py
 tests/payloads.py
 tests/small_runs.py
 tests/test_accumulation.py
+tests/test_averaging.py
 tests/test_bench.py
 tests/test_compilation.py
 tests/test_config.py
@@ -163,7 +168,9 @@ tests/test_doctor.py
 tests/test_effective_steps.py
 tests/test_export_bundle.py
 tests/test_failures.py
+tests/test_low_rank.py
 tests/test_objective.py
+tests/test_optimizers.py
 tests/test_order.py
 tests/test_precision.py
 tests/test_pretrained.py
@@ -179,6 +186,7 @@ tests/test_task.py
 tests/test_torchserve.py
 tests/test_trackers.py
 tests/test_trivial.py
+tests/test_tuning.py
 """
 
 CI = {

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from .config import nearest
-from .errors import ModelError
+from .config import TrainingConfig, nearest
+from .errors import ConfigError, ModelError
 from .pretrained.records import spare_positions
 from .task import TaskSpec
 from .user_code import reason
@@ -193,6 +193,36 @@ def _fit(configuration: Any, task_spec: TaskSpec) -> None:
             configuration.num_channels = channels
         if hasattr(configuration, "image_size"):
             configuration.image_size = height if height == width else [height, width]
+
+
+# --- settings of training that networks know -----------------------------------------------------
+
+
+# what each library calls the share of residual branches that training leaves out
+_DROP_PATH = {
+    "torchvision": "stochastic_depth_prob",
+    "timm": "drop_path_rate",
+    "transformers": "drop_path_rate",
+}
+
+
+def network_args(config: TrainingConfig) -> dict[str, Any]:
+    """`model_args`, and with them what other settings mean to the library of the network.
+
+    Raises:
+        ConfigError: the network comes from no library that takes them.
+    """
+    if not config.drop_path:
+        return dict(config.model_args)
+    name = _DROP_PATH.get(config.model.partition(":")[0])
+    if name is None:
+        raise ConfigError(
+            [
+                f"drop_path: nobody knows how {config.model} takes it; it is for networks of "
+                f"{', '.join(_DROP_PATH)}; give your own what it asks for in model_args"
+            ]
+        )
+    return {name: config.drop_path, **config.model_args}
 
 
 # --- all of them ---------------------------------------------------------------------------------

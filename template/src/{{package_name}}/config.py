@@ -43,6 +43,20 @@ RENAMED = {
 
 
 @dataclass(config=SETTINGS, kw_only=True)
+class LoraSettings:
+    """Low-rank corrections of matrices."""
+
+    r: Annotated[int, Field(ge=1)] = 8
+    """Their rank."""
+
+    alpha: Annotated[float, Field(gt=0)] = 16.0
+    """Their scale, times `r`."""
+
+    target_modules: Annotated[list[str], Field(min_length=1)] | None = None
+    """Names, or ends of names, of the layers; null for all that are linear but the head."""
+
+
+@dataclass(config=SETTINGS, kw_only=True)
 class TrainingConfig(InputConfig):
     """Settings of one run.
 
@@ -83,6 +97,44 @@ class TrainingConfig(InputConfig):
     head: Annotated[list[str] | None, Kept] = None
     """Names or globs of its layers that are new for the task; null for those the library tells."""
 
+    # --- fine-tuning -----------------------------------------------------------------------------
+
+    freeze: Literal["backbone"] | list[str] | None = None
+    """What is not trained: backbone (all but the new layers), or globs of parameters or modules.
+
+    Frozen parts are in eval mode, too: their dropout and running statistics rest.
+    """
+
+    unfreeze_epoch: Annotated[int, Field(ge=1)] | None = None
+    """Epochs after which what is frozen is trained with the rest; null for never."""
+
+    norm_statistics: Literal["train", "keep"] | None = None
+    """Running statistics of batch normalisation: train them, or keep them as they came.
+
+    Null for keep with `pretrained`, else train. Those of new layers are always trained.
+    """
+
+    backbone_lr_scale: Annotated[float, Field(gt=0)] | None = None
+    """Share of the learning rate for all but the new layers.
+
+    Null for 0.1 with `pretrained`, unless there is a `layer_decay`, else 1.
+    """
+
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Learning rate of each layer as a share of the next one's, down to the input; 1 for none."""
+
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of residual branches that training leaves out, where the library's network can.
+
+    0 for as many as the library chooses.
+    """
+
+    lora: Annotated[LoraSettings | None, Kept] = None
+    """LoRA: {r: 8, alpha: 16, target_modules: null}; it and the head are all that is trained.
+
+    Its corrections are added to the weights that a checkpoint keeps. Needs the library PEFT.
+    """
+
     # --- optimisation ----------------------------------------------------------------------------
 
     batch_size: Annotated[int, Field(ge=1)] = 32
@@ -97,14 +149,29 @@ class TrainingConfig(InputConfig):
     max_steps: Annotated[int, Field(ge=1)] | None = None
     """Optimizer steps after which training ends, even inside an epoch; null for no limit."""
 
+    optimizer: Annotated[str, Kept] = "adamw"
+    """What takes the steps: a name of torch.optim, or of timm.optim where timm is installed.
+
+    muon is Muon for the matrices between embedding and head, and AdamW for all else.
+    """
+
+    optimizer_args: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of the optimizer by name, such as {betas: [0.9, 0.99]}."""
+
     learning_rate: Annotated[float, Field(gt=0)] = 2e-3
-    """Peak learning rate of AdamW, reached after the warm-up."""
+    """Peak learning rate of the optimizer, reached after the warm-up."""
 
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Decoupled weight decay of AdamW, on matrices and kernels only."""
+    """Weight decay, on matrices and kernels only; AdamW's is decoupled from the gradient."""
 
     warmup_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of all optimizer steps in which the learning rate rises; then it falls as a cosine."""
+
+    ema_decay: Annotated[float, Field(ge=0, lt=1), Kept] = 0.0
+    """Share of a moving average of the weights that an optimizer step leaves; 0 for no average.
+
+    The average is what is validated, kept and exported.
+    """
 
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Share of a class's target spread over all classes in training; validation goes without."""
@@ -210,6 +277,18 @@ class TrainingConfig(InputConfig):
     def _none_is_eager(cls, value: object) -> object:
         return None if value == "none" else value
 
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _globs_with_commas(cls, value: object) -> object:
+        if isinstance(value, str) and value != "backbone":
+            return [glob.strip() for glob in value.split(",")]
+        return None if value == [] else value
+
+    @field_validator("optimizer")
+    @classmethod
+    def _name_in_small_letters(cls, value: str) -> str:
+        return value.strip().lower()
+
     @field_validator("export_formats", "head", "trackers", mode="before")
     @classmethod
     def _names_with_commas(cls, value: object) -> object:
@@ -236,8 +315,28 @@ class TrainingConfig(InputConfig):
             problems.append(
                 "balanced_sampling: class_weights: balanced makes up for the same; give one of them"
             )
+        if self.ema_decay and self.strategy == "fsdp":
+            problems.append("ema_decay: strategy: fsdp has no whole weights; give ddp or auto")
+        problems += self._freezing_problems()
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _freezing_problems(self) -> list[str]:
+        problems = []
+        if self.lora and self.freeze:
+            problems.append("freeze: lora trains nothing but itself and the head; leave one out")
+        if self.lora and self.strategy == "fsdp":
+            problems.append("lora: strategy: fsdp cannot hold parts still; give ddp or auto")
+        if self.freeze and self.strategy == "fsdp":
+            problems.append("freeze: strategy: fsdp cannot hold parts still; give ddp or auto")
+        if self.unfreeze_epoch is not None and not self.freeze:
+            problems.append("unfreeze_epoch: nothing is frozen; give freeze, or leave it out")
+        elif self.unfreeze_epoch is not None and self.unfreeze_epoch >= self.epochs:
+            problems.append(
+                f"unfreeze_epoch: {self.unfreeze_epoch} of {self.epochs} epochs leaves none to "
+                "train the rest in; give fewer, or null for never"
+            )
+        return problems
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON and YAML."""
@@ -418,7 +517,9 @@ def _describe(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
     no_words: set[str] = set()
     for detail in error.errors(include_url=False):
         name = str(detail["loc"][0]) if detail["loc"] else ""
-        if detail["type"] == "unexpected_keyword_argument":
+        if detail["type"] == "unexpected_keyword_argument" and len(detail["loc"]) > 1:
+            problems[name] = f"{name}: there is no {str(detail['loc'][-1])!r} in it"
+        elif detail["type"] == "unexpected_keyword_argument":
             problems[name] = f"{name}: no such field{nearest(name, names)}"
         elif not name:
             problems[""] = str(detail["ctx"]["error"])

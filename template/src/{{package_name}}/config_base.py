@@ -36,7 +36,9 @@ class BaseInputConfig:
     @classmethod
     def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
         hints = _hints(cls)  # type: ignore[arg-type]  # mypy takes the class for its instances
-        if hints[info.field_name or ""] is not bool and _holds_truth(value):
+        # what a library's function takes is for that library to check
+        takes_truth = hints[info.field_name or ""] in (bool, dict[str, Any])
+        if not takes_truth and _holds_truth(value):
             raise ValueError("should not be true or false")
         return value
 

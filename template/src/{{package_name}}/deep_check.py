@@ -41,6 +41,7 @@ from .errors import ModelError, TrainingError
 from .input_config import InputConfig
 from .training.adapter import UniversalModelAdapter
 from .training.checkpoints import BEST, find_checkpoint
+from .training.parameters import untouched
 from .training.run_folder import FOLDER, started
 from .training.trained_model import TrainedModel, load_trained_model
 
@@ -234,7 +235,9 @@ def _network_and_batches(
     splits = modality.read_splits(replace(config, **own), trained.processor)
     tables = [rows for rows in (splits.train, splits.val, splits.test) if rows is not None]
     rows = datasets.concatenate_datasets(tables).select(numbers)
-    run = replace(trained.config, compile_mode=None)  # hooks see nothing of compiled networks
+    run = replace(
+        untouched(trained.config), compile_mode=None
+    )  # hooks see nothing of compiled networks
     data = UniversalDataModule(
         trained.task_spec, run.batch_size, config=run, splits=replace(splits, val=rows)
     )

@@ -14,6 +14,7 @@ from rich.console import Console
 from torch import Tensor
 
 from ..architecture import Architecture
+from ..catalogues import network_args
 from ..config import TrainingConfig
 from ..data.module import Batch, UniversalDataModule
 from ..forward import LABELS
@@ -49,7 +50,7 @@ class _Candidate:
         self, mode: str, config: TrainingConfig, data: UniversalDataModule, batch: Batch
     ) -> None:
         seed_everything(config.seed, verbose=False)
-        model = Architecture.resolve(config.model, data.task_spec, config.model_args).build()
+        model = Architecture.resolve(config.model, data.task_spec, network_args(config)).build()
         device = "cuda" if torch.cuda.is_available() and config.accelerator != "cpu" else "cpu"
         configured = TrainingConfig.from_dict(config.to_dict() | {"compile_mode": mode})
         adapter = UniversalModelAdapter(

@@ -271,7 +271,7 @@ def _architecture_of(
         ExportError: neither builds such a network.
         ModelError: the settings name none.
     """
-    architecture = Architecture.resolve(config.model, task_spec, config.model_args)
+    architecture = Architecture.resolve(config.model, task_spec, network_args(config))
     if _is_alike(architecture.build(), network):
         return architecture
     kind = type(network)

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -25,14 +25,19 @@ from ..serving.runtime.weights import unwrapped
 from ..task import TaskSpec
 from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
 from .compilation import CompileHook
+from .distributed import CheckedDDPStrategy
+from .low_rank import UNMERGED_WEIGHTS
 from .metrics import MetricsTracker, WindowRow
 from .objective import Monitor, monitor_of
 from .objectives import OBJECTIVES
+from .optimizers import make_optimizer
+from .parameters import TuningPlan
 from .schedule import RunLength, warmup_cosine
 from .validation import ValidationMetrics
 
 # Counts up when what a checkpoint holds changes, so that code can tell old ones apart.
 CHECKPOINT_VERSION = 3
+MODEL_PREFIX = "model."  # the adapter's name for the network
 
 
 class UniversalModelAdapter(LightningModule):
@@ -84,6 +89,9 @@ class UniversalModelAdapter(LightningModule):
         self.processor = tokenizer
         self.learning_rate = config.learning_rate if learning_rate is None else learning_rate
         self.task_spec = task_spec or TaskSpec.preset(config.task)
+        self.plan = TuningPlan(
+            generated_model, config, self.learning_rate, self.task_spec.num_outputs
+        )
         self.signature_inspector = ModelSignatureInspector(generated_model)
         self.layouts: dict[bool, OutputLayout] = {}
         plain = OBJECTIVES[self.task_spec.task_type]
@@ -117,6 +125,7 @@ class UniversalModelAdapter(LightningModule):
         )
         if config.compile_mode not in (None, "auto"):
             self.compile_hook.compile(config.compile_mode)
+        self._peaks: list[float] = []  # learning rate of each parameter group
         self._host_weight: float | None = None
         self._closed: WindowTotal | None = None
         self._measured: dict[str, Tensor] = {}
@@ -207,6 +216,7 @@ class UniversalModelAdapter(LightningModule):
 
         C. Szegedy et al., "Going Deeper with Convolutions", 2015.
         """
+        batch = self.input_transform(batch)  # it may mix samples, and their labels with them
         logits, auxiliary = self.outputs(batch, network)
         loss = self.objective.loss_sum(logits, batch[LABELS])
         for other in auxiliary:
@@ -217,8 +227,7 @@ class UniversalModelAdapter(LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """The share of one micro-batch in its window's loss."""
-        labels = batch[LABELS]
-        weight = self._weigh(labels)
+        weight = self._weigh(batch[LABELS])
         self.tracker.begin_micro_batch(weight)
         loss_sum = self.loss_sum(batch, self.compile_hook.call)
         self.tracker.log_micro_batch(loss_sum.detach())
@@ -376,38 +385,49 @@ class UniversalModelAdapter(LightningModule):
     # --- optimiser -------------------------------------------------------------------------------
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
-        """AdamW, warmed up and annealed over the run's optimizer steps."""
-        # a fused optimizer unscales fp16 gradients itself, after they should have been clipped
-        fused = self.config.precision != "16-mixed"
-        optimizer = torch.optim.AdamW(
-            self._parameter_groups(),
-            lr=self.learning_rate,
-            weight_decay=self.config.weight_decay,
-            fused=fused,
+        """The configured one, warmed up and annealed over the run's optimizer steps."""
+        optimizer = make_optimizer(
+            self.config, self.plan.groups(), self.plan.matrices, self.learning_rate
         )
+        self._peaks = [group["lr"] for group in optimizer.param_groups]
+        if self.config.weight_decay and "weight_decay" not in optimizer.defaults:
+            self.log_line(f"weight_decay: {self.config.optimizer} has none, so it is not used")
         schedule = warmup_cosine(optimizer, self.config.warmup_ratio, self.run_length)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        matrices = [p for p in self._trainable() if p.ndim >= 2]
-        others = [p for p in self._trainable() if p.ndim < 2]  # biases and norms do not decay
-        return [
-            {"params": matrices, "weight_decay": self.config.weight_decay},
-            {"params": others, "weight_decay": 0.0},
-        ]
-
     def on_train_start(self) -> None:
-        """Present settings act from the first step on; a checkpoint has brought those before."""
+        """Present rates act from the first step on; a checkpoint has brought those before."""
         optimizer, schedule = self.optimizers(use_pl_optimizer=False), self.lr_schedulers()
-        assert isinstance(optimizer, torch.optim.AdamW)
+        assert isinstance(optimizer, torch.optim.Optimizer)
         assert isinstance(schedule, LambdaLR)
-        for group, own in zip(optimizer.param_groups, self._parameter_groups(), strict=True):
-            group["weight_decay"] = own["weight_decay"]
-            group["fused"] = optimizer.defaults["fused"]
-            group["initial_lr"] = self.learning_rate
-        schedule.base_lrs = [self.learning_rate] * len(optimizer.param_groups)
-        for group, factor in zip(optimizer.param_groups, schedule.lr_lambdas, strict=True):
-            group["lr"] = self.learning_rate * factor(schedule.last_epoch)
+        schedule.base_lrs = [*self._peaks]
+        for group, peak, factor in zip(
+            optimizer.param_groups, self._peaks, schedule.lr_lambdas, strict=True
+        ):
+            group["initial_lr"] = peak
+            group["lr"] = peak * factor(schedule.last_epoch)
+        self._thaw_when_due()
+        if self.plan.frozen:
+            self.log_line(f"freeze: {self.plan}")
+
+    def on_train_epoch_start(self) -> None:
+        """Train what was frozen once it is time; inside an epoch, `on_train_start` looks."""
+        self._thaw_when_due()
+
+    def _thaw_when_due(self) -> None:
+        if not self.plan.is_due(self.trainer.current_epoch):
+            return
+        self.plan.thaw()
+        self.log_line(f"all is trained from epoch {self.trainer.current_epoch + 1} on")
+        strategy = self.trainer.strategy
+        if isinstance(strategy, CheckedDDPStrategy):
+            strategy.wrap_again()
+
+    def train(self, mode: bool = True) -> Self:
+        """Train mode, but for what is held still."""
+        super().train(mode)
+        self.plan.hold()
+        return self
 
     def _trainable(self) -> Iterator[nn.Parameter]:
         return (p for p in self.model.parameters() if p.requires_grad)
@@ -431,6 +451,11 @@ class UniversalModelAdapter(LightningModule):
         checkpoint["metrics"] = self._metrics if is_validated else {}
         checkpoint["trivial_metrics"] = self.trivial_metrics
         checkpoint["tracker"] = self.tracker.state_dict()
+        if self.plan.low_rank is not None:
+            weights = {n.removeprefix(MODEL_PREFIX): v for n, v in checkpoint["state_dict"].items()}
+            plain = self.plan.low_rank.merged(weights)
+            checkpoint[UNMERGED_WEIGHTS] = checkpoint["state_dict"]
+            checkpoint["state_dict"] = {MODEL_PREFIX + name: v for name, v in plain.items()}
 
     @cached_property
     def _processor_files(self) -> dict[str, Tensor]:
@@ -442,6 +467,8 @@ class UniversalModelAdapter(LightningModule):
         }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Step counts go on where they were."""
+        """Step counts and corrections go on where they were."""
+        if self.plan.low_rank is not None:
+            checkpoint["state_dict"] = checkpoint[UNMERGED_WEIGHTS]
         self.tracker.load_state_dict(checkpoint["tracker"])
         self.trivial_metrics = checkpoint["trivial_metrics"]

@@ -31,7 +31,11 @@ def check_batch_norm(
     Raises:
         TrainingError: the network cannot be trained on single samples.
     """
-    if data.epoch_shape(world_size).smallest_micro_batch > 1 or not _uses_batches(adapter.model):
+    if data.epoch_shape(world_size).smallest_micro_batch > 1:
+        return
+    adapter = copy.deepcopy(adapter)  # running averages stay as they are
+    adapter.plan.thaw_if_ever()
+    if not _uses_batches(adapter.model):
         return
     remedy = "give batch_size: 2 or more" if data.batch_size == 1 else "add training samples"
     name = type(adapter.model).__name__
@@ -56,6 +60,5 @@ def _uses_batches(model: nn.Module) -> bool:
 
 def _run_on_one(adapter: UniversalModelAdapter, data: UniversalDataModule) -> None:
     batch = data.first_samples(1)
-    trial = copy.deepcopy(adapter)  # running averages stay as they are
     with torch.random.fork_rng(devices=[]), torch.no_grad():
-        trial(batch)
+        adapter(batch)

@@ -23,11 +23,11 @@ from ..atomic import whole_file
 from ..data.description import DATA_FILE
 from ..errors import TrainingError
 from .adapter import CHECKPOINT_VERSION
+from .adapter import MODEL_PREFIX as MODEL_PREFIX
 from .metrics import ROWS, TABLE
 from .run_folder import FOLDER, latest_run
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-MODEL_PREFIX = "model."  # the adapter's name for the network
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):

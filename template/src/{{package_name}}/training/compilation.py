@@ -297,7 +297,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     tensors = [*model.parameters(), *model.buffers()]
     copies = [tensor.detach().clone() for tensor in tensors]
     gradients = [p.grad for p in model.parameters()]
-    training = model.training
+    modes = [(module, module.training) for module in model.modules()]
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):
@@ -306,7 +306,8 @@ def unchanged(model: nn.Module) -> Iterator[None]:
         finally:
             random.setstate(python_state)
             np.random.set_state(numpy_state)
-            model.train(training)
+            for module, training in modes:  # some parts may be in eval mode
+                module.training = training
             with torch.no_grad():
                 for tensor, copy in zip(tensors, copies, strict=True):
                     tensor.copy_(copy)

@@ -51,6 +51,12 @@ class CheckedDDPStrategy(DDPStrategy):
         with self.precision_plugin.val_step_context():
             return self.lightning_module.validation_step(*args, **kwargs)
 
+    def wrap_again(self) -> None:
+        """Let DDP find what is trained now: it averages gradients of what it found first alone."""
+        if isinstance(self.model, DistributedDataParallel):
+            self.model = self.model.module
+            self.configure_ddp()
+
     def post_backward(self, closure_loss: Tensor) -> None:
         """Make sure that gradients were averaged over the processes.
 

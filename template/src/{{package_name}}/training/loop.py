@@ -15,14 +15,16 @@ from rich.console import Console
 from torch import nn
 
 from ..architecture import Architecture
+from ..catalogues import network_args
 from ..config import TrainingConfig
 from ..data.description import describe, tell
 from ..data.module import UniversalDataModule
-from ..errors import ProjectError, Stopped, TrainingError
+from ..errors import ConfigError, ProjectError, Stopped, TrainingError
 from ..pretrained.settings import settled, settled_as_before
 from ..pretrained.sources import Source, find_source
 from ..task import TaskSpec
 from .adapter import UniversalModelAdapter
+from .averaging import WeightAverage
 from .batch_norm import check_batch_norm
 from .checkpoints import AtomicCheckpointIO, find_checkpoint, mend_best, read_checkpoint
 from .distributed import (
@@ -41,6 +43,8 @@ from .labels import warn_of_labels
 from .metrics import MetricsTracker
 from .objective import Monitor, Objective, monitor_of
 from .objectives import OBJECTIVES
+from .optimizers import find_optimizer
+from .parameters import keeps_statistics
 from .probe import check_kind, materialise, probe
 from .progress import RunProgress
 from .resume import Resumed, check_fits, check_settings, find_resumed, inexactness
@@ -89,7 +93,7 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
     if process_rank() == 0 and data.splits is not None:
         tell(describe(data.splits), console)
     seed_everything(config.seed, verbose=False)
-    architecture = Architecture.resolve(config.model, data.task_spec, config.model_args)
+    architecture = Architecture.resolve(config.model, data.task_spec, network_args(config))
     network = architecture.build()
     if source is not None:
         config = load_first_weights(network, source, config, data, say, architecture)
@@ -124,6 +128,8 @@ def fine_tune(
     if n_epochs is not None:
         config = replace(config, epochs=n_epochs)
     check_hardware(config)
+    if config.drop_path:
+        raise ConfigError(["drop_path: this network is built already; build it with what it takes"])
     console = Console(stderr=True)
     say = _speaker(console)
     resumed = find_resumed(config)
@@ -228,6 +234,7 @@ def _fit(
     # before there is a run's folder: it may refuse the settings
     objective = OBJECTIVES[task_spec.task_type].configured(task_spec, config)
     configured = monitor_of(objective, task_spec, config)
+    find_optimizer(config)
     # what its checkpoints were judged by; balanced_sampling and others would change it
     monitor = (resumed.monitor if resumed is not None else None) or configured
     run_folder = RunFolder(config, data)
@@ -240,6 +247,7 @@ def _fit(
             run_folder,
             StepLimit(),
             RunProgress(console),
+            *([WeightAverage(config.ema_decay)] if config.ema_decay else []),
             saves,
             interruption,
         ],
@@ -268,6 +276,7 @@ def _fit(
     run_folder.is_new = resumed is None or resumed.run_dir is None
     if resumed is not None and reason is not None:
         adapter.log_line(f"this run has ended already; {reason}")
+        adapter.plan.release()
         if process_rank() == 0:
             note_slurm_start(run_folder.path)
             adapter.tracker.attach(run_folder.path, settings=config.to_dict())
@@ -422,6 +431,7 @@ def _run(
             raise
         raise explained from error
     finally:
+        adapter.plan.release()
         adapter.tracker.close(outcome)
 
 
@@ -439,6 +449,8 @@ def _trainer(config: TrainingConfig, callbacks: list[Callback]) -> Trainer:
         "You have overridden `on_before_batch_transfer`",
     ):
         warnings.filterwarnings("ignore", message=f".*{advice}")
+    if config.freeze or keeps_statistics(config):
+        warnings.filterwarnings("ignore", message=".*module\\(s\\) in eval mode")
     return Trainer(
         accelerator=config.accelerator,
         strategy=choose_strategy(config),

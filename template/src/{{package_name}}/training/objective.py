@@ -183,7 +183,11 @@ class Classification:
         )
 
     def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """Cross entropy, summed; divided by `count` it is torch's weighted mean."""
+        """Cross entropy, summed; divided by `count` it is torch's weighted mean.
+
+        Labels may be float32 [B, K], shares of the classes: the loss is that of each class times
+        its share.
+        """
         return F.cross_entropy(
             logits.float(),
             labels,

@@ -25,6 +25,7 @@ from ..user_code import USER_ERRORS, told
 from .adapter import UniversalModelAdapter
 from .compilation import unchanged
 from .distributed import FIND_UNUSED
+from .parameters import untouched
 
 # samples of the micro-batch, enough for batch normalisation
 SAMPLES = 3
@@ -74,7 +75,7 @@ def materialise(model: nn.Module, data: UniversalDataModule) -> None:
     """
     if not any(map(is_lazy, [*model.parameters(), *model.buffers()])):
         return
-    eager = replace(data.config, compile_mode=None)
+    eager = replace(untouched(data.config), compile_mode=None)
     adapter = UniversalModelAdapter(model, eager, task_spec=data.task_spec).eval()
     with torch.no_grad():
         _call(adapter, _first_batch(data))

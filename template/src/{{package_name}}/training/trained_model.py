@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from ..architecture import Architecture
+from ..catalogues import network_args
 from ..config import TrainingConfig
 from ..data.description import read_description
 from ..data.module import load_modality, processor_from
@@ -75,7 +76,7 @@ def load_trained_model(path: Path, model: str | nn.Module | None = None) -> Trai
         network = plain(copy.deepcopy(model))
     else:
         reference = (model if given and model is not None else None) or config.model
-        architecture = Architecture.resolve(reference, task_spec, config.model_args)
+        architecture = Architecture.resolve(reference, task_spec, network_args(config))
         network = plain(architecture.build())
         if given and type(network).__qualname__ != given:
             raise TrainingError(

@@ -67,6 +67,12 @@ class InputConfig(BaseInputConfig):
     export_dynamic_size: bool = False
     """Whether exported networks take images of any height and width; inference.py resizes still."""
 
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    """Alpha of MixUp, which blends training images of a micro-batch and their classes; 0: never."""
+
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    """Alpha of CutMix, which pastes a part of one into another; with mixup, chance chooses."""
+
     image_column: Annotated[str | None, Kept] = None
     """Column of a table that names or holds the image; null for one by a usual name."""
 

@@ -16,7 +16,7 @@ from torchvision.transforms import InterpolationMode, v2
 from .. import preprocessing
 from ..atomic import write_whole
 from ..config import TrainingConfig
-from ..errors import DataError
+from ..errors import ConfigError, DataError
 from ..preprocessing import InvalidImage
 from ..task import TaskSpec
 from .account import Account, shown
@@ -676,9 +676,55 @@ def make_collator(
     )
 
 
+class MixSamples(nn.Module):
+    """In training, mixes each image of a micro-batch with the one before it.
+
+    H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018; S. Yun et al., "CutMix:
+    Regularization Strategy to Train Strong Classifiers with Localizable Features", 2019. Every
+    sample lends as much of its class as it gets of another's, so that the targets of a micro-batch
+    weigh together what they weighed before.
+
+    Args:
+        mixup, cutmix: alpha of each; one of them is not 0. Chance chooses between two.
+        num_classes: of the task.
+    """
+
+    def __init__(self, mixup: float, cutmix: float, num_classes: int) -> None:
+        super().__init__()
+        kinds = ((v2.MixUp, mixup), (v2.CutMix, cutmix))
+        self.mix = v2.RandomChoice(
+            [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in kinds if alpha > 0]
+        )
+
+    def forward(self, batch: Batch) -> Batch:
+        """The batch with mixed `pixel_values`, and `labels` as float32 [B, K] that add up to 1."""
+        if not self.training or batch["labels"].is_floating_point():  # mixed already
+            return batch
+        images, labels = self.mix(batch["pixel_values"], batch["labels"])
+        return {**batch, "pixel_values": images, "labels": labels}
+
+
 def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
-    """Normalisation on the device, or nothing where the collator has done it."""
-    return DeviceNormalize(task_spec) if config.normalize_on == "device" else nn.Identity()
+    """Normalisation on the device, where the collator has not done it, and mixing in training.
+
+    Raises:
+        ConfigError: this task has no classes to mix.
+    """
+    steps: list[nn.Module] = []
+    if config.normalize_on == "device":
+        steps.append(DeviceNormalize(task_spec))
+    if config.mixup or config.cutmix:
+        if task_spec.task_type != "vision_classification":
+            raise ConfigError(
+                [
+                    f"{name}: {task_spec.task_type} does not know it; it is for tasks with one "
+                    "class a sample"
+                    for name in ("mixup", "cutmix")
+                    if getattr(config, name)
+                ]
+            )
+        steps.append(MixSamples(config.mixup, config.cutmix, task_spec.num_outputs))
+    return nn.Sequential(*steps)
 
 
 def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, Callable[[], int]]:
