@@ -54,7 +54,9 @@ def place_of(error: BaseException) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return _shown(error.filename, error.lineno or 0, error.text or "")
     frames = traceback.extract_tb(error.__traceback__)
-    return innermost_place((frame.filename, frame.lineno or 0, frame.line or "") for frame in frames)
+    return innermost_place(
+        (frame.filename, frame.lineno or 0, frame.line or "") for frame in frames
+    )
 
 
 def innermost_place(frames: Iterable[tuple[str, int, str]]) -> str:
