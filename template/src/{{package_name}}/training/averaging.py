@@ -60,7 +60,8 @@ class WeightAverage(Callback):
         if step == self._updated_at:
             return
         self._updated_at = step
-        update = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
+        decay = min(self.decay, (1 + step) / (10 + step))
+        update = get_ema_multi_avg_fn(decay)  # type: ignore[no-untyped-call]
         by_kind: dict[torch.dtype, tuple[list[Tensor], list[Tensor]]] = {}
         for name, tensor in averaged_tensors(pl_module.model):
             averages, currents = by_kind.setdefault(tensor.dtype, ([], []))
