@@ -24,7 +24,7 @@ from ..catalogues import is_folder
 from ..config import TrainingConfig, nearest
 from ..data.account import shown
 from ..data.module import load_modality, processor_from
-from ..errors import ConfigError, ModelError
+from ..errors import ModelError
 from ..task import TaskSpec
 from ..training.checkpoints import (
     BEST,
@@ -85,8 +85,7 @@ def find_source(config: TrainingConfig) -> Source | None:
     """What `config.pretrained` means for `config.model`; None where it is null.
 
     Raises:
-        ConfigError: nothing by that name.
-        ModelError: a file that is no weights, or a library that is missing.
+        ModelError: nothing by that name, a file that is no weights, or a library that is missing.
     """
     asked = config.pretrained
     if asked is None:
@@ -96,7 +95,7 @@ def find_source(config: TrainingConfig) -> Source | None:
     if asked != DEFAULT and path.exists():
         return _of_path(path)
     if asked != DEFAULT and (asked.endswith(FILE_SUFFIXES) or asked.startswith((".", "/", "~"))):
-        raise ConfigError([f"pretrained: {asked} does not exist"])
+        raise ModelError(f"pretrained: {asked} does not exist")
     if library == "torchvision":
         return _of_torchvision(name, asked)
     if library == "timm":
@@ -104,11 +103,9 @@ def find_source(config: TrainingConfig) -> Source | None:
     if library == "transformers":
         return _of_transformers(name, asked)
     meaning = "the default weights of a library" if asked == DEFAULT else "neither file nor folder"
-    raise ConfigError(
-        [
-            f"pretrained: {asked} is {meaning}, and model: {config.model} has no catalogue; give a "
-            "file of weights, or model: torchvision:NAME, timm:NAME or transformers:FOLDER"
-        ]
+    raise ModelError(
+        f"pretrained: {asked} is {meaning}, and model: {config.model} has no catalogue; give a "
+        "file of weights, or model: torchvision:NAME, timm:NAME or transformers:FOLDER"
     )
 
 
@@ -187,11 +184,9 @@ def _of_transformers(name: str, asked: str) -> Source:
     if asked == DEFAULT and folder.is_dir():
         return _of_folder(folder)
     if asked == DEFAULT and not is_folder(name):
-        raise ConfigError(
-            [
-                f"pretrained: transformers has no default weights of {name}; give a folder in its "
-                "format, here or as model: transformers:FOLDER"
-            ]
+        raise ModelError(
+            f"pretrained: transformers has no default weights of {name}; give a folder in its "
+            "format, here or as model: transformers:FOLDER"
         )
     return _of_folder(_from_hub(name if asked == DEFAULT else asked))
 
@@ -201,7 +196,7 @@ def _from_hub(name: str) -> Path:
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(HUB_FILES)))
     except hub.errors.HFValidationError as error:
-        raise ConfigError([f"pretrained: {name} is no file, no folder and no hub name"]) from error
+        raise ModelError(f"pretrained: {name} is no file, no folder and no hub name") from error
     except (hub.errors.HfHubHTTPError, OSError, ValueError) as error:
         raise _not_downloaded(f"{name} of the hub", error) from error
 
@@ -246,7 +241,7 @@ def _of_torchvision(name: str, asked: str) -> Source:
     try:
         known = _library("torchvision").models.get_model_weights(name)
     except ValueError as error:
-        raise ConfigError([f"pretrained: torchvision has no weights of {name}"]) from error
+        raise ModelError(f"pretrained: torchvision has no weights of {name}") from error
     member = asked.rpartition(".")[2]
     if asked == DEFAULT:
         weights = next(iter(known), None) if not hasattr(known, "DEFAULT") else known.DEFAULT
@@ -254,11 +249,9 @@ def _of_torchvision(name: str, asked: str) -> Source:
         weights = known.__members__.get(member)
     if weights is None:
         names = list(known.__members__)
-        raise ConfigError(
-            [
-                f"pretrained: torchvision has no weights {member!r} of {name}; give a file, or one "
-                f"of: {', '.join(names)}{nearest(member, names)}"
-            ]
+        raise ModelError(
+            f"pretrained: torchvision has no weights {member!r} of {name}; give a file, or one "
+            f"of: {', '.join(names)}{nearest(member, names)}"
         )
 
     def read(network: nn.Module, _: Architecture | None) -> StoredWeights:
@@ -283,11 +276,9 @@ def _of_timm(name: str, asked: str) -> Source:
     tag = tag or next(iter(known), "")
     settings = known.get(tag)
     if settings is None:
-        raise ConfigError(
-            [
-                f"pretrained: timm has no weights {tag!r} of {architecture}; give a file"
-                + (f", or one of: {shown(list(known))}{nearest(tag, list(known))}" if known else "")
-            ]
+        raise ModelError(
+            f"pretrained: timm has no weights {tag!r} of {architecture}; give a file"
+            + (f", or one of: {shown(list(known))}{nearest(tag, list(known))}" if known else "")
         )
 
     full = f"{architecture}.{tag}" if tag else architecture
