@@ -109,10 +109,11 @@ def _ask(
         with torch.no_grad():
             logits: npt.NDArray[np.float32] = network(*batch.values()).float().numpy()
     except Exception as error:  # code of others
+        reason = str(error).splitlines()[0] if str(error) else "no reason given"
+        where = f" ({line})" if (line := line_of(error)) else ""
         raise ExportError(
-            f"the network fails at {_sizes(sizes)}: {type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else 'no reason given'}"
-            f"{f' ({line})' if (line := line_of(error)) else ''}; it must take any such size{advice}"
+            f"the network fails at {_sizes(sizes)}: {type(error).__name__}: {reason}{where}; it "
+            f"must take any such size{advice}"
         ) from error
     return logits
 
