@@ -216,7 +216,7 @@ def _arguments(
         parameters = list(inspect.signature(builder).parameters.values())
     except (TypeError, ValueError) as error:
         raise ModelError(f"model: {reference} does not say what it takes: {error}") from error
-    if isinstance(builder, type) and builder.__init__ is nn.Module.__init__:
+    if isinstance(builder, type) and getattr(builder, "__init__", None) is nn.Module.__init__:
         parameters = []  # torch's own seems to take anything
     named = {p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
     if any(p.kind is p.VAR_KEYWORD for p in parameters):

@@ -20,6 +20,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from ..architecture import Architecture
+from ..catalogues import network_args
 from ..config import TrainingConfig
 from ..data.module import load_modality
 from ..data.splits import Splits
@@ -275,12 +276,14 @@ def _architecture_of(
     if _is_alike(architecture.build(), network):
         return architecture
     kind = type(network)
-    if kind.__module__ != "__main__":  # a program that would start again
+    # neither a program, which would start again, nor a class that a function made
+    if kind.__module__ != "__main__" and "." not in kind.__qualname__:
         try:
             architecture = Architecture.resolve(f"{kind.__module__}:{kind.__qualname__}", task_spec)
             if _is_alike(architecture.build(), network):
                 return architecture
-        except (ModelError, TypeError, ValueError, RuntimeError):  # it wants other arguments
+        # it wants other arguments, or cannot be imported
+        except (ModelError, ImportError, TypeError, ValueError, RuntimeError):
             pass
     raise ExportError(
         f"nothing says how to build this {kind.__name__} again, and `model: {config.model}` builds "

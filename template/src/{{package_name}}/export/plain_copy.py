@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -81,7 +81,9 @@ def make_runnable(network: ExportedNetwork, inputs: Sequence[Tensor]) -> None:
     if kinds <= {torch.float32}:
         return
     problems = []
-    for convert in (_raise_halves, lambda one: one, nn.Module.float):
+    conversions: tuple[Callable[[ExportedNetwork], ExportedNetwork], ...]
+    conversions = (_raise_halves, lambda one: one, nn.Module.float)
+    for convert in conversions:
         candidate = convert(copy.deepcopy(network))  # the first call may change it
         try:
             with torch.no_grad():
@@ -94,7 +96,7 @@ def make_runnable(network: ExportedNetwork, inputs: Sequence[Tensor]) -> None:
     raise ExportError(f"the network does not run on the CPU: {problems[0]}")
 
 
-def _raise_halves(network: nn.Module) -> nn.Module:
+def _raise_halves(network: ExportedNetwork) -> ExportedNetwork:
     halves = (torch.float16, torch.bfloat16)
     network._apply(lambda t: t.float() if t.dtype in halves else t)  # type: ignore[no-untyped-call]
     return network

@@ -194,6 +194,7 @@ def reduce_precision(path: Path, samples: Samples, names: Sequence[str]) -> Redu
     config, column = samples.config, samples.monitor.column
     before = samples.metrics(path, names)
     bytes_before = _size(path)
+    errors: tuple[type[Exception], ...] = (*TOOL_ERRORS, *_onnxruntime_errors())
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".reduced-") as folder:
         reduced = Path(folder) / path.name
         try:
@@ -201,7 +202,7 @@ def reduce_precision(path: Path, samples: Samples, names: Sequence[str]) -> Redu
                 method = _CONVERTERS[config.export_precision](path, reduced, samples, names)
             _keep_properties(path, reduced)
             after = samples.metrics(reduced, names)
-        except (*TOOL_ERRORS, *_onnxruntime_errors()) as error:
+        except errors as error:
             reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
             raise ExportError(
                 f"{FORMAT}: onnxruntime cannot make {config.export_precision} of it: {reason}; "

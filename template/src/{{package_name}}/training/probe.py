@@ -253,8 +253,8 @@ def _say_what_is_returned(adapter: UniversalModelAdapter) -> None:
         )
     if layout.unused:
         adapter.log_line(
-            f"{_name(adapter)} returns {', '.join(layout.unused)} in another shape than the logits: "
-            "that is not trained"
+            f"{_name(adapter)} returns {', '.join(layout.unused)} in another shape than the "
+            "logits: that is not trained"
         )
 
 
