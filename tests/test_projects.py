@@ -339,17 +339,22 @@ def test_types(projects: dict[str, Path], tmp_path: Path) -> None:
 # Shared tests of code that does the same for every modality: they run for the first one, and for
 # the others in the slow set.
 SAME_FOR_ALL = {
+    "test_averaging.py",
     "test_compilation.py",
     "test_distributed.py",
     "test_effective_steps.py",
     "test_export_bundle.py",
     "test_failures.py",
+    "test_low_rank.py",
+    "test_optimizers.py",
+    "test_pretrained.py",
     "test_resume.py",
     "test_resume_at_random.py",
     "test_resume_changes.py",
     "test_server.py",
     "test_stopping.py",
     "test_trackers.py",
+    "test_tuning.py",
 }
 # What of these hangs on a modality's inputs and answers runs for every one: tests with these words.
 OF_EVERY_MODALITY = {

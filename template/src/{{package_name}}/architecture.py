@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -91,6 +91,21 @@ class Architecture:
         kwargs = {key: value for key, value in arguments.items() if key not in task}
         return cls(unfit.module, name, kwargs, unfit.file, task, library=library)
 
+    @classmethod
+    def kept(cls, data: Mapping[str, Any] | None) -> Self | None:
+        """Inverse of `keep`."""
+        return None if data is None else cls(**data)
+
+    def keep(self) -> dict[str, Any] | None:
+        """Plain data of a library's network, so that nobody has to look it up again.
+
+        A folder of transformers may be gone by then. None for code, which may be looked at again.
+        """
+        if self.library not in CATALOGUES:
+            return None
+        names = ("module", "name", "kwargs", "config", "library")
+        return {name: getattr(self, name) for name in names}
+
     @property
     def source(self) -> SourceFile | None:
         """The code that must travel with the weights; None for an installed library.
@@ -119,8 +134,8 @@ class Architecture:
         if isinstance(found, nn.Module):
             raise ModelError(
                 f"model: {self.name} in {place} is a network, of which there is only this one; "
-                f"name a function that builds it, such as def build(): return {type(found).__name__}"
-                "(...)"
+                "name a function that builds it, such as def build(): return "
+                f"{type(found).__name__}(...)"
             )
         if not callable(found):
             known = [key for key, value in vars(module).items() if callable(value)]

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import FullyShardedDataParallel
 from torch.optim.lr_scheduler import LambdaLR
 
+from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.module import Batch, load_modality, processor_files
 from ..data.order import micro_batch_seed
@@ -57,7 +58,7 @@ class UniversalModelAdapter(LightningModule):
         monitor: the metric that makes a checkpoint the best; what the configuration says by
             default.
         log: takes single lines about what was decided on the way, such as compiling.
-        is_given: the network was given by hand, and is not what `config.model` builds.
+        architecture: what built the network; None for one that was given by hand.
 
     Attributes:
         trivial_metrics: what that answer reaches on the validation samples; empty before.
@@ -80,11 +81,14 @@ class UniversalModelAdapter(LightningModule):
         trivial_logits: Tensor | None = None,
         monitor: Monitor | None = None,
         log: Callable[[str], None] = lambda line: None,
-        is_given: bool = True,
+        architecture: Architecture | None = None,
     ) -> None:
         super().__init__()
         self.model = generated_model
-        self.given_network = type(unwrapped(generated_model)).__qualname__ if is_given else ""
+        self.architecture = architecture
+        self.given_network = (
+            type(unwrapped(generated_model)).__qualname__ if architecture is None else ""
+        )
         self.config = config
         self.processor = tokenizer
         self.learning_rate = config.learning_rate if learning_rate is None else learning_rate
@@ -446,6 +450,7 @@ class UniversalModelAdapter(LightningModule):
         checkpoint["defaults"] = TrainingConfig.from_dict({}).to_dict()
         checkpoint["processor"] = self._processor_files
         checkpoint["given_network"] = self.given_network
+        checkpoint["architecture"] = self.architecture.keep() if self.architecture else None
         checkpoint["task_spec"] = self.task_spec.to_dict()
         is_validated = self._validated_at == self.trainer.global_step
         checkpoint["metrics"] = self._metrics if is_validated else {}

@@ -93,13 +93,25 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
     if process_rank() == 0 and data.splits is not None:
         tell(describe(data.splits), console)
     seed_everything(config.seed, verbose=False)
-    architecture = Architecture.resolve(config.model, data.task_spec, network_args(config))
+    architecture = _architecture(config, data.task_spec, resumed)
     network = architecture.build()
     if source is not None:
         config = load_first_weights(network, source, config, data, say, architecture)
     elif resumed is None:
         warn_of_random_weights(config, data, say)
-    return _fit(network, config, data, console, resumed, is_given=False)
+    return _fit(network, config, data, console, resumed, architecture)
+
+
+def _architecture(
+    config: TrainingConfig, task_spec: TaskSpec, resumed: Resumed | None
+) -> Architecture:
+    """What builds the network: for a run that goes on, what did before."""
+    if resumed is not None and resumed.architecture is not None:
+        names = ("model", "model_args", "drop_path")
+        now = config.to_dict()
+        if all(resumed.config[name] == now[name] for name in names if name in resumed.config):
+            return resumed.architecture
+    return Architecture.resolve(config.model, task_spec, network_args(config))
 
 
 def fine_tune(
@@ -142,7 +154,7 @@ def fine_tune(
     seed_everything(config.seed, verbose=False)
     if source is not None:
         config = load_first_weights(model, source, config, data, say)
-    return _fit(model, config, data, console, resumed, is_given=True)
+    return _fit(model, config, data, console, resumed, None)
 
 
 def _settled(
@@ -222,8 +234,7 @@ def _fit(
     data: UniversalDataModule,
     console: Console,
     resumed: Resumed | None,
-    *,
-    is_given: bool,
+    architecture: Architecture | None,
 ) -> TrainingResult:
     check_kind(model)
     materialise(model, data)
@@ -264,7 +275,7 @@ def _fit(
         trainer.world_size,
         monitor,
         console,
-        is_given=is_given,
+        architecture,
     )
     check_batch_norm(adapter, data, trainer.world_size)
     probe(adapter, data, trainer)
@@ -380,8 +391,7 @@ def _adapter(
     world_size: int,
     monitor: Monitor,
     console: Console,
-    *,
-    is_given: bool,
+    architecture: Architecture | None,
 ) -> UniversalModelAdapter:
     assert data.splits is not None
     tracker = MetricsTracker(
@@ -400,7 +410,7 @@ def _adapter(
         trivial_logits=objective.trivial_logits(data.task_spec, data.splits.train),
         monitor=monitor,
         log=_speaker(console),
-        is_given=is_given,
+        architecture=architecture,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any, Self
 import torch
 from torch import nn
 
+from ..architecture import Architecture
 from ..config import TrainingConfig, read_mapping
 from ..data.account import shown
 from ..data.module import UniversalDataModule, load_modality, processor_files, processor_from
@@ -43,6 +44,7 @@ class Resumed:
         position: where training stands.
         steps: optimizer steps taken.
         rows: written to metrics.csv.
+        architecture: of a library's network; None for code, which is looked up again.
         record: what validations have said so far, plain data.
     """
 
@@ -57,6 +59,7 @@ class Resumed:
     position: Position
     steps: int
     rows: int
+    architecture: Architecture | None
     record: Mapping[str, Any]
 
     @classmethod
@@ -84,6 +87,7 @@ class Resumed:
             Position(**checkpoint[UniversalDataModule.__qualname__]),
             checkpoint["global_step"],
             checkpoint["tracker"]["rows"],
+            Architecture.kept(checkpoint["architecture"]),
             checkpoint["record"],
         )
 

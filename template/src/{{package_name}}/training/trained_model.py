@@ -76,7 +76,9 @@ def load_trained_model(path: Path, model: str | nn.Module | None = None) -> Trai
         network = plain(copy.deepcopy(model))
     else:
         reference = (model if given and model is not None else None) or config.model
-        architecture = Architecture.resolve(reference, task_spec, network_args(config))
+        architecture = Architecture.kept(checkpoint["architecture"]) or Architecture.resolve(
+            reference, task_spec, network_args(config)
+        )
         network = plain(architecture.build())
         if given and type(network).__qualname__ != given:
             raise TrainingError(
