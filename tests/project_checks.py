@@ -76,6 +76,7 @@ def third_party_imports(folder: Path, own: set[str]) -> set[str]:
 def declared(pyproject: dict[str, Any]) -> dict[str, set[str]]:
     """The distributions a project declares, by group; `project` is what users install."""
     groups = {"project": pyproject["project"]["dependencies"]}
+    groups |= pyproject["project"].get("optional-dependencies", {})
     groups |= {
         group: [item for item in items if isinstance(item, str)]
         for group, items in pyproject.get("dependency-groups", {}).items()

@@ -65,6 +65,10 @@ OTHERS: list[Answers] = [
 ]
 
 
+# Libraries of networks that `model` names in a project of any modality; which imports them is declared.
+CATALOGUES = {"torchvision"}
+
+
 def with_modality(chosen: Answers, modality: str) -> Answers:
     return {**chosen, "modality": modality}
 
@@ -91,7 +95,7 @@ def lint(project: Path) -> None:
 def _check_other_modalities(project: Path, modality: str) -> None:
     """A project names nothing that only another modality imports."""
     rows = {name: set(row["modules"]) for name, row in MODALITIES.items()}
-    foreign = set().union(*rows.values()) - rows[modality]
+    foreign = set().union(*rows.values()) - rows[modality] - CATALOGUES
     word = re.compile(r"\b(" + "|".join(sorted(foreign)) + r")\b", re.IGNORECASE)
     named = {
         path: found
@@ -129,7 +133,7 @@ def _check_dependencies(project: Path, chosen: Answers) -> None:
 
     everything = set().union(*groups.values())
     modules = {module_of(distribution) for distribution in everything}
-    optional = {"wandb", "tensorboard", "mlflow", "onnx", "onnxruntime", "onnxscript"}
+    optional = {"wandb", "tensorboard", "mlflow", "onnx", "onnx_ir", "onnxruntime", "onnxscript"}
     # What an answer leaves out is imported where it is used only; all else must be declared.
     assert imported - modules - optional == set()
     unused = {

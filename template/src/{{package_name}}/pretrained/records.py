@@ -14,8 +14,8 @@ from typing import Any
 from ..errors import ModelError
 from .files import CONFIG_FILE
 
-# names of interpolations in Pillow's numbers
-PILLOW = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
+# names of interpolations in image libraries's numbers
+RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -82,7 +82,7 @@ def _of_images(preprocessor: Mapping[str, Any], config: Mapping[str, Any]) -> di
         "image_size": None if sides is None else (channels, *sides),
         "mean": None if mean is None else tuple(value / scale for value in mean),
         "std": None if std is None else tuple(value / scale for value in std),
-        "interpolation": PILLOW.get(preprocessor.get("resample", -1)),
+        "interpolation": RESAMPLING.get(preprocessor.get("resample", -1)),
     }
     return _known(record)
 
@@ -142,7 +142,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def _filter(name: Any) -> str | None:
-    return name if name in PILLOW.values() else None
+    return name if name in RESAMPLING.values() else None
 
 
 def _whole(values: Any) -> tuple[int, ...] | None:
