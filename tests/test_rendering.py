@@ -65,7 +65,7 @@ OTHERS: list[Answers] = [
 ]
 
 
-# Libraries of networks that `model` names in a project of any modality; which imports them is declared.
+# Libraries of networks, which `model` names in a project of any modality.
 CATALOGUES = {"torchvision"}
 
 

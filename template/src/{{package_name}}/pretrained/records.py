@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import ModelError
 from .files import CONFIG_FILE
 
-# names of interpolations in image libraries's numbers
+# names of interpolations by the numbers that preprocessors record
 RESAMPLING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic"}
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
