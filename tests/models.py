@@ -59,28 +59,15 @@ xcit_nano_12_p16_224
 """,
 )
 
-# of transformers, each with a configuration small enough for a CPU
-TRANSFORMERS = {
-    "BertForSequenceClassification": ("BertConfig", "vocab_size"),
-    "RobertaForSequenceClassification": ("RobertaConfig", "vocab_size"),
-    "DistilBertForSequenceClassification": ("DistilBertConfig", "vocab_size"),
-    "ElectraForSequenceClassification": ("ElectraConfig", "vocab_size"),
-    "AlbertForSequenceClassification": ("AlbertConfig", "vocab_size"),
-    "DebertaV2ForSequenceClassification": ("DebertaV2Config", "vocab_size"),
-    "MPNetForSequenceClassification": ("MPNetConfig", "vocab_size"),
-    "XLMRobertaForSequenceClassification": ("XLMRobertaConfig", "vocab_size"),
-    "ViTForImageClassification": ("ViTConfig", "image_size"),
-    "DeiTForImageClassification": ("DeiTConfig", "image_size"),
-    "SwinForImageClassification": ("SwinConfig", "image_size"),
-    "ConvNextForImageClassification": ("ConvNextConfig", "image_size"),
-}
-
-FACTORIES = '''"""Networks of other libraries, as small as they get."""
-
-
-def {function}({arguments}):
-    {body}
-'''
+TRANSFORMERS = re.findall(
+    r"\S+",
+    """
+BertForSequenceClassification RobertaForSequenceClassification DistilBertForSequenceClassification
+ElectraForSequenceClassification AlbertForSequenceClassification DebertaV2ForSequenceClassification
+MPNetForSequenceClassification XLMRobertaForSequenceClassification ViTForImageClassification
+DeiTForImageClassification SwinForImageClassification ConvNextForImageClassification
+""",
+)
 
 
 @dataclass(frozen=True)
@@ -124,22 +111,20 @@ def modality(name: str) -> str:
 # --- One network ----------------------------------------------------------------------------------
 
 
-def settings(name: str, project: Path) -> dict[str, str]:
-    """Options of `train` for a network; writes the file that builds it where one is needed."""
-    library, _, builder = name.partition(":")
-    size = SIZES.get(name) or (_size_of_timm(builder) if library == "timm" else SIZE)
+def settings(name: str) -> dict[str, str]:
+    """Options of `train` for a network."""
     options = {
+        "model": name,
         "max_steps": "1",
         "batch_size": "4",
         "compile_mode": "default",
         "export_bundle": "true",
         "export_formats": f"[{','.join(FORMATS)}]",
-        "model": name
-        if library == "torchvision"
-        else f"factories.py:{_write(name, project, size)}",
     }
     if modality(name) == "text":
         return options | {"task": "text_classification"}
+    library, _, builder = name.partition(":")
+    size = SIZES.get(name) or (_size_of_timm(builder) if library == "timm" else SIZE)
     return options | {"image_size": f"[3,{size},{size}]"}
 
 
@@ -148,25 +133,6 @@ def _size_of_timm(builder: str) -> int:
 
     _, height, _ = timm.models.get_pretrained_cfg(builder).input_size
     return int(height)
-
-
-def _write(name: str, project: Path, size: int) -> str:
-    library, _, builder = name.partition(":")
-    if library == "timm":
-        arguments = "num_classes"
-        body = f"import timm\n\n    return timm.create_model({builder!r}, num_classes=num_classes)"
-    else:
-        kind, argument = TRANSFORMERS[builder]
-        arguments = "num_classes, vocab_size" if argument == "vocab_size" else "num_classes"
-        value = "vocab_size" if argument == "vocab_size" else str(size)
-        body = (
-            f"from transformers import {builder}, {kind}\n\n"
-            f"    config = {kind}({argument}={value}, num_labels=num_classes)\n"
-            f"    return {builder}(config)"
-        )
-    text = FACTORIES.format(function="build", arguments=arguments, body=body)
-    (project / "factories.py").write_text(text, "utf-8")
-    return "factories.py:build"
 
 
 def take(name: str, folder: Path) -> Outcome:
@@ -182,9 +148,7 @@ def take(name: str, folder: Path) -> Outcome:
         unsafe=True,
     )
     started = _children_seconds()
-    options = [
-        part for key, value in settings(name, project).items() for part in (f"--{key}", value)
-    ]
+    options = [part for key, value in settings(name).items() for part in (f"--{key}", value)]
     done = _run(["-m", "models", "train", *options], project)
     failures = [line for line in done.splitlines() if line.startswith("error: ")]
     bundle = next((project / "exports").glob("model_*"), None)
