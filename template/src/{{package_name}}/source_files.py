@@ -124,7 +124,17 @@ class SourceFile:
                 # a folder without __init__.py has no file of its own
                 if not is_here and not (not is_installed(top) and (self.root / top).is_dir()):
                     tops.add(top)
-        return distributions_of_modules(tops)
+        return distributions_of_modules(tops) | {module: [] for module in self._missing()}
+
+    def _missing(self) -> Iterator[str]:
+        """Neighbours that are imported and not there."""
+        own = self.name.partition(".")[0]
+        for name, file in self.needs().items():
+            package = name if file.name == INIT else name.rpartition(".")[0]
+            for module in _imported_from(parse(file), package):
+                is_there = self._find(module) or self.root.joinpath(*module.split(".")).is_dir()
+                if module.partition(".")[0] == own and not is_there:
+                    yield module
 
 
 def parse(file: Path) -> ast.Module:
@@ -146,6 +156,24 @@ def _relative_imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
             yield node
 
 
+def _imported_from(tree: ast.Module, package: str) -> Iterator[str]:
+    """As `imported_modules`, but for names that need be no modules."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield _base(node, package)
+
+
+def _base(node: ast.ImportFrom, package: str) -> str:
+    """The full name of what stands behind `from`."""
+    if not node.level:
+        return node.module or ""
+    parts = package.split(".") if package else []
+    parents = parts[: len(parts) - node.level + 1]
+    return ".".join([*parents, *([node.module] if node.module else [])])
+
+
 def imported_modules(tree: ast.Module, package: str = "") -> Iterator[str]:
     """Full names of what is imported, anywhere in a file: modules, and what may be one.
 
@@ -157,11 +185,7 @@ def imported_modules(tree: ast.Module, package: str = "") -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            if node.level:
-                parts = package.split(".") if package else []
-                parents = parts[: len(parts) - node.level + 1]
-                base = ".".join([*parents, *([base] if base else [])])
+            base = _base(node, package)
             yield base
             yield from (f"{base}.{alias.name}" for alias in node.names)
 

@@ -177,7 +177,8 @@ def create_export_bundle(
         kept = [name for name in training_config.export_formats if name in proven]
         write_json(
             stage / "configs" / "training_config.json",
-            replace(training_config, export_formats=kept).to_dict(),
+            # what is asked of a format that failed would contradict those that are left
+            training_config.to_dict() | {"export_formats": kept},
         )
         _finish(task_spec, metadata, stage, sbom=sbom)
         if sign_key is not None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..architecture import Architecture
 from ..errors import ExportError
-from ..source_files import distributions_of_modules, imported_modules, parse
+from ..source_files import OWN_PACKAGE, distributions_of_modules, imported_modules, parse
 
 REMEDY = "install it from a package index, or leave pytorch out of export_formats"
 
@@ -30,9 +30,9 @@ def distributions_of_network(architecture: Architecture) -> list[str]:
     else:
         found = distributions_of_modules({architecture.module.partition(".")[0]})
     for module, known in found.items():
-        if not known:
+        if not known or module == OWN_PACKAGE:
             raise ExportError(
-                f"pytorch: {architecture.file or architecture.module} imports {module}, which no "
-                f"bundle carries; {REMEDY}"
+                f"pytorch: {architecture.file or architecture.module} imports {module}, which a "
+                f"bundle does not carry; {REMEDY}"
             )
     return sorted({known[0] for known in found.values()})

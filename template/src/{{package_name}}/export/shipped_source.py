@@ -54,7 +54,7 @@ def ship_source(architecture: Architecture, stage: Path) -> dict[str, Any]:
         return {"module": architecture.module, "source": None, "sources": [], "root": None}
     read = _files_read(architecture, source)
     needs = source.needs()
-    if len(needs) == 1 and not read and "." not in source.name:
+    if len(needs) == 1 and not read:
         shutil.copyfile(source.file, stage / SINGLE)
         return {"module": "", "source": SINGLE, "sources": [SINGLE], "root": None}
     files = {file: f"{ROOT}/{file.relative_to(source.root.resolve())}" for file in needs.values()}

@@ -278,7 +278,7 @@ def _fit(
         architecture,
     )
     check_batch_norm(adapter, data, trainer.world_size)
-    probe(adapter, data, trainer)
+    _probe(adapter, data, trainer)
     if process_rank() == 0:
         assert data.splits is not None
         warn_of_labels(task_spec, config, data.splits)
@@ -310,6 +310,16 @@ def _fit(
     if process_rank() == 0:
         warn_if_trivial(metrics, trivial_metrics, monitor)
     return TrainingResult(run_folder.path, best, last, metrics, trivial_metrics, steps)
+
+
+def _probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Trainer) -> None:
+    try:
+        probe(adapter, data, trainer)
+    except RuntimeError as error:  # of the device, not of the network
+        explained = explain(error, adapter.config)
+        if explained is None:
+            raise
+        raise explained from error
 
 
 def _run_dir(config: TrainingConfig, resumed: Resumed | None, ended: str | None) -> Path:

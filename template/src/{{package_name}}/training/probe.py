@@ -102,6 +102,7 @@ def probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Tr
     with (
         _same_attributes(adapter),
         unchanged(adapter.model),
+        torch.compiler.set_stance("force_eager"),  # that it compiles is for the warm-up to see
         trainer.precision_plugin.train_step_context(),
     ):
         batch = {name: value.to(adapter.device) for name, value in _first_batch(data).items()}
@@ -118,7 +119,7 @@ def probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Tr
     if unused and is_plain_ddp and adapter.config.strategy != FIND_UNUSED:
         raise ModelError(
             f"{_name(adapter)} leaves parameters without a gradient ({_some(unused)}), which "
-            f"several processes wait for; give --strategy {FIND_UNUSED}, or freeze them"
+            f"several processes wait for; freeze them, or give --strategy {FIND_UNUSED}"
         )
 
 
@@ -219,7 +220,7 @@ def _told(adapter: UniversalModelAdapter, batch: Mapping[str, Tensor]) -> Iterat
     """One line for whatever the network raises: what it was given, what it says, and where."""
     try:
         yield
-    except ProjectError:
+    except (ProjectError, torch.OutOfMemoryError):
         raise
     except USER_ERRORS as error:
         shapes = ", ".join(

@@ -144,10 +144,16 @@ def _own_settings(resumed: Resumed) -> Mapping[str, Any]:
         return resumed.config
     path = resumed.run_dir / SETTINGS_FILE
     try:
-        return read_mapping(path)
+        kept = read_mapping(path)
     except ConfigError as error:
-        warnings.warn(f"{error}; taking the settings in {resumed.path}", stacklevel=2)
-        return resumed.config
+        problem = str(error)
+    else:
+        lacking = sorted(resumed.config.keys() - kept.keys())
+        if not lacking:
+            return kept
+        problem = f"{path} is cut short: it lacks {shown(lacking)}"
+    warnings.warn(f"{problem}; taking the settings in {resumed.path}", stacklevel=2)
+    return resumed.config
 
 
 def _say_what_is_unused(

@@ -63,10 +63,14 @@ def open_session(bundle: Path, format: str | None = None, threads: int | None = 
             raise BundleError(f"{file} is missing")
         if file_hash(path) != metadata["files"][file]["sha256"]:
             raise BundleError(f"{file} has changed; it is not loaded")
+    # a bundle holds what was recorded, and no __pycache__ beside it
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
         return _SESSIONS[name](bundle, metadata, threads)
     except ImportError as error:
         raise BundleError(f"{name} needs {error.name}: {error}") from error
+    finally:
+        sys.dont_write_bytecode = before
 
 
 def inputs_of(metadata: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
