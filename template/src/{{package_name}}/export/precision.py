@@ -28,6 +28,7 @@ from ..data.module import Batch, UniversalDataModule, load_modality
 from ..data.splits import Splits
 from ..errors import DataError, ExportError
 from ..forward import LABELS
+from ..serving.runtime.sessions import onnxruntime_errors
 from ..task import TaskSpec
 from ..training.objective import MAX, Monitor, monitor_of
 from ..training.objectives import OBJECTIVES
@@ -113,7 +114,8 @@ class Samples:
             task_spec, config.batch_size, config=config, splits=self.splits, processor=processor
         )
         modality = load_modality(task_spec.modality)
-        self.transform = modality.make_input_transform(task_spec, config)
+        # in evaluation, or it would mix the samples by which it is judged
+        self.transform = modality.make_input_transform(task_spec, config).eval()
         objective = OBJECTIVES[task_spec.task_type]
         self.monitor: Monitor = monitor_of(
             objective.configured(task_spec, config), task_spec, config
@@ -194,7 +196,7 @@ def reduce_precision(path: Path, samples: Samples, names: Sequence[str]) -> Redu
     config, column = samples.config, samples.monitor.column
     before = samples.metrics(path, names)
     bytes_before = _size(path)
-    errors: tuple[type[Exception], ...] = (*TOOL_ERRORS, *_onnxruntime_errors())
+    errors: tuple[type[Exception], ...] = (*TOOL_ERRORS, *onnxruntime_errors())
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".reduced-") as folder:
         reduced = Path(folder) / path.name
         try:
@@ -322,21 +324,6 @@ def _session(path: Path) -> Any:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
-def _onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """They derive from Exception directly."""
-    from onnxruntime.capi import onnxruntime_pybind11_state as state
-
-    return (
-        state.EPFail,
-        state.Fail,
-        state.InvalidArgument,
-        state.InvalidGraph,
-        state.InvalidProtobuf,
-        state.NotImplemented,
-        state.RuntimeException,
-    )
 
 
 def _files(path: Path) -> list[Path]:

@@ -144,14 +144,14 @@ class UniversalModelAdapter(LightningModule):
             ModelError: raw uint8 input that nobody normalised, or a forward that the batch does
                 not fit.
         """
-        logits, _ = self.outputs(batch, self.compile_hook.call)
+        logits, _ = self.outputs(self.input_transform(batch), self.compile_hook.call)
         return logits
 
     def outputs(self, batch: Batch, network: Callable[..., Any]) -> tuple[Tensor, list[Tensor]]:
         """Logits, and in training the auxiliary ones beside them.
 
         Args:
-            batch: as the collator made it.
+            batch: as the input transform leaves it.
             network: calls the network.
 
         Raises:
@@ -168,7 +168,6 @@ class UniversalModelAdapter(LightningModule):
         return layout.logits_of(output), layout.auxiliary_of(output) if self.training else []
 
     def _arguments(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
-        batch = self.input_transform(batch)
         for name, value in batch.items():
             if value.dtype == torch.uint8:
                 raise ModelError(

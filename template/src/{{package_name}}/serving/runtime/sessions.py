@@ -90,21 +90,26 @@ def _files_to_load(name: str, metadata: Mapping[str, Any]) -> list[str]:
     return files
 
 
+def onnxruntime_errors() -> tuple[type[Exception], ...]:
+    """What onnxruntime raises, which derives from Exception directly."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (
+        state.EPFail,
+        state.Fail,
+        state.InvalidArgument,
+        state.InvalidGraph,
+        state.InvalidProtobuf,
+        state.NotImplemented,
+        state.RuntimeException,
+    )
+
+
 class _OnnxSession:
     def __init__(self, bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> None:
         import onnxruntime
-        from onnxruntime.capi import onnxruntime_pybind11_state as state
 
-        # these derive from Exception directly
-        self._errors = (
-            state.EPFail,
-            state.Fail,
-            state.InvalidArgument,
-            state.InvalidGraph,
-            state.InvalidProtobuf,
-            state.NotImplemented,
-            state.RuntimeException,
-        )
+        self._errors = onnxruntime_errors()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads or 0
         options.log_severity_level = 3

@@ -698,7 +698,7 @@ class MixSamples(nn.Module):
 
     def forward(self, batch: Batch) -> Batch:
         """The batch with mixed `pixel_values`, and `labels` as float32 [B, K] that add up to 1."""
-        if not self.training or batch["labels"].is_floating_point():  # mixed already
+        if not self.training:
             return batch
         images, labels = self.mix(batch["pixel_values"], batch["labels"])
         return {**batch, "pixel_values": images, "labels": labels}
