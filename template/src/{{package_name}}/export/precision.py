@@ -249,9 +249,11 @@ def _loss(monitor: Monitor, before: float, after: float) -> float:
 def _to_float16(path: Path, target: Path, samples: Samples, names: Sequence[str]) -> str:
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
+    from onnxruntime.transformers.onnx_model import OnnxModel
 
-    model = convert_float_to_float16(onnx.load(path), keep_io_types=True)
-    onnx.save(model, target, **_beside(path))
+    model = OnnxModel(convert_float_to_float16(onnx.load(path), keep_io_types=True))
+    model.topological_sort(is_deterministic=True)  # the converter leaves its casts at the end
+    onnx.save(model.model, target, **_beside(path))
     return "weights and arithmetic"
 
 
