@@ -1,11 +1,12 @@
 """Takes other people's networks from one optimizer step to `inference.py`; writes docs/models.md.
 
-    python tests/models.py [--shard 1/4] [--output FOLDER] [NAME ...]
+    python tests/models.py [--shard 1/4] [--backend inductor] [--output FOLDER] [NAME ...]
 
 Run it where the development environment is active; timm and transformers must be installed for
 theirs. Each network gets processes of its own in a rendered project: one optimizer step with
 `compile_mode: default`, which falls back where that fails, an export in all four formats with its
-check of parity, and `inference.py` of the bundle with each artifact. What came of it lies in
+check of parity, and `inference.py` of the bundle with each artifact. The compiler stops short of
+C++, which takes minutes a network, unless `--backend inductor` is given. What came of it lies in
 FOLDER, one JSON file a network: those that are there are not run again, and every start writes the
 table of all that are. The whole list takes hours; shards may run on several machines, whose folders
 are put together then.
@@ -14,16 +15,19 @@ are put together then.
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import os
 import re
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 
 import copier
@@ -32,6 +36,13 @@ ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "docs" / "models.md"
 FORMATS = ("onnx", "torchscript", "pytorch", "pt2")
 SECONDS = 3600
+
+# runs the project as `python -m models` does, with another backend behind torch.compile
+COMPILED_BY = """
+import functools, runpy, sys, torch
+torch.compile = functools.partial(torch.compile, backend=sys.argv.pop(1))
+runpy.run_module("models", run_name="__main__", alter_sys=True)
+"""
 
 # networks whose image must have this size; all others take SIZE
 SIZE = 64
@@ -76,6 +87,7 @@ class Outcome:
 
     Attributes:
         name: LIBRARY:NAME.
+        compiled: whether training was; it falls back where that fails.
         formats: those in the bundle.
         worst_error: the largest of parity, over formats and sizes; None without a bundle.
         seconds: CPU time of all processes.
@@ -84,6 +96,7 @@ class Outcome:
     """
 
     name: str
+    compiled: bool
     formats: list[str]
     worst_error: float | None
     seconds: float
@@ -135,27 +148,19 @@ def _size_of_timm(builder: str) -> int:
     return int(height)
 
 
-def take(name: str, folder: Path) -> Outcome:
+def take(name: str, folder: Path, backend: str) -> Outcome:
     """Train, export and ask one network, in a project of its own."""
     project = folder / "project"
-    copier.run_copy(
-        str(ROOT),
-        project,
-        data={"modality": modality(name), "project_name": "Models"},
-        defaults=True,
-        quiet=True,
-        vcs_ref="HEAD",
-        unsafe=True,
-    )
+    shutil.copytree(_rendered(modality(name)), project)
     started = _children_seconds()
     options = [part for key, value in settings(name).items() for part in (f"--{key}", value)]
-    done = _run(["-m", "models", "train", *options], project)
+    done = _run(["-c", COMPILED_BY, backend, "train", *options], project)
+    compiled = "compiled (default)" in done
     failures = [line for line in done.splitlines() if line.startswith("error: ")]
     bundle = next((project / "exports").glob("model_*"), None)
     if bundle is None:
-        return Outcome(
-            name, [], None, _children_seconds() - started, None, failures or [done[-300:]]
-        )
+        seconds = _children_seconds() - started
+        return Outcome(name, compiled, [], None, seconds, None, failures or [done[-300:]])
     metadata = json.loads((bundle / "metadata.json").read_text("utf-8"))
     for artifact in metadata["artifacts"]:
         example = str(bundle / metadata["example"]["input"])
@@ -166,7 +171,24 @@ def take(name: str, folder: Path) -> Outcome:
     size = max(record["bytes"] for record in metadata["files"].values()) / 1e6
     worst = max(result["max_error"] for result in metadata["parity"])
     seconds = _children_seconds() - started
-    return Outcome(name, metadata["formats"], worst, seconds, size, failures)
+    return Outcome(name, compiled, metadata["formats"], worst, seconds, size, failures)
+
+
+@cache
+def _rendered(kind: str) -> Path:
+    """A project to copy for each network, which takes a second less than to render one."""
+    project = Path(tempfile.mkdtemp(prefix=f"models-{kind}-")) / "project"
+    atexit.register(shutil.rmtree, project.parent)
+    copier.run_copy(
+        str(ROOT),
+        project,
+        data={"modality": kind, "project_name": "Models"},
+        defaults=True,
+        quiet=True,
+        vcs_ref="HEAD",
+        unsafe=True,
+    )
+    return project
 
 
 def _run(command: Sequence[str], folder: Path) -> str:
@@ -211,8 +233,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
             for name in FORMATS
         ),
         "",
-        "| network | formats | worst error | CPU seconds | MB |",
-        "|---|---|---|---|---|",
+        "| network | compiled | formats | worst error | CPU seconds | MB |",
+        "|---|---|---|---|---|---|",
         *map(_row, outcomes),
     ]
     failed = [f"- `{o.name}`: {line}" for o in outcomes for line in o.failures]
@@ -225,7 +247,8 @@ def _row(outcome: Outcome) -> str:
     formats = "all" if set(outcome.formats) == set(FORMATS) else ", ".join(outcome.formats)
     error = "" if outcome.worst_error is None else f"{outcome.worst_error:.0e}"
     size = "" if outcome.megabytes is None else f"{outcome.megabytes:.1f}"
-    return f"| `{outcome.name}` | {formats or 'none'} | {error} | {outcome.seconds:.0f} | {size} |"
+    cells = (f"`{outcome.name}`", "yes" if outcome.compiled else "no", formats or "none", error)
+    return f"| {' | '.join(cells)} | {outcome.seconds:.0f} | {size} |"
 
 
 def known(folder: Path) -> Iterator[Outcome]:
@@ -249,6 +272,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Do other people's networks go through?")
     parser.add_argument("names", nargs="*", metavar="NAME", help="LIBRARY:NAME (all)")
     parser.add_argument("--shard", type=_shard, default=(1, 1), help="part of the list, as 1/4")
+    parser.add_argument("--backend", default="aot_eager", help="of torch.compile")
     parser.add_argument("--output", type=Path, default=ROOT / "build" / "models", metavar="FOLDER")
     parser.add_argument("--table", type=Path, default=TABLE, help="the table to write")
     options = parser.parse_args(arguments)
@@ -264,7 +288,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             continue
         started = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="models-") as folder:
-            outcome = take(name, Path(folder))
+            outcome = take(name, Path(folder), options.backend)
         partial = path.with_suffix(".partial")
         partial.write_text(json.dumps(asdict(outcome), indent=2) + "\n", "utf-8")
         partial.rename(path)
