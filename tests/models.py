@@ -79,6 +79,8 @@ MPNetForSequenceClassification XLMRobertaForSequenceClassification ViTForImageCl
 DeiTForImageClassification SwinForImageClassification ConvNextForImageClassification
 """,
 )
+# transformers of transformers are built with these, as their width and depth add nothing but time
+SMALL = "{hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4}"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,8 @@ def settings(name: str) -> dict[str, str]:
         "export_bundle": "true",
         "export_formats": f"[{','.join(FORMATS)}]",
     }
+    if name.startswith("transformers:") and not re.search("Swin|ConvNext", name):
+        options["model_args"] = SMALL
     if modality(name) == "text":
         return options | {"task": "text_classification"}
     library, _, builder = name.partition(":")
