@@ -41,6 +41,7 @@ src/data/description.py
 src/data/doctor.py
 src/data/encodings.py
 src/data/folders.py
+src/data/known.py
 src/data/labels.py
 src/data/layout.py
 src/data/module.py
@@ -128,6 +129,8 @@ src/training/compilation.py
 src/training/distributed.py
 src/training/failures.py
 src/training/first_weights.py
+src/training/frozen_features.py
+src/training/frozen_part.py
 src/training/hardware.py
 src/training/interruption.py
 src/training/labels.py
@@ -168,6 +171,7 @@ tests/test_doctor.py
 tests/test_effective_steps.py
 tests/test_export_bundle.py
 tests/test_failures.py
+tests/test_frozen_features.py
 tests/test_low_rank.py
 tests/test_objective.py
 tests/test_optimizers.py

@@ -23,6 +23,7 @@ from ..forward import LABELS
 from ..task import TaskSpec
 from ..task_base import Standardisation
 from .check import with_facts
+from .known import KnownSamples, NamingCollator
 from .order import EpochSampler, EpochShape, Key, MicroBatches, Position, Start
 from .splits import Examination, Splits
 from .validation_order import ValidationBatches
@@ -61,6 +62,14 @@ class Modality(Protocol):
         self, rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
     ) -> Dataset[dict[str, Any]]:
         """Samples addressed by `Key`."""
+
+    def make_blanks(
+        self, rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
+    ) -> Dataset[dict[str, Any]]:
+        """The same samples without inputs that are dear to read: for a network that knows them."""
+
+    def changes(self, task_spec: TaskSpec, config: TrainingConfig) -> str:
+        """What gives a training sample other inputs in each epoch; empty where nothing does."""
 
     def make_collator(
         self, task_spec: TaskSpec, config: TrainingConfig, processor: Any
@@ -200,6 +209,7 @@ class UniversalDataModule(LightningDataModule):
         self.processor = splits.processor if splits and processor is None else processor
         self.collator = self._get_collator(task_spec)
         self._start_epoch, self._start = 0, Start()
+        self._datasets: list[KnownSamples] = []
 
     @classmethod
     def from_config(cls, config: TrainingConfig, processor: Any = None) -> UniversalDataModule:
@@ -274,15 +284,37 @@ class UniversalDataModule(LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Every validation sample, in order, unaugmented; as many batches on every process."""
-        dataset = self._dataset(training=False)
+        return self.in_order(training=False)
+
+    def in_order(self, *, training: bool) -> DataLoader[dict[str, Any]]:
+        """Every sample of a split, in the order of the rows; as many batches on every process."""
+        dataset = self._dataset(training=training)
         size = len(cast(Sized, dataset))
         return self._loader(dataset, ValidationBatches(size, self.batch_size, *self._place()))
+
+    def leave_out_inputs(self, until: int) -> None:
+        """Give no inputs any more, but the rows of the samples, for a network that knows them.
+
+        To be called before the first batch is fetched.
+
+        Args:
+            until: the first epoch that needs inputs again.
+        """
+        for dataset in self._datasets:
+            dataset.until = until
 
     def _dataset(self, *, training: bool) -> Dataset[dict[str, Any]]:
         self.setup()
         assert self.splits is not None
         rows = self.splits.train if training else self.splits.val
-        return self.modality.make_dataset(rows, self.task_spec, self.config, training=training)
+        samples, blanks = (
+            make(rows, self.task_spec, self.config, training=training)
+            for make in (self.modality.make_dataset, self.modality.make_blanks)
+        )
+        if not self.config.freeze:
+            return samples
+        self._datasets.append(KnownSamples(samples, blanks))
+        return self._datasets[-1]
 
     def _place(self) -> tuple[int, int]:
         """Processes over all machines, and the number of this one."""
@@ -294,7 +326,7 @@ class UniversalDataModule(LightningDataModule):
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=SharingCollator(self._collate_fn()),
+            collate_fn=SharingCollator(NamingCollator(self._collate_fn())),
             num_workers=self.config.num_workers,
             persistent_workers=self.config.num_workers > 0,
             worker_init_fn=_ignore_first_signal,

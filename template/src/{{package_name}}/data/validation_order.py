@@ -25,8 +25,14 @@ class ValidationBatches(Sampler[list[Key]]):
 
     def __init__(self, size: int, batch_size: int, world_size: int = 1, rank: int = 0) -> None:
         self.batch_size = batch_size
+        self.epoch = 0
+        self.sampler = self  # where Lightning looks for `set_epoch`
         self.mine = range(rank, size, world_size)
         self.batches = math.ceil(len(range(0, size, world_size)) / batch_size)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Lightning calls this before each validation."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         return self.batches
@@ -35,7 +41,7 @@ class ValidationBatches(Sampler[list[Key]]):
         for batch in range(self.batches):
             start = batch * self.batch_size
             indices = self.mine[start : start + self.batch_size] or [0]
-            yield [(0, index) for index in indices]
+            yield [(self.epoch, index) for index in indices]
 
     def counts(self, batch: int) -> bool:
         """Whether a batch, by its number, holds samples of this process."""

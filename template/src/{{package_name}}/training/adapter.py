@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from lightning.pytorch import LightningModule
@@ -17,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from ..architecture import Architecture
 from ..config import TrainingConfig
+from ..data.known import ROWS
 from ..data.module import Batch, load_modality, processor_files
 from ..data.order import micro_batch_seed
 from ..data.validation_order import ValidationBatches
@@ -35,6 +36,9 @@ from .optimizers import make_optimizer
 from .parameters import TuningPlan
 from .schedule import RunLength, warmup_cosine
 from .validation import ValidationMetrics
+
+if TYPE_CHECKING:
+    from .frozen_features import FrozenFeatures
 
 # Counts up when what a checkpoint holds changes, so that code can tell old ones apart.
 CHECKPOINT_VERSION = 3
@@ -64,6 +68,7 @@ class UniversalModelAdapter(LightningModule):
         trivial_metrics: what that answer reaches on the validation samples; empty before.
         stop_requested: set it to end training after the window in progress.
         stop_agreed: every process has reached the end of that window.
+        features: what the frozen part makes of every sample, where that is known.
         layouts: where the logits are in what the network returns, in training (True) and in
             evaluation (False), once it was called.
     """
@@ -98,6 +103,8 @@ class UniversalModelAdapter(LightningModule):
         )
         self.signature_inspector = ModelSignatureInspector(generated_model)
         self.layouts: dict[bool, OutputLayout] = {}
+        self.features: FrozenFeatures | None = None
+        self._rows: Tensor | None = None  # of the batch in hand, where features are known
         plain = OBJECTIVES[self.task_spec.task_type]
         self.objective = plain.configured(self.task_spec, config)
         self.monitor = monitor or monitor_of(self.objective, self.task_spec, config)
@@ -144,8 +151,15 @@ class UniversalModelAdapter(LightningModule):
             ModelError: raw uint8 input that nobody normalised, or a forward that the batch does
                 not fit.
         """
-        logits, _ = self.outputs(self.input_transform(batch), self.compile_hook.call)
+        batch = self.input_transform(batch)
+        logits, _ = self.outputs(batch, self._network(batch))
         return logits
+
+    def _network(self, batch: Batch) -> Callable[..., Any]:
+        """What calls the network on a batch: from its features on, where they are known."""
+        if self.features is None or self._rows is None:
+            return self.compile_hook.call
+        return self.features.network(batch, self._rows, training=self.training)
 
     def outputs(self, batch: Batch, network: Callable[..., Any]) -> tuple[Tensor, list[Tensor]]:
         """Logits, and in training the auxiliary ones beside them.
@@ -179,7 +193,12 @@ class UniversalModelAdapter(LightningModule):
     # --- one micro-batch -------------------------------------------------------------------------
 
     def on_before_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Weigh targets while the labels are on the host: nothing has to wait for a GPU later."""
+        """Weigh targets while the labels are on the host: nothing has to wait for a GPU later.
+
+        Features are looked up by rows, so these stay there, too.
+        """
+        self._rows = batch.get(ROWS)
+        batch = {name: value for name, value in batch.items() if name != ROWS}
         if self.training:
             self._host_weight = float(self.objective.count(batch[LABELS]))
         return batch
@@ -196,7 +215,7 @@ class UniversalModelAdapter(LightningModule):
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":  # torch.manual_seed would cost more than a small step
             torch.cuda.manual_seed(seed)
-        if self.compile_hook.compilation is None:
+        if self.compile_hook.compilation is None and self.features is None:
             self._warm_up(batch)
         if self.config.on_nonfinite == "skip" and not self.window.is_open:
             self._buffers_before = [buffer.clone() for buffer in self.model.buffers()]
@@ -214,13 +233,17 @@ class UniversalModelAdapter(LightningModule):
         if self.config.compile_mode is not None:
             self.log_line(str(compilation))
 
-    def loss_sum(self, batch: Batch, network: Callable[..., Any]) -> Tensor:
+    def loss_sum(self, batch: Batch, network: Callable[..., Any] | None = None) -> Tensor:
         """Loss of a batch, summed over its targets; that of auxiliary logits counts by a weight.
 
         C. Szegedy et al., "Going Deeper with Convolutions", 2015.
+
+        Args:
+            batch: as it comes from the loader.
+            network: calls the network; as training does by default.
         """
         batch = self.input_transform(batch)  # it may mix samples, and their labels with them
-        logits, auxiliary = self.outputs(batch, network)
+        logits, auxiliary = self.outputs(batch, network or self._network(batch))
         loss = self.objective.loss_sum(logits, batch[LABELS])
         for other in auxiliary:
             loss = loss + self.config.auxiliary_weight * self.objective.loss_sum(
@@ -232,7 +255,7 @@ class UniversalModelAdapter(LightningModule):
         """The share of one micro-batch in its window's loss."""
         weight = self._weigh(batch[LABELS])
         self.tracker.begin_micro_batch(weight)
-        loss_sum = self.loss_sum(batch, self.compile_hook.call)
+        loss_sum = self.loss_sum(batch)
         self.tracker.log_micro_batch(loss_sum.detach())
         return self.window.scale_loss(loss_sum, weight)
 
@@ -421,6 +444,7 @@ class UniversalModelAdapter(LightningModule):
         if not self.plan.is_due(self.trainer.current_epoch):
             return
         self.plan.thaw()
+        self.features = None
         self.log_line(f"all is trained from epoch {self.trainer.current_epoch + 1} on")
         strategy = self.trainer.strategy
         if isinstance(strategy, CheckedDDPStrategy):

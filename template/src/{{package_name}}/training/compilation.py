@@ -21,12 +21,11 @@ import numpy as np
 import torch
 import torch._dynamo
 import torch._functorch.config
-import torch.distributed as dist
 from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch._dynamo.utils import get_compilation_metrics
 
-from .distributed import process_rank
+from .distributed import of_all_processes, process_rank
 
 Step = Callable[[], Tensor]
 """Forward on one real batch; returns the loss."""
@@ -333,17 +332,9 @@ def warn_once(reason: str) -> None:
 
 def first_given(mine: str) -> str:
     """The first text that is not empty among those of all processes; empty where none is."""
-    return next(filter(None, _of_all_processes(mine)), "")
+    return next(filter(None, of_all_processes(mine)), "")
 
 
 def mean_over_processes(mine: float) -> float:
     """The mean of a number, equal on every process."""
-    return float(np.mean(_of_all_processes(mine)))
-
-
-def _of_all_processes(mine: Any) -> list[Any]:
-    if not (dist.is_available() and dist.is_initialized()):
-        return [mine]
-    gathered: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(gathered, mine)
-    return gathered
+    return float(np.mean(of_all_processes(mine)))

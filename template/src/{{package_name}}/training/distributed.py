@@ -38,6 +38,15 @@ def process_rank() -> int:
     return rank
 
 
+def of_all_processes(mine: Any) -> list[Any]:
+    """What each process has, in the order of their numbers; every process must call this."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return [mine]
+    gathered: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(gathered, mine)
+    return gathered
+
+
 class CheckedDDPStrategy(DDPStrategy):
     """DDP that misses no gradient in silence, and whose validation goes past it.
 

@@ -37,6 +37,7 @@ from .distributed import (
 )
 from .failures import explain
 from .first_weights import load_first_weights, warn_of_random_weights
+from .frozen_features import KeepFrozenFeatures
 from .hardware import check_hardware
 from .interruption import Interrupted, Interruption
 from .labels import warn_of_labels
@@ -257,6 +258,7 @@ def _fit(
             SameEverywhere(config, data),
             run_folder,
             StepLimit(),
+            *([KeepFrozenFeatures(data, console)] if config.freeze else []),
             RunProgress(console),
             *([WeightAverage(config.ema_decay)] if config.ema_decay else []),
             saves,

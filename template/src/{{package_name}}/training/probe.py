@@ -78,7 +78,7 @@ def materialise(model: nn.Module, data: UniversalDataModule) -> None:
     eager = replace(untouched(data.config), compile_mode=None)
     adapter = UniversalModelAdapter(model, eager, task_spec=data.task_spec).eval()
     with torch.no_grad():
-        _call(adapter, _first_batch(data))
+        _call(adapter, first_batch(data, adapter.device))
     model.train()
 
 
@@ -99,13 +99,8 @@ def probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Tr
     """
     if not isinstance(trainer.strategy, FSDPStrategy):  # whose network may fit no single device
         adapter.to(trainer.strategy.root_device)
-    with (
-        _same_attributes(adapter),
-        unchanged(adapter.model),
-        torch.compiler.set_stance("force_eager"),  # that it compiles is for the warm-up to see
-        trainer.precision_plugin.train_step_context(),
-    ):
-        batch = {name: value.to(adapter.device) for name, value in _first_batch(data).items()}
+    with without_trace(adapter, trainer):
+        batch = first_batch(data, adapter.device)
         unmeant = _unmeant_precision(adapter, batch)
         unused = _check_training(adapter, batch)
         _check_evaluation(adapter, batch)
@@ -121,6 +116,18 @@ def probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Tr
             f"{_name(adapter)} leaves parameters without a gradient ({_some(unused)}), which "
             f"several processes wait for; freeze them, or give --strategy {FIND_UNUSED}"
         )
+
+
+@contextmanager
+def without_trace(adapter: UniversalModelAdapter, trainer: Trainer) -> Iterator[None]:
+    """Run the network as in training, but for compiling, and leave everything as it was."""
+    with (
+        _same_attributes(adapter),
+        unchanged(adapter.model),
+        torch.compiler.set_stance("force_eager"),  # that it compiles is for the warm-up to see
+        trainer.precision_plugin.train_step_context(),
+    ):
+        yield
 
 
 @contextmanager
@@ -167,10 +174,12 @@ def _runs(adapter: UniversalModelAdapter, batch: Batch) -> bool:
     return True
 
 
-def _first_batch(data: UniversalDataModule) -> Batch:
+def first_batch(data: UniversalDataModule, device: torch.device) -> Batch:
+    """A few training samples."""
     data.setup()
     assert data.splits is not None
-    return data.first_samples(min(SAMPLES, len(data.splits.train)))
+    batch = data.first_samples(min(SAMPLES, len(data.splits.train)))
+    return {name: value.to(device) for name, value in batch.items()}
 
 
 def _check_evaluation(adapter: UniversalModelAdapter, batch: Batch) -> None:

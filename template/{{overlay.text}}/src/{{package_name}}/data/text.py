@@ -760,6 +760,15 @@ def make_dataset(
     return TextDataset(rows, seed=config.seed, training=training)
 
 
+# ids are cheap to read, and some networks look for the padding among them
+make_blanks = make_dataset
+
+
+def changes(task_spec: TaskSpec, config: TrainingConfig) -> str:
+    """A masked language model guesses other tokens in each epoch."""
+    return "masking" if config.task == "masked_lm" else ""
+
+
 # --- Batches -------------------------------------------------------------------------------------
 
 

@@ -533,6 +533,39 @@ def make_dataset(
     )
 
 
+class BlankImages(Dataset[dict[str, Any]]):
+    """Labels of the rows, each with an image of zeros, uint8 [C, H, W]: no file is opened.
+
+    Args:
+        rows: table with `labels`.
+        image_size: channels, height, width.
+    """
+
+    def __init__(self, rows: datasets.Dataset, image_size: Sequence[int]) -> None:
+        self.labels = rows.select_columns("labels")
+        self.pixels = torch.zeros(1, dtype=torch.uint8).expand(*image_size)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, key: Key) -> dict[str, Any]:
+        return {"pixel_values": self.pixels, "labels": self.labels[key[1]]["labels"]}
+
+
+def make_blanks(
+    rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
+) -> BlankImages:
+    """The labels alone."""
+    return BlankImages(rows, task_spec.input_schema["image_size"])
+
+
+def changes(task_spec: TaskSpec, config: TrainingConfig) -> str:
+    """Augmentation, and samples that are mixed."""
+    mixing = [name for name in ("mixup", "cutmix") if getattr(config, name)]
+    augment = [] if config.augment == "none" else [f"augment: {config.augment}"]
+    return " and ".join([*augment, *mixing])
+
+
 # --- Batches -------------------------------------------------------------------------------------
 
 
