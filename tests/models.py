@@ -31,6 +31,8 @@ from functools import cache
 from pathlib import Path
 
 import copier
+import numpy as np
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "docs" / "models.md"
@@ -130,6 +132,7 @@ def settings(name: str) -> dict[str, str]:
     """Options of `train` for a network."""
     options = {
         "model": name,
+        "data": "few",
         "max_steps": "1",
         "batch_size": "4",
         "compile_mode": "default",
@@ -192,7 +195,22 @@ def _rendered(kind: str) -> Path:
         vcs_ref="HEAD",
         unsafe=True,
     )
+    _write_few(project / "few", kind)
     return project
+
+
+def _write_few(folder: Path, kind: str) -> None:
+    """Six noisy images or short texts for each of two classes: what they say does not matter."""
+    noise = np.random.default_rng(0)
+    for number in range(12):
+        stem = folder / f"class{number % 2}" / f"{number:02}"
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        if kind == "vision":
+            pixels = noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(stem.with_suffix(".png"))
+        else:
+            words = (f"word{n}" for n in noise.integers(0, 50, 5 + number))
+            stem.with_suffix(".txt").write_text(" ".join(words), "utf-8")
 
 
 def _run(command: Sequence[str], folder: Path) -> str:
