@@ -35,10 +35,6 @@ from .untraceable import Untraceable, entered_modules
 # protobuf writes no message of 2 GiB; the graph beside the weights needs its share
 ONNX_MAX_BYTES = 2**31 - 2**26
 
-# where the weights then are, beside it
-EXTERNAL = ".data"
-
-
 TALKATIVE = (
     "torch.onnx._internal.exporter._registration",
     "torch.fx.experimental.symbolic_shapes",
