@@ -235,9 +235,7 @@ def _network_and_batches(
     splits = modality.read_splits(replace(config, **own), trained.processor)
     tables = [rows for rows in (splits.train, splits.val, splits.test) if rows is not None]
     rows = datasets.concatenate_datasets(tables).select(numbers)
-    run = replace(
-        untouched(trained.config), compile_mode=None
-    )  # hooks see nothing of compiled networks
+    run = untouched(trained.config)  # hooks see nothing of compiled networks
     data = UniversalDataModule(
         trained.task_spec, run.batch_size, config=run, splits=replace(splits, val=rows)
     )

@@ -37,11 +37,11 @@ from .bundle_files import (
     runtime_requirements,
 )
 from .bundle_runtime import load_runtime
-from .formats import EXPORTERS, EXTERNAL, ExportJob, export_format, onnx_opset
+from .formats import EXPORTERS, ExportJob, export_format, onnx_opset
 from .imports import distributions_of_network
 from .input_graph import FORMAT as WITH_INPUT_GRAPH
 from .input_graph import InputGraph, describe, sample_reference
-from .metadata import BundleMetadata, write_json
+from .metadata import BundleMetadata, artifact_files, write_json
 from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
 from .plain_copy import make_runnable, plain_copy
 from .precision import REDUCED_TOLERANCE, Samples
@@ -374,9 +374,9 @@ def _without(
 ) -> BundleMetadata:
     """The bundle as if the formats that failed had not been asked for."""
     for name in failures:
-        for file in written.pop(name, {}).values():
-            (stage / file).unlink()
-            (stage / f"{file}{EXTERNAL}").unlink(missing_ok=True)
+        for artifact in written.pop(name, {}).values():
+            for file in artifact_files(stage / artifact):
+                file.unlink()
     recipe = metadata.architecture
     if recipe and "pytorch" in failures:
         for file in recipe["sources"]:

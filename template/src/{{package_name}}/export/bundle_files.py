@@ -20,7 +20,7 @@ from ..task import TaskSpec
 from . import dummy_inputs
 from .formats import EXPORTERS
 from .imports import distributions_of_file
-from .metadata import BundleMetadata, write_json
+from .metadata import BundleMetadata, artifact_bytes, write_json
 from .parity import TOLERANCE
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -121,7 +121,7 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
     for result in metadata.parity:
         worst[result["format"]] = max(worst.get(result["format"], 0.0), result["max_error"])
     artifacts = [
-        f"| `{name}` | `{file}` | {_size(export_dir / file)} | "
+        f"| `{name}` | `{file}` | {artifact_bytes(export_dir / file) / 1e6:.2f} MB | "
         f"{f'{worst[name]:.1e}' if name in worst else 'not compared'} |"
         for name, file in metadata.artifacts.items()
     ]
@@ -224,7 +224,3 @@ def _pin(distribution: str) -> str:
 
 def _shape(sizes: Sequence[int | str]) -> str:
     return " x ".join(str(size) for size in sizes)
-
-
-def _size(path: Path) -> str:
-    return f"{path.stat().st_size / 1e6:.2f} MB"

@@ -35,10 +35,6 @@ from .untraceable import Untraceable, entered_modules
 # protobuf writes no message of 2 GiB; the graph beside the weights needs its share
 ONNX_MAX_BYTES = 2**31 - 2**26
 
-# where the weights then are, beside it
-EXTERNAL = ".data"
-
-
 TALKATIVE = (
     "torch.onnx._internal.exporter._registration",
     "torch.fx.experimental.symbolic_shapes",
@@ -146,7 +142,7 @@ def export_onnx(job: ExportJob) -> dict[str, Path]:
 
 
 def _simplify(model: Any) -> None:
-    """Compute what is constant, and keep what is equal once.
+    """Compute what is constant, keep what is equal once, and leave out notes about the origin.
 
     The exporter's own optimiser also holds every node against rules for rewriting, which takes
     longer than all else together on large networks; runtimes do the like when they load a file.
@@ -166,6 +162,8 @@ def _simplify(model: Any) -> None:
         passes.CommonSubexpressionEliminationPass(),
         passes.OutputFixPass(),
         passes.NameFixPass(),
+        # where in which file each node comes from, with this machine's folders
+        passes.ClearMetadataAndDocStringPass(),
     )(model)
 
 
@@ -214,6 +212,10 @@ def export_pytorch(job: ExportJob) -> dict[str, Path]:
 def export_pt2(job: ExportJob) -> dict[str, Path]:
     """A torch.export archive."""
     path = job.folder / "model.pt2"
+    for module in job.program.graph_module.modules():
+        if isinstance(module, torch.fx.GraphModule):
+            for node in module.graph.nodes:
+                node.meta.pop("stack_trace", None)  # which has this machine's folders
     torch.export.save(job.program, path, extra_files={"metadata.json": job.essentials_json()})
     return {"pt2": path}
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from ..serving.runtime import METADATA, BundleError, file_hash, read_metadata
+from ..serving.runtime.sessions import EXTERNAL
 from ..task import TaskSpec
 from .imports import distributions_of_file
 from .signature import InputSignature
@@ -142,6 +143,16 @@ class BundleMetadata:
         written = replace(self, files=files)
         write_json(bundle / METADATA, asdict(written))
         return written
+
+
+def artifact_files(path: Path) -> list[Path]:
+    """An artifact, and its weights where they lie beside it."""
+    return [path, *path.parent.glob(f"{path.name}{EXTERNAL}")]
+
+
+def artifact_bytes(path: Path) -> int:
+    """Size of an artifact, its weights included."""
+    return sum(file.stat().st_size for file in artifact_files(path))
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -28,11 +28,12 @@ from ..data.module import Batch, UniversalDataModule, load_modality
 from ..data.splits import Splits
 from ..errors import DataError, ExportError
 from ..forward import LABELS
-from ..serving.runtime.sessions import onnxruntime_errors
+from ..serving.runtime.sessions import EXTERNAL, onnxruntime_errors
 from ..task import TaskSpec
 from ..training.objective import MAX, Monitor, monitor_of
 from ..training.objectives import OBJECTIVES
 from ..training.validation import ValidationMetrics
+from .metadata import artifact_bytes, artifact_files
 from .signature import LOGITS
 
 if TYPE_CHECKING:
@@ -195,7 +196,7 @@ def reduce_precision(path: Path, samples: Samples, names: Sequence[str]) -> Redu
     """
     config, column = samples.config, samples.monitor.column
     before = samples.metrics(path, names)
-    bytes_before = _size(path)
+    bytes_before = artifact_bytes(path)
     errors: tuple[type[Exception], ...] = (*TOOL_ERRORS, *onnxruntime_errors())
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".reduced-") as folder:
         reduced = Path(folder) / path.name
@@ -218,9 +219,9 @@ def reduce_precision(path: Path, samples: Samples, names: Sequence[str]) -> Redu
                 f"{config.export_max_loss:.1%}); allow more, or export with another "
                 "export_precision"
             )
-        for file in _files(path):
+        for file in artifact_files(path):
             file.unlink()
-        for file in _files(reduced):
+        for file in artifact_files(reduced):
             shutil.move(file, path.parent / file.name)
     return Reduction(
         config.export_precision,
@@ -231,7 +232,7 @@ def reduce_precision(path: Path, samples: Samples, names: Sequence[str]) -> Redu
         before,
         after,
         bytes_before,
-        _size(path),
+        artifact_bytes(path),
     )
 
 
@@ -262,7 +263,7 @@ def _to_int8(path: Path, target: Path, samples: Samples, names: Sequence[str]) -
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    large = len(_files(path)) > 1
+    large = len(artifact_files(path)) > 1
     prepared = target.with_name("prepared.onnx")
     quant_pre_process(path, prepared, skip_symbolic_shape=True, save_as_external_data=large)
     # 7 bits: sums of 8-bit products overflow on processors without VNNI, though not on this one
@@ -279,7 +280,7 @@ def _to_int8(path: Path, target: Path, samples: Samples, names: Sequence[str]) -
     else:
         quantize_dynamic(prepared, target, **options)
         method = "dynamic"
-    for file in _files(prepared):
+    for file in artifact_files(prepared):
         file.unlink()
     return method
 
@@ -328,20 +329,11 @@ def _session(path: Path) -> Any:
     return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
 
-def _files(path: Path) -> list[Path]:
-    """An ONNX file, and its weights where they lie beside it."""
-    return [path, *path.parent.glob(f"{path.name}.data")]
-
-
 def _beside(path: Path) -> dict[str, Any]:
     """How to save a file like this one: with its weights inside, or beside it."""
-    if len(_files(path)) == 1:
+    if len(artifact_files(path)) == 1:
         return {}
-    return {"save_as_external_data": True, "location": f"{path.name}.data"}
-
-
-def _size(path: Path) -> int:
-    return sum(file.stat().st_size for file in _files(path))
+    return {"save_as_external_data": True, "location": f"{path.name}{EXTERNAL}"}
 
 
 def _arrays(batch: Mapping[str, Any], names: Sequence[str]) -> dict[str, npt.NDArray[Any]]:

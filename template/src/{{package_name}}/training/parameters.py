@@ -200,8 +200,9 @@ class TuningPlan:
 
 
 def untouched(config: TrainingConfig) -> TrainingConfig:
-    """The settings for a network that is looked at, not trained: all of it as it is."""
-    plain: dict[str, Any] = {"freeze": None, "unfreeze_epoch": None, "lora": None}
+    """The settings for a network that is looked at, not trained: all of it as it is, uncompiled."""
+    unset = ("freeze", "unfreeze_epoch", "lora", "compile_mode")
+    plain: dict[str, Any] = dict.fromkeys(unset)
     return replace(config, **plain, norm_statistics="train", layer_decay=1.0)
 
 

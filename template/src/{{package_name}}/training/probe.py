@@ -10,7 +10,6 @@ import copy
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 
 import torch
 from lightning.pytorch import Trainer
@@ -75,8 +74,8 @@ def materialise(model: nn.Module, data: UniversalDataModule) -> None:
     """
     if not any(map(is_lazy, [*model.parameters(), *model.buffers()])):
         return
-    eager = replace(untouched(data.config), compile_mode=None)
-    adapter = UniversalModelAdapter(model, eager, task_spec=data.task_spec).eval()
+    plain = untouched(data.config)
+    adapter = UniversalModelAdapter(model, plain, task_spec=data.task_spec).eval()
     with torch.no_grad():
         _call(adapter, first_batch(data, adapter.device))
     model.train()

@@ -18,7 +18,8 @@ from .forward import IGNORED
 from .plots import confusion
 from .preprocessing import TextTokenizer
 from .training.adapter import UniversalModelAdapter
-from .training.objectives import TokenPrediction, token_losses
+from .training.objectives import OBJECTIVES, TokenPrediction, token_losses
+from .training.parameters import untouched
 from .training.trained_model import TrainedModel
 
 # enough to see how the network does; a large validation set would make the report slow
@@ -80,7 +81,7 @@ def _batches(trained: TrainedModel) -> list[tuple[torch.Tensor, torch.Tensor]]:
         trained.task_spec, trained.config.batch_size, config=trained.config, splits=splits
     )
     adapter = UniversalModelAdapter(
-        trained.model, trained.config, trained.processor, task_spec=trained.task_spec
+        trained.model, untouched(trained.config), trained.processor, task_spec=trained.task_spec
     ).eval()
     found, seen = [], 0
     for batch in data.val_dataloader():
@@ -99,9 +100,7 @@ def _classes(batches: list[tuple[torch.Tensor, torch.Tensor]]) -> tuple[npt.NDAr
 def _tokens(
     batches: list[tuple[torch.Tensor, torch.Tensor]], trained: TrainedModel
 ) -> TokenEvaluation:
-    objective = UniversalModelAdapter(
-        trained.model, trained.config, trained.processor, task_spec=trained.task_spec
-    ).objective
+    objective = OBJECTIVES[trained.task_spec.task_type]
     assert isinstance(objective, TokenPrediction)
     tokens, positions, losses = [], [], []
     for labels, logits in batches:

@@ -17,6 +17,7 @@ from .data.vision import ImageDataset, make_dataset, read_splits
 from .errors import DataError
 from .plots import confusion
 from .training.adapter import UniversalModelAdapter
+from .training.parameters import untouched
 from .training.trained_model import TrainedModel
 
 # enough to see how the network does; a large validation set would make the report slow
@@ -95,7 +96,7 @@ def evaluate(trained: TrainedModel) -> Evaluation:
     task_spec, config = trained.task_spec, trained.config
     splits = read_splits(config)
     data = UniversalDataModule(task_spec, config.batch_size, config=config, splits=splits)
-    adapter = UniversalModelAdapter(trained.model, config, task_spec=task_spec)
+    adapter = UniversalModelAdapter(trained.model, untouched(config), task_spec=task_spec)
     adapter.eval()
     labels, outputs, seen = [], [], 0
     for batch in data.val_dataloader():

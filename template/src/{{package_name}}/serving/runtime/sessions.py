@@ -24,6 +24,8 @@ from .integrity import BundleError, file_hash, read_metadata
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 LOGITS = "logits"
+# behind the name of an ONNX file: that of its weights where they are too large for one file
+EXTERNAL = ".data"
 TASK_FILE = "configs/task_spec.json"
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -81,8 +83,8 @@ def inputs_of(metadata: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
 
 def _files_to_load(name: str, metadata: Mapping[str, Any]) -> list[str]:
     files = [metadata["artifacts"][name]]
-    if (beside := f"{files[0]}.data") in metadata["files"]:  # weights too large for one ONNX file
-        files.append(beside)
+    if (weights := f"{files[0]}{EXTERNAL}") in metadata["files"]:
+        files.append(weights)
     if name in ("pytorch", "safetensors"):
         files += _sources(metadata["architecture"])
         if metadata["architecture"].get("task"):
