@@ -74,6 +74,7 @@ src/export/untraceable.py
 src/figures.py
 src/forward.py
 src/input_config.py
+src/libraries.py
 src/model.py
 src/plots.py
 src/preprocessing.py

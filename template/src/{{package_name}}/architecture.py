@@ -21,6 +21,7 @@ from . import model as builtin
 from .catalogues import CATALOGUES
 from .config import nearest
 from .errors import ModelError
+from .libraries import EXTRAS, how_to_add
 from .source_files import SourceFile, is_installed
 from .task import TaskSpec
 from .user_code import USER_ERRORS, told
@@ -209,7 +210,9 @@ def _home(library: str, name: str) -> str:
 
 
 def _missing(error: ModuleNotFoundError, place: object) -> str:
-    return f"no module {error.name!r} is installed, which {place} needs; `uv add` it"
+    name = str(error.name)
+    remedy = how_to_add(name) if name in EXTRAS else "`uv add` the package that has it"
+    return f"no module {name!r} is installed, which {place} needs; {remedy}"
 
 
 def _arguments(

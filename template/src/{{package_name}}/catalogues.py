@@ -5,7 +5,6 @@ A catalogue turns a name into what builds that network, with fresh weights, for 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 from .config import TrainingConfig, nearest
 from .errors import ConfigError, ModelError
+from .libraries import require
 from .pretrained.records import spare_positions
 from .task import TaskSpec
 from .user_code import reason
@@ -38,20 +38,6 @@ class Entry:
     config: dict[str, Any] | None = None
 
 
-def require(name: str) -> ModuleType:
-    """An optional library.
-
-    Raises:
-        ModelError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise ModelError(f"model: {name} is not installed; `uv add {name}` adds it") from error
-
-
 # --- torchvision ---------------------------------------------------------------------------------
 
 
@@ -65,7 +51,7 @@ _TORCHVISION_STARTS = {"googlenet": {"init_weights": True}, "inception_v3": {"in
 
 def torchvision_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, Any]) -> Entry:
     """A classification network of torchvision."""
-    models = require("torchvision").models
+    models = require("torchvision", "model").models
     known = models.list_models(module=models)
     _refuse_unknown("torchvision", name, known)
     kwargs = {"num_classes": task_spec.num_outputs, **_TORCHVISION_STARTS.get(name, {})}
@@ -81,7 +67,7 @@ def torchvision_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, A
 
 def timm_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, Any]) -> Entry:
     """A network of timm; `name` may have a tag, which says something of weights only."""
-    timm = require("timm")
+    timm = require("timm", "model")
     plain = name.partition(".")[0]
     _refuse_unknown("timm", plain, timm.list_models())
     kwargs: dict[str, Any] = {
@@ -115,7 +101,7 @@ _AUTO_CLASSES = {
 
 def transformers_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, Any]) -> Entry:
     """A class of transformers, a folder in its format, or a name of its hub."""
-    transformers = require("transformers")
+    transformers = require("transformers", "model")
     if is_folder(name):
         configuration, class_name = _of_folder(transformers, name, task_spec)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -414,7 +415,10 @@ def _read_values(given: Namespace) -> None:
             try:
                 given[name] = read_value(given[name])
             except ValueError as error:
-                problems.append(f"{name}: {error}")
+                # a command may have taken the rest as a word of its own
+                is_cut = given[name].startswith(("{", "[")) and not given[name].endswith(("}", "]"))
+                hint = f"; put all of it into quotes: --{name} '{given[name]} ...'"
+                problems.append(f"{name}: {error}{hint if is_cut else ''}")
     if problems:
         raise ConfigError(problems)
 
@@ -452,7 +456,35 @@ def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
             if argument.startswith("--") and (name := argument[2:].split("=")[0]) not in known
         ]
         problems = [f"--{name}: no such option{nearest(name, known, '--')}" for name in unknown]
+        problems += _cut_by_the_shell(arguments)
         raise ConfigError(problems or [" ".join(str(error).split())]) from error
+
+
+def _cut_by_the_shell(arguments: list[str]) -> list[str]:
+    """A line for each setting that got several words, such as those of {a: 1} without quotes."""
+    found: dict[str, list[str]] = {}
+    words: list[str] = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, is_given, value = argument[2:].partition("=")
+            words = found[name] = [value] if is_given else []
+        else:
+            words.append(argument)
+    return [
+        f"--{name}: takes one value and got {len(words)} words; put it into quotes: --{name} "
+        f"{shlex.quote(_put_together(name, words))}"
+        for name, words in found.items()
+        if name in TrainingConfig.descriptions() and len(words) > 1
+    ]
+
+
+def _put_together(name: str, words: list[str]) -> str:
+    """The value that was meant; shells take {a,b} and globs apart without leaving brackets."""
+    if get_type_hints(TrainingConfig)[name] in TEXTS or words[0].startswith(("{", "[")):
+        return " ".join(words)
+    if any(":" in word for word in words):
+        return f"{{{', '.join(word.replace(':', ': ', 1) for word in words)}}}"
+    return f"[{', '.join(words)}]"
 
 
 def _config(given: Namespace) -> TrainingConfig:
