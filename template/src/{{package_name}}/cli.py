@@ -81,10 +81,10 @@ def _train(given: Namespace, console: Console) -> None:
     _sample_when_missing(config, given, console)
     from .report import write_report
     from .training.distributed import process_rank
-    from .training.loop import train
+    from .training.loop import run_training
     from .training.summary import class_table, lines, overall_table
 
-    result = train(config, console)
+    result = run_training(config, console)
     if process_rank() != 0:
         return
     console.print(f"[green]trained[/] {result.optimizer_steps} steps; {result.run_dir}")
@@ -130,34 +130,12 @@ def _write_bundle(
     sign_key: Path | None = None,
     sbom: bool = False,
 ) -> None:
-    from .export.bundle import create_export_bundle
-    from .training.trained_model import load_trained_model
+    from .export.of_run import export_checkpoint
 
-    trained = load_trained_model(checkpoint, config.model)
-    bundle = create_export_bundle(
-        trained.model,
-        None,
-        trained.task_spec,
-        _with_export_settings(trained.config, config),
-        config.export_dir,
-        architecture=trained.architecture,
-        processor=trained.processor,
-        metrics=trained.metrics,
-        data=trained.data,
-        trivial_metrics=trained.trivial_metrics,
-        example=trained.example,
-        console=console,
-        sign_key=sign_key,
-        sbom=sbom,
+    bundle = export_checkpoint(
+        checkpoint, config, console, config.model, sign_key=sign_key, sbom=sbom
     )
     console.print(f"  python {bundle}/inference.py --input FILE", markup=False)
-
-
-def _with_export_settings(trained: TrainingConfig, asked: TrainingConfig) -> TrainingConfig:
-    from dataclasses import fields, replace
-
-    names = [field.name for field in fields(asked) if field.name.startswith("export_")]
-    return replace(trained, **{name: getattr(asked, name) for name in names})
 
 
 def _bench(given: Namespace, console: Console) -> None:

@@ -340,7 +340,12 @@ def _for_timm(network: nn.Module, stored: StoredWeights) -> StoredWeights:
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     unlike = [k for k, v in tensors.items() if k not in own or v.shape != own[k].shape]
     if convert is not None and unlike:
-        tensors = dict(convert(tensors, network))
+        before, tensors = tensors, dict(convert(tensors, network))
+        notes += [
+            f"timm interpolated {key}, from {list(before[key].shape)} to {list(value.shape)}"
+            for key, value in tensors.items()
+            if "pos" in key and key in before and before[key].shape != value.shape
+        ]
     first = settings.get("first_conv")
     for layer in (first,) if isinstance(first, str) else first or ():
         key = f"{layer}.weight"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -23,6 +23,7 @@ from ..errors import ModelError, ProjectError
 from ..forward import LABELS
 from ..user_code import USER_ERRORS, told
 from .adapter import UniversalModelAdapter
+from .buffers import unsaved_buffers
 from .compilation import unchanged
 from .distributed import FIND_UNUSED
 from .parameters import untouched
@@ -67,19 +68,29 @@ def check_kind(model: nn.Module) -> None:
         )
 
 
-def materialise(model: nn.Module, data: UniversalDataModule) -> None:
-    """Give lazy layers their sizes, by a batch in evaluation mode.
+def materialise(model: nn.Module, data: UniversalDataModule, kept: Collection[str] = ()) -> None:
+    """Give lazy layers their sizes, and a network what it has from its first call on.
+
+    It is called where it needs that, with a batch in evaluation mode.
+
+    Args:
+        model: the network; changed in place.
+        data: of the run.
+        kept: names of tensors that a checkpoint has of it.
 
     Raises:
-        ModelError: the network cannot take it.
+        ModelError: the network cannot take the batch.
     """
-    if not any(map(is_lazy, [*model.parameters(), *model.buffers()])):
+    there = {*model.state_dict(), *unsaved_buffers(model)}
+    if there.issuperset(kept) and not any(map(is_lazy, [*model.parameters(), *model.buffers()])):
         return
+    modes = [(module, module.training) for module in model.modules()]
     eager = replace(untouched(data.config), compile_mode=None)
     adapter = UniversalModelAdapter(model, eager, task_spec=data.task_spec).eval()
     with torch.no_grad():
         _call(adapter, _first_batch(data))
-    model.train()
+    for module, training in modes:
+        module.training = training
 
 
 # --- The probe -----------------------------------------------------------------------------------
@@ -97,6 +108,7 @@ def probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Tr
         ModelError: the network cannot take the batch, gives no logits of the task's shape, or no
             gradient reaches it.
     """
+    names = {name for name, _ in adapter.model.named_parameters()}
     if not isinstance(trainer.strategy, FSDPStrategy):  # whose network may fit no single device
         adapter.to(trainer.strategy.root_device)
     with (
@@ -109,6 +121,12 @@ def probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Tr
         unmeant = _unmeant_precision(adapter, batch)
         unused = _check_training(adapter, batch)
         _check_evaluation(adapter, batch)
+    late = [name for name, _ in adapter.model.named_parameters() if name not in names]
+    if late:
+        raise ModelError(
+            f"{_name(adapter)} makes parameters in its first call ({_some(late)}), which no "
+            "optimizer knows of; make them in __init__, or with lazy layers such as nn.LazyLinear"
+        )
     if unmeant:
         adapter.log_line(
             f"{_name(adapter)} has weights in {unmeant}, and its inputs are torch.float32: the "
