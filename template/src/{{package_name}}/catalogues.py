@@ -113,7 +113,7 @@ def transformers_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, 
         known = list(configuration.to_dict())
         raise ModelError(
             f"model_args: {type(configuration).__name__} has no {unknown[0]!r}"
-            f"{nearest(unknown[0], known)}"
+            f"{drop_path_hint('transformers', unknown[0]) or nearest(unknown[0], known)}"
         )
     for key, value in model_args.items():
         setattr(configuration, key, value)
@@ -151,8 +151,13 @@ def _of_folder(transformers: ModuleType, name: str, task_spec: TaskSpec) -> tupl
 
 def _network_class(transformers: ModuleType, name: str) -> Any:
     found = getattr(transformers, name, None) if name.isidentifier() else None
-    if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
-        known = [known for known in dir(transformers) if "For" in known or known.endswith("Model")]
+    is_network = isinstance(found, type) and issubclass(found, torch.nn.Module)
+    if not is_network or found.config_class is None:  # of all networks: none by itself
+        known = [
+            known
+            for known in dir(transformers)
+            if not known.startswith("Auto") and ("For" in known or known.endswith("Model"))
+        ]
         raise ModelError(
             f"model: transformers has no network {name!r}{nearest(name, known)}; a folder in its "
             "format is given by its path, such as ./folder"
@@ -196,7 +201,7 @@ def network_args(config: TrainingConfig) -> dict[str, Any]:
     """`model_args`, and with them what other settings mean to the library of the network.
 
     Raises:
-        ConfigError: the network comes from no library that takes them.
+        ConfigError: the network comes from no library that takes them, or both say the same.
     """
     if not config.drop_path:
         return dict(config.model_args)
@@ -208,7 +213,17 @@ def network_args(config: TrainingConfig) -> dict[str, Any]:
                 f"{', '.join(_DROP_PATH)}; give your own what it asks for in model_args"
             ]
         )
+    if name in config.model_args:
+        raise ConfigError([f"drop_path: model_args gives it, too, as {name}; leave one out"])
     return {name: config.drop_path, **config.model_args}
+
+
+def drop_path_hint(library: str, message: str) -> str:
+    """What an error about an argument has to do with `drop_path`; empty for nothing."""
+    name = _DROP_PATH.get(library)
+    if name is None or name not in message:
+        return ""
+    return f"; that is what drop_path sets in {library}: leave it at 0 for this network"
 
 
 # --- all of them ---------------------------------------------------------------------------------

@@ -221,6 +221,7 @@ class TrainingConfig(InputConfig):
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto"
     """How several processes share the work: auto, ddp (copies) or fsdp (shards; GPU only).
 
+    fsdp goes without freeze, lora and ema_decay.
     ddp_find_unused_parameters_true is ddp for networks that leave some parameters unused at times.
     """
 
@@ -318,9 +319,18 @@ class TrainingConfig(InputConfig):
             )
         if self.ema_decay and self.strategy == "fsdp":
             problems.append("ema_decay: strategy: fsdp has no whole weights; give ddp or auto")
-        problems += self._freezing_problems()
+        problems += self._empty_problems() + self._freezing_problems()
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _empty_problems(self) -> list[str]:
+        """A path that is empty would be the present folder."""
+        names = ("data", "model", "pretrained", "tokenizer", "resume", "output_dir", "export_dir")
+        return [
+            f"{name}: is empty; give a value, or leave it out"
+            for name in names
+            if vars(self).get(name) == ""
+        ]
 
     def _freezing_problems(self) -> list[str]:
         problems = []
@@ -481,9 +491,13 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 def read_value(text: str) -> Any:
     """What a text on the command line means: the same as in a configuration file.
 
+    But one that begins with * is a glob; in YAML it would refer to something.
+
     Raises:
         ValueError: no YAML.
     """
+    if text.startswith("*"):
+        return text
     try:
         return yaml.load(text, UniqueKeyLoader)
     except yaml.YAMLError as error:
@@ -492,7 +506,9 @@ def read_value(text: str) -> Any:
 
 def _problem(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
+        is_glob = "alias" in f"{error.context} {error.problem}"
+        hint = '; what begins with * needs double quotes of its own, such as "*.bias"'
+        return f"{error.problem} in line {error.problem_mark.line + 1}{hint if is_glob else ''}"
     return " ".join(str(error).split())
 
 

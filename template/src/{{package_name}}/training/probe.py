@@ -11,6 +11,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import chain
 
 import torch
 from lightning.pytorch import Trainer
@@ -48,7 +49,7 @@ def check_kind(model: nn.Module) -> None:
     """Refuse what cannot be trained, whatever its input.
 
     Raises:
-        ModelError: TorchScript, no parameters, or all of them frozen.
+        ModelError: TorchScript, no parameters, some without values, or all of them frozen.
     """
     name = type(model).__name__
     scripted = [module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
@@ -61,11 +62,20 @@ def check_kind(model: nn.Module) -> None:
     parameters = list(model.parameters())
     if not parameters:
         raise ModelError(f"{name} has no parameters, so there is nothing to train")
+    if empty := [key for key, value in _tensors(model) if value.is_meta]:
+        raise ModelError(
+            f"{name} has weights without values ({_some(empty)}), on the device meta; build it on "
+            "the CPU, or fill them as it is built"
+        )
     if not any(parameter.requires_grad for parameter in parameters):
         raise ModelError(
             f"all {len(parameters)} parameters of {name} are frozen (requires_grad is False), so "
             "there is nothing to train; leave its last layer trainable at least"
         )
+
+
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return chain(model.named_parameters(), model.named_buffers())
 
 
 def materialise(model: nn.Module, data: UniversalDataModule, kept: Collection[str] = ()) -> None:
@@ -180,6 +190,8 @@ def _runs(adapter: UniversalModelAdapter, batch: Batch) -> bool:
     try:
         with torch.no_grad():
             adapter(batch)
+    except ProjectError:
+        raise
     except USER_ERRORS:
         return False
     return True
