@@ -150,7 +150,7 @@ def _of_folder(transformers: ModuleType, name: str, task_spec: TaskSpec) -> tupl
 
 
 def _network_class(transformers: ModuleType, name: str) -> Any:
-    found = getattr(transformers, name, None) if name.isidentifier() else None
+    found: Any = getattr(transformers, name, None) if name.isidentifier() else None
     is_network = isinstance(found, type) and issubclass(found, torch.nn.Module)
     if not is_network or found.config_class is None:  # of all networks: none by itself
         known = [

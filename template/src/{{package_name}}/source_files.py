@@ -145,12 +145,11 @@ def parse(file: Path) -> ast.Module:
     """
     try:
         return ast.parse(file.read_bytes(), str(file))
-    except (SyntaxError, ValueError) as error:
-        is_syntax = isinstance(error, SyntaxError)
-        line = f":{error.lineno}" if is_syntax and error.lineno else ""
-        raise ModelError(
-            f"model: {file}{line} is not Python: {error.msg if is_syntax else error}"
-        ) from error
+    except SyntaxError as error:
+        line = f":{error.lineno}" if error.lineno else ""
+        raise ModelError(f"model: {file}{line} is not Python: {error.msg}") from error
+    except ValueError as error:
+        raise ModelError(f"model: {file} is not Python: {error}") from error
 
 
 def _relative_imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:
