@@ -156,7 +156,7 @@ def _network_class(transformers: ModuleType, name: str) -> Any:
         known = [
             known
             for known in dir(transformers)
-            if not known.startswith("Auto") and ("For" in known or known.endswith("Model"))
+            if not known.startswith(("Auto", name)) and ("For" in known or known.endswith("Model"))
         ]
         raise ModelError(
             f"model: transformers has no network {name!r}{nearest(name, known)}; a folder in its "

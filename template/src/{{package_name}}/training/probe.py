@@ -39,6 +39,9 @@ MOST_SHOWN = 3
 COUNTED = (bool, int, float, str, tuple, list, dict, set, type(None))
 TORCHS_OWN = frozenset(vars(nn.Module()))
 
+# what convolutions and poolings say of an input that they have shrunk too far
+TOO_SMALL = ("Kernel size can't be greater than actual input size", "Output size is too small")
+
 _CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 
 
@@ -269,6 +272,8 @@ def _remedy(error: BaseException) -> str:
             f"; its first layer takes {wanted} channels and gets {got}: give an image_size of "
             f"{wanted} channels, or a network for {got}"
         )
+    if any(sign in str(error) for sign in TOO_SMALL):
+        return "; its layers shrink this input to nothing: give a larger image_size"
     if "more than 1 value per channel" in str(error):
         return "; batch normalisation needs several values to average over: give a larger image"
     return ""
