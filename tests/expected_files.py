@@ -64,6 +64,7 @@ src/export/formats.py
 src/export/imports.py
 src/export/input_graph.py
 src/export/metadata.py
+src/export/of_run.py
 src/export/parity.py
 src/export/plain_copy.py
 src/export/precision.py
@@ -75,6 +76,7 @@ src/export/untraceable.py
 src/figures.py
 src/forward.py
 src/input_config.py
+src/libraries.py
 src/model.py
 src/plots.py
 src/preprocessing.py
@@ -124,6 +126,7 @@ src/training/accumulation.py
 src/training/adapter.py
 src/training/averaging.py
 src/training/batch_norm.py
+src/training/buffers.py
 src/training/checkpoints.py
 src/training/compilation.py
 src/training/distributed.py
@@ -163,6 +166,7 @@ tests/small_runs.py
 tests/test_accumulation.py
 tests/test_averaging.py
 tests/test_bench.py
+tests/test_buffers.py
 tests/test_compilation.py
 tests/test_config.py
 tests/test_distributed.py

@@ -18,9 +18,10 @@ from typing import Any, Self
 from torch import nn
 
 from . import model as builtin
-from .catalogues import CATALOGUES
+from .catalogues import CATALOGUES, drop_path_hint
 from .config import nearest
-from .errors import ModelError
+from .errors import ModelError, ProjectError
+from .libraries import EXTRAS, how_to_add
 from .source_files import SourceFile, is_installed
 from .task import TaskSpec
 from .user_code import USER_ERRORS, told
@@ -72,17 +73,17 @@ class Architecture:
         place, _, name = (
             reference.partition(":") if _is_catalogued(reference) else _split(reference)
         )
-        if place in CATALOGUES:
-            entry = CATALOGUES[place](name, task_spec, model_args)
-            return cls(entry.module, entry.name, entry.kwargs, config=entry.config, library=place)
-        if reference == BUILTIN:
-            place, name, library = builtin.__file__, "build_model", BUILTIN
-        elif not place or not name:
+        if reference != BUILTIN and not (place and name):
             raise ModelError(
                 f"model: {reference!r} names no network; give {BUILTIN}, "
                 f"{', '.join(f'{known}:NAME' for known in CATALOGUES)}, PATH.py:NAME or "
                 "PACKAGE.MODULE:NAME"
             )
+        if place in CATALOGUES:
+            entry = CATALOGUES[place](name, task_spec, model_args)
+            return cls(entry.module, entry.name, entry.kwargs, config=entry.config, library=place)
+        if reference == BUILTIN:
+            place, name, library = builtin.__file__, "build_model", BUILTIN
         else:
             library = ""
         unfit = _of_file(Path(place), name) if place.endswith(".py") else _of_module(place, name)
@@ -123,12 +124,15 @@ class Architecture:
         """
         place = self.file or self.module
         if self.file is not None and not self.file.is_file():
-            raise ModelError(f"model: {self.file} does not exist")
+            problem = "is a folder" if self.file.is_dir() else "does not exist"
+            raise ModelError(f"model: {self.file} {problem}")
         try:
             module = self.source.load() if self.source else importlib.import_module(self.module)
             found = getattr(module, self.name, None)  # of a lazy module, vars() has too little
         except ModuleNotFoundError as error:
             raise ModelError(f"model: {_missing(error, place)}") from error
+        except ProjectError:
+            raise
         except USER_ERRORS as error:
             raise ModelError(f"model: {place} cannot be imported: {told(error)}") from error
         if isinstance(found, nn.Module):
@@ -157,8 +161,13 @@ class Architecture:
                 network = builder(builder.config_class.from_dict(self.config))  # type: ignore[attr-defined]
             else:
                 network = builder(**self.kwargs, **self.task)
+        except ProjectError:
+            raise
         except USER_ERRORS as error:
-            raise ModelError(f"model: {self.name} builds no network: {told(error)}") from error
+            hint = drop_path_hint(self.library, str(error))
+            raise ModelError(
+                f"model: {self.name} builds no network: {told(error)}{hint}"
+            ) from error
         if not isinstance(network, nn.Module):
             raise ModelError(f"model: {self.name} returned {type(network).__name__}, not a Module")
         return network
@@ -209,7 +218,9 @@ def _home(library: str, name: str) -> str:
 
 
 def _missing(error: ModuleNotFoundError, place: object) -> str:
-    return f"no module {error.name!r} is installed, which {place} needs; `uv add` it"
+    name = str(error.name)
+    remedy = how_to_add(name) if name in EXTRAS else "`uv add` the package that has it"
+    return f"no module {name!r} is installed, which {place} needs; {remedy}"
 
 
 def _arguments(

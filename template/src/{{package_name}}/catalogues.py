@@ -5,7 +5,6 @@ A catalogue turns a name into what builds that network, with fresh weights, for 
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ import torch
 
 from .config import TrainingConfig, nearest
 from .errors import ConfigError, ModelError
+from .libraries import require
 from .pretrained.records import spare_positions
 from .task import TaskSpec
 from .user_code import reason
@@ -38,20 +38,6 @@ class Entry:
     config: dict[str, Any] | None = None
 
 
-def require(name: str) -> ModuleType:
-    """An optional library.
-
-    Raises:
-        ModelError: it is not installed.
-    """
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise ModelError(f"model: {name} is not installed; `uv add {name}` adds it") from error
-
-
 # --- torchvision ---------------------------------------------------------------------------------
 
 
@@ -65,7 +51,7 @@ _TORCHVISION_STARTS = {"googlenet": {"init_weights": True}, "inception_v3": {"in
 
 def torchvision_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, Any]) -> Entry:
     """A classification network of torchvision."""
-    models = require("torchvision").models
+    models = require("torchvision", "model").models
     known = models.list_models(module=models)
     _refuse_unknown("torchvision", name, known)
     kwargs = {"num_classes": task_spec.num_outputs, **_TORCHVISION_STARTS.get(name, {})}
@@ -81,7 +67,7 @@ def torchvision_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, A
 
 def timm_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, Any]) -> Entry:
     """A network of timm; `name` may have a tag, which says something of weights only."""
-    timm = require("timm")
+    timm = require("timm", "model")
     plain = name.partition(".")[0]
     _refuse_unknown("timm", plain, timm.list_models())
     kwargs: dict[str, Any] = {
@@ -115,7 +101,7 @@ _AUTO_CLASSES = {
 
 def transformers_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, Any]) -> Entry:
     """A class of transformers, a folder in its format, or a name of its hub."""
-    transformers = require("transformers")
+    transformers = require("transformers", "model")
     if is_folder(name):
         configuration, class_name = _of_folder(transformers, name, task_spec)
     else:
@@ -127,7 +113,7 @@ def transformers_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, 
         known = list(configuration.to_dict())
         raise ModelError(
             f"model_args: {type(configuration).__name__} has no {unknown[0]!r}"
-            f"{nearest(unknown[0], known)}"
+            f"{drop_path_hint('transformers', unknown[0]) or nearest(unknown[0], known)}"
         )
     for key, value in model_args.items():
         setattr(configuration, key, value)
@@ -164,9 +150,14 @@ def _of_folder(transformers: ModuleType, name: str, task_spec: TaskSpec) -> tupl
 
 
 def _network_class(transformers: ModuleType, name: str) -> Any:
-    found = getattr(transformers, name, None) if name.isidentifier() else None
-    if not (isinstance(found, type) and issubclass(found, torch.nn.Module)):
-        known = [known for known in dir(transformers) if "For" in known or known.endswith("Model")]
+    found: Any = getattr(transformers, name, None) if name.isidentifier() else None
+    is_network = isinstance(found, type) and issubclass(found, torch.nn.Module)
+    if not is_network or found.config_class is None:  # of all networks: none by itself
+        known = [
+            known
+            for known in dir(transformers)
+            if not known.startswith(("Auto", name)) and ("For" in known or known.endswith("Model"))
+        ]
         raise ModelError(
             f"model: transformers has no network {name!r}{nearest(name, known)}; a folder in its "
             "format is given by its path, such as ./folder"
@@ -210,7 +201,7 @@ def network_args(config: TrainingConfig) -> dict[str, Any]:
     """`model_args`, and with them what other settings mean to the library of the network.
 
     Raises:
-        ConfigError: the network comes from no library that takes them.
+        ConfigError: the network comes from no library that takes them, or both say the same.
     """
     if not config.drop_path:
         return dict(config.model_args)
@@ -222,7 +213,17 @@ def network_args(config: TrainingConfig) -> dict[str, Any]:
                 f"{', '.join(_DROP_PATH)}; give your own what it asks for in model_args"
             ]
         )
+    if name in config.model_args:
+        raise ConfigError([f"drop_path: model_args gives it, too, as {name}; leave one out"])
     return {name: config.drop_path, **config.model_args}
+
+
+def drop_path_hint(library: str, message: str) -> str:
+    """What an error about an argument has to do with `drop_path`; empty for nothing."""
+    name = _DROP_PATH.get(library)
+    if name is None or name not in message:
+        return ""
+    return f"; that is what drop_path sets in {library}: leave it at 0 for this network"
 
 
 # --- all of them ---------------------------------------------------------------------------------

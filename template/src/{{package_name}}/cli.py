@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -80,10 +81,10 @@ def _train(given: Namespace, console: Console) -> None:
     _sample_when_missing(config, given, console)
     from .report import write_report
     from .training.distributed import process_rank
-    from .training.loop import train
+    from .training.loop import run_training
     from .training.summary import class_table, lines, overall_table
 
-    result = train(config, console)
+    result = run_training(config, console)
     if process_rank() != 0:
         return
     console.print(f"[green]trained[/] {result.optimizer_steps} steps; {result.run_dir}")
@@ -129,34 +130,12 @@ def _write_bundle(
     sign_key: Path | None = None,
     sbom: bool = False,
 ) -> None:
-    from .export.bundle import create_export_bundle
-    from .training.trained_model import load_trained_model
+    from .export.of_run import export_checkpoint
 
-    trained = load_trained_model(checkpoint, config.model)
-    bundle = create_export_bundle(
-        trained.model,
-        None,
-        trained.task_spec,
-        _with_export_settings(trained.config, config),
-        config.export_dir,
-        architecture=trained.architecture,
-        processor=trained.processor,
-        metrics=trained.metrics,
-        data=trained.data,
-        trivial_metrics=trained.trivial_metrics,
-        example=trained.example,
-        console=console,
-        sign_key=sign_key,
-        sbom=sbom,
+    bundle = export_checkpoint(
+        checkpoint, config, console, config.model, sign_key=sign_key, sbom=sbom
     )
     console.print(f"  python {bundle}/inference.py --input FILE", markup=False)
-
-
-def _with_export_settings(trained: TrainingConfig, asked: TrainingConfig) -> TrainingConfig:
-    from dataclasses import fields, replace
-
-    names = [field.name for field in fields(asked) if field.name.startswith("export_")]
-    return replace(trained, **{name: getattr(asked, name) for name in names})
 
 
 def _bench(given: Namespace, console: Console) -> None:
@@ -414,7 +393,10 @@ def _read_values(given: Namespace) -> None:
             try:
                 given[name] = read_value(given[name])
             except ValueError as error:
-                problems.append(f"{name}: {error}")
+                # a command may have taken the rest as a word of its own
+                is_cut = given[name].startswith(("{", "[")) and not given[name].endswith(("}", "]"))
+                hint = f"; put all of it into quotes: --{name} '{given[name]} ...'"
+                problems.append(f"{name}: {error}{hint if is_cut else ''}")
     if problems:
         raise ConfigError(problems)
 
@@ -452,7 +434,35 @@ def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
             if argument.startswith("--") and (name := argument[2:].split("=")[0]) not in known
         ]
         problems = [f"--{name}: no such option{nearest(name, known, '--')}" for name in unknown]
+        problems += _cut_by_the_shell(arguments)
         raise ConfigError(problems or [" ".join(str(error).split())]) from error
+
+
+def _cut_by_the_shell(arguments: list[str]) -> list[str]:
+    """A line for each setting that got several words, such as those of {a: 1} without quotes."""
+    found: dict[str, list[str]] = {}
+    words: list[str] = []
+    for argument in arguments:
+        if argument.startswith("--"):
+            name, is_given, value = argument[2:].partition("=")
+            words = found[name] = [value] if is_given else []
+        else:
+            words.append(argument)
+    return [
+        f"--{name}: takes one value and got {len(words)} words; put it into quotes: --{name} "
+        f"{shlex.quote(_put_together(name, words))}"
+        for name, words in found.items()
+        if name in TrainingConfig.descriptions() and len(words) > 1
+    ]
+
+
+def _put_together(name: str, words: list[str]) -> str:
+    """The value that was meant; shells take {a,b} and globs apart without leaving brackets."""
+    if get_type_hints(TrainingConfig)[name] in TEXTS or words[0].startswith(("{", "[")):
+        return " ".join(words)
+    if any(":" in word for word in words):
+        return f"{{{', '.join(word.replace(':', ': ', 1) for word in words)}}}"
+    return f"[{', '.join(words)}]"
 
 
 def _config(given: Namespace) -> TrainingConfig:

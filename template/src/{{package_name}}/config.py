@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Self, get_type_hints
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import ErrorDetails
 
 from .atomic import write_whole
 from .config_base import SETTINGS, Kept
@@ -220,6 +221,7 @@ class TrainingConfig(InputConfig):
     strategy: Literal["auto", "ddp", "ddp_find_unused_parameters_true", "fsdp"] = "auto"
     """How several processes share the work: auto, ddp (copies) or fsdp (shards; GPU only).
 
+    fsdp goes without freeze, lora and ema_decay.
     ddp_find_unused_parameters_true is ddp for networks that leave some parameters unused at times.
     """
 
@@ -317,9 +319,18 @@ class TrainingConfig(InputConfig):
             )
         if self.ema_decay and self.strategy == "fsdp":
             problems.append("ema_decay: strategy: fsdp has no whole weights; give ddp or auto")
-        problems += self._freezing_problems()
+        problems += self._empty_problems() + self._freezing_problems()
         if problems:
             raise ValueError("\n".join(problems))
+
+    def _empty_problems(self) -> list[str]:
+        """A path that is empty would be the present folder."""
+        names = ("data", "model", "pretrained", "tokenizer", "resume", "output_dir", "export_dir")
+        return [
+            f"{name}: is empty; give a value, or leave it out"
+            for name in names
+            if vars(self).get(name) == ""
+        ]
 
     def _freezing_problems(self) -> list[str]:
         problems = []
@@ -480,9 +491,13 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
 def read_value(text: str) -> Any:
     """What a text on the command line means: the same as in a configuration file.
 
+    But one that begins with * is a glob; in YAML it would refer to something.
+
     Raises:
         ValueError: no YAML.
     """
+    if text.startswith("*"):
+        return text
     try:
         return yaml.load(text, UniqueKeyLoader)
     except yaml.YAMLError as error:
@@ -491,7 +506,9 @@ def read_value(text: str) -> Any:
 
 def _problem(error: yaml.YAMLError) -> str:
     if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
-        return f"{error.problem} in line {error.problem_mark.line + 1}"
+        is_glob = "alias" in f"{error.context} {error.problem}"
+        hint = '; what begins with * needs double quotes of its own, such as "*.bias"'
+        return f"{error.problem} in line {error.problem_mark.line + 1}{hint if is_glob else ''}"
     return " ".join(str(error).split())
 
 
@@ -514,21 +531,54 @@ def _describe(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
     """One line for each problem: the field, the value, what would do."""
     names = [f.name for f in fields(TrainingConfig)]
     problems: dict[str, str] = {}
-    no_words: set[str] = set()
+    words: str | None = None  # the field before, if it takes words, and what it got is none
     for detail in error.errors(include_url=False):
-        name = str(detail["loc"][0]) if detail["loc"] else ""
-        if detail["type"] == "unexpected_keyword_argument" and len(detail["loc"]) > 1:
+        name, kind = str(detail["loc"][0]) if detail["loc"] else "", detail["type"]
+        given = data.get(name)
+        if kind == "unexpected_keyword_argument" and len(detail["loc"]) > 1:
             problems[name] = f"{name}: there is no {str(detail['loc'][-1])!r} in it"
-        elif detail["type"] == "unexpected_keyword_argument":
+        elif kind == "unexpected_keyword_argument":
             problems[name] = f"{name}: no such field{nearest(name, names)}"
         elif not name:
             problems[""] = str(detail["ctx"]["error"])
-        elif name not in problems or name in no_words:
-            message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
-            choices = detail.get("ctx", {}).get("expected", "")
-            hint = nearest(str(detail["input"]), re.findall(r"'([^']+)'", choices))
-            problems[name] = f"{name}: {data.get(name)!r} {message}{hint}"
-            # of a field that takes words or a mapping: what is wrong in it comes next
-            is_no_word = detail["type"] == "literal_error" and isinstance(data.get(name), Mapping)
-            no_words = {name} if is_no_word else set()
+        elif kind in FORMS and name == words:
+            problems[name] += f", or {FORMS[kind]}"
+        elif kind == "missing":  # reported for each of them
+            count = int(detail["loc"][-1]) + 1
+            problems[name] = f"{name}: {given!r} should be {_form(name, count)}"
+        elif name not in problems or name == words:
+            problems[name] = f"{name}: {_problem_of_value(name, given, detail)}"
+            words = name if kind == "literal_error" and detail["input"] == given else None
     return list(problems.values())
+
+
+# what pydantic calls the forms of a value
+FORMS = {
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping",
+    "dataclass_type": "a mapping",
+}
+
+
+def _problem_of_value(name: str, given: object, detail: ErrorDetails) -> str:
+    kind, part = detail["type"], detail["input"]
+    if kind == "too_long":
+        return f"{given!r} should be {_form(name, detail['ctx']['max_length'])}"
+    if kind in FORMS:
+        within = "" if part == given else f"{part!r} in "
+        return f"{within}{given!r} should be {FORMS[kind]}. {_meaning(name)}"
+    message = detail["msg"].removeprefix("Input ").removeprefix("Value error, ")
+    choices = detail.get("ctx", {}).get("expected", "")
+    hint = nearest(str(part), re.findall(r"'([^']+)'", choices))
+    within = f"{part!r} in " if part != given and isinstance(given, list | Mapping) else ""
+    return f"{within}{given!r} {message}{hint}"
+
+
+def _form(name: str, count: int) -> str:
+    return f"a list of {count} values. {_meaning(name)}"
+
+
+def _meaning(name: str) -> str:
+    """What a field means, in a line."""
+    return TrainingConfig.descriptions()[name].partition("\n\n")[0].replace("\n", " ")

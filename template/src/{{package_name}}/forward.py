@@ -22,7 +22,7 @@ DECODER_INPUTS = frozenset(("decoder_input_ids", "decoder_inputs_embeds", "decod
 # label of a target that does not count
 IGNORED = -100
 
-# outputs of a network that an error lists
+# names that an error lists
 MOST_SHOWN = 6
 
 # keys that may lead to the logits; caches of language models go deeper, and round in circles
@@ -85,7 +85,12 @@ class ModelSignatureInspector:
                 keyword[parameter.name] = value
         if not main_used:
             if not self.takes_any_positional:
-                raise ModelError(f"{self.model_name}.forward takes no input; a batch has {main!r}")
+                taken = ", ".join(p.name for p in self.parameters[:MOST_SHOWN]) or "no input"
+                more = " and others" if len(self.parameters) > MOST_SHOWN else ""
+                raise ModelError(
+                    f"{self.model_name}.forward takes {taken}{more}; a batch offers "
+                    f"{', '.join(fields)}, which is none of them"
+                )
             positional.append(fields[main])
         return positional, keyword
 

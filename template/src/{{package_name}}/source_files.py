@@ -145,9 +145,11 @@ def parse(file: Path) -> ast.Module:
     """
     try:
         return ast.parse(file.read_bytes(), str(file))
-    except (SyntaxError, ValueError) as error:
-        line = f":{error.lineno}" if isinstance(error, SyntaxError) else ""
-        raise ModelError(f"model: {file}{line} is not Python: {error}") from error
+    except SyntaxError as error:
+        line = f":{error.lineno}" if error.lineno else ""
+        raise ModelError(f"model: {file}{line} is not Python: {error.msg}") from error
+    except ValueError as error:
+        raise ModelError(f"model: {file} is not Python: {error}") from error
 
 
 def _relative_imports(tree: ast.Module) -> Iterator[ast.ImportFrom]:

@@ -9,20 +9,9 @@ from pathlib import Path
 
 import torch
 
-# Whatever building or running a network may raise; what is left derives from BaseException.
-USER_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    ImportError,
-    LookupError,
-    NameError,
-    OSError,
-    RuntimeError,
-    SyntaxError,
-    TypeError,
-    ValueError,
-)
+# Code of the user's may raise whatever it likes, also classes of its own, and scripts like to end
+# the program. What is left, such as a signal, is nobody's error.
+USER_ERRORS = (Exception, SystemExit)
 
 _OF_NOBODY = tuple(
     str(Path(folder).resolve())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
+import sys
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -83,6 +86,7 @@ def load_weights(
     lines: list[str] = []
     if vocabulary is not None:
         lines += _fit_vocabulary(tensors, own, vocabulary)
+    lines += _fit_positions(tensors, own, network)
     comparison = _compare(tensors, own)
     head = set(modules(head_parameters(network, config, num_outputs)))
     verdict = _judge(comparison, tensors, own, network, head, config)
@@ -196,6 +200,36 @@ def _rows(value: Tensor, vocabulary: Vocabulary) -> Tensor:
         if len(value) <= index < len(rows) and other < len(value):
             rows[index] = value[other]
     return rows
+
+
+# --- Positions -----------------------------------------------------------------------------------
+
+
+def _fit_positions(
+    tensors: dict[str, Tensor], own: Mapping[str, Tensor], network: nn.Module
+) -> list[str]:
+    """Bring positions in a transformer of torchvision to another size of images, as it does."""
+    library: Any = sys.modules.get("torchvision.models.vision_transformer")
+    if library is None:  # a network of it would have imported it
+        return []
+    lines = []
+    for path, part in network.named_modules():
+        if not isinstance(part, library.VisionTransformer):
+            continue
+        name = "encoder.pos_embedding"
+        key = plain(f"{path}.{name}").removeprefix(".")
+        if key not in tensors or tensors[key].shape == own[key].shape:
+            continue
+        with contextlib.suppress(ValueError):  # of no square: then it is told as another shape
+            state = {name: tensors[key].float()}
+            fitted = library.interpolate_embeddings(part.image_size, part.patch_size, state)[name]
+            had, has = (math.isqrt(value.shape[1] - 1) for value in (tensors[key], fitted))
+            tensors[key] = fitted
+            lines.append(
+                f"pretrained: torchvision interpolated {key}, of {had} x {had} places, to {has} x "
+                f"{has}"
+            )
+    return lines
 
 
 # --- What fits -----------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ The libraries timm and transformers are imported where they are asked for only.
 from __future__ import annotations
 
 import contextlib
-import importlib
 import sys
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +24,7 @@ from ..config import TrainingConfig, nearest
 from ..data.account import shown
 from ..data.module import load_modality, processor_from
 from ..errors import ModelError
+from ..libraries import require
 from ..task import TaskSpec
 from ..training.checkpoints import (
     BEST,
@@ -47,9 +47,6 @@ from .files import (
 from .head import base_model_prefix
 
 DEFAULT = "default"
-
-# libraries that a project can be installed with
-EXTRAS = ("timm", "transformers")
 
 # endings by which a name that is not there was meant for a file
 FILE_SUFFIXES = (".safetensors", ".pt", ".pth", ".ckpt", ".bin", ".json", ".tar", ".pkl")
@@ -192,7 +189,7 @@ def _of_transformers(name: str, asked: str) -> Source:
 
 
 def _from_hub(name: str) -> Path:
-    hub = _library("huggingface_hub")
+    hub = require("huggingface_hub", "pretrained")
     try:
         return Path(hub.snapshot_download(name, allow_patterns=list(HUB_FILES)))
     except hub.errors.HFValidationError as error:
@@ -204,7 +201,7 @@ def _from_hub(name: str) -> Path:
 def _through_transformers(network: nn.Module, folder: Path) -> StoredWeights:
     """Weights under the names of the present network: the library knows those of older versions."""
     loaded: Any = type(network)
-    with _quiet(_library("transformers")), torch.random.fork_rng(devices=[]):
+    with _quiet(require("transformers", "pretrained")), torch.random.fork_rng(devices=[]):
         try:
             other, info = loaded.from_pretrained(
                 folder, local_files_only=True, output_loading_info=True
@@ -239,7 +236,7 @@ def _quiet(transformers: ModuleType) -> Iterator[None]:
 
 def _of_torchvision(name: str, asked: str) -> Source:
     try:
-        known = _library("torchvision").models.get_model_weights(name)
+        known = require("torchvision", "pretrained").models.get_model_weights(name)
     except ValueError as error:
         raise ModelError(f"pretrained: torchvision has no weights of {name}") from error
     member = asked.rpartition(".")[2]
@@ -268,7 +265,7 @@ def _of_torchvision(name: str, asked: str) -> Source:
 
 
 def _of_timm(name: str, asked: str) -> Source:
-    timm = _library("timm")
+    timm = require("timm", "pretrained")
     architecture, _, tag = name.partition(".")
     if asked != DEFAULT:
         tag = asked.removeprefix(f"{architecture}.")
@@ -343,14 +340,20 @@ def _for_timm(network: nn.Module, stored: StoredWeights) -> StoredWeights:
     convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
     unlike = [k for k, v in tensors.items() if k not in own or v.shape != own[k].shape]
     if convert is not None and unlike:
-        tensors = dict(convert(tensors, network))
+        before, tensors = tensors, dict(convert(tensors, network))
+        notes += [
+            f"timm interpolated {key}, from {list(before[key].shape)} to {list(value.shape)}"
+            for key, value in tensors.items()
+            if "pos" in key and key in before and before[key].shape != value.shape
+        ]
     first = settings.get("first_conv")
     for layer in (first,) if isinstance(first, str) else first or ():
         key = f"{layer}.weight"
         if key in tensors and key in own and tensors[key].shape[1] != own[key].shape[1]:
             had, has = tensors[key].shape[1], own[key].shape[1]
             with contextlib.suppress(NotImplementedError):  # then it is told as another shape
-                tensors[key] = _library("timm").models.adapt_input_conv(has, tensors[key])
+                timm = require("timm", "pretrained")
+                tensors[key] = timm.models.adapt_input_conv(has, tensors[key])
                 notes.append(_adapted(layer, had, has))
     return replace(stored, tensors=tensors, notes=tuple(notes))
 
@@ -359,19 +362,7 @@ def _adapted(layer: str, had: int, has: int) -> str:
     return f"timm brought {layer}, the first convolution, from {had} channels to {has}"
 
 
-# --- Libraries -----------------------------------------------------------------------------------
-
-
-def _library(name: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ModuleNotFoundError as error:
-        if error.name != name:
-            raise
-        raise ModelError(
-            f"pretrained: these weights are those of {name}, which is not installed; "
-            f"{f'uv sync --extra {name}' if name in EXTRAS else f'uv add {name}'}"
-        ) from error
+# --- Downloads -----------------------------------------------------------------------------------
 
 
 def _not_downloaded(what: str, error: Exception) -> ModelError:

@@ -26,6 +26,7 @@ from ..forward import LABELS, ModelSignatureInspector, OutputLayout, find_output
 from ..serving.runtime.weights import unwrapped
 from ..task import TaskSpec
 from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
+from .buffers import UNSAVED_BUFFERS, restore_buffers, unsaved_buffers
 from .compilation import CompileHook
 from .distributed import CheckedDDPStrategy
 from .low_rank import UNMERGED_WEIGHTS
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from .frozen_features import FrozenFeatures
 
 # Counts up when what a checkpoint holds changes, so that code can tell old ones apart.
-CHECKPOINT_VERSION = 3
+CHECKPOINT_VERSION = 4
 MODEL_PREFIX = "model."  # the adapter's name for the network
 
 
@@ -479,6 +480,7 @@ class UniversalModelAdapter(LightningModule):
         checkpoint["metrics"] = self._metrics if is_validated else {}
         checkpoint["trivial_metrics"] = self.trivial_metrics
         checkpoint["tracker"] = self.tracker.state_dict()
+        checkpoint[UNSAVED_BUFFERS] = unsaved_buffers(self.model)
         if self.plan.low_rank is not None:
             weights = {n.removeprefix(MODEL_PREFIX): v for n, v in checkpoint["state_dict"].items()}
             plain = self.plan.low_rank.merged(weights)
@@ -498,5 +500,6 @@ class UniversalModelAdapter(LightningModule):
         """Step counts and corrections go on where they were."""
         if self.plan.low_rank is not None:
             checkpoint["state_dict"] = checkpoint[UNMERGED_WEIGHTS]
+        restore_buffers(self.model, checkpoint[UNSAVED_BUFFERS])
         self.tracker.load_state_dict(checkpoint["tracker"])
         self.trivial_metrics = checkpoint["trivial_metrics"]

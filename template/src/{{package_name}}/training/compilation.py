@@ -295,7 +295,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
     """Put weights, buffers, gradients and random state back as they were."""
     tensors = [*model.parameters(), *model.buffers()]
     copies = [tensor.detach().clone() for tensor in tensors]
-    gradients = [p.grad for p in model.parameters()]
+    gradients = [(parameter, parameter.grad) for parameter in model.parameters()]
     modes = [(module, module.training) for module in model.modules()]
     python_state, numpy_state = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
@@ -310,7 +310,7 @@ def unchanged(model: nn.Module) -> Iterator[None]:
             with torch.no_grad():
                 for tensor, copy in zip(tensors, copies, strict=True):
                     tensor.copy_(copy)
-            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+            for parameter, gradient in gradients:
                 parameter.grad = gradient
 
 

@@ -19,7 +19,7 @@ from ..catalogues import network_args
 from ..config import TrainingConfig
 from ..data.description import describe, tell
 from ..data.module import UniversalDataModule
-from ..errors import ConfigError, ProjectError, Stopped, TrainingError
+from ..errors import ConfigError, ExportError, ProjectError, Stopped, TrainingError
 from ..pretrained.settings import settled, settled_as_before
 from ..pretrained.sources import Source, find_source
 from ..task import TaskSpec
@@ -66,6 +66,7 @@ class TrainingResult:
         metrics: validation metrics of the best checkpoint.
         trivial_metrics: those of the answer that looks at no input.
         optimizer_steps: how many were taken in all.
+        bundle: its folder, where `export_bundle` asks for one; None on processes but the first.
     """
 
     run_dir: Path
@@ -74,18 +75,25 @@ class TrainingResult:
     metrics: dict[str, float]
     trivial_metrics: dict[str, float]
     optimizer_steps: int
+    bundle: Path | None = None
 
 
 def train(config: TrainingConfig, console: Console | None = None) -> TrainingResult:
-    """Train what the configuration says on the data it names.
+    """Train what the configuration says on the data it names, and export it where that says so.
 
     Raises:
         ConfigError: settings this machine cannot follow.
         DataError: data that cannot be read, all bad samples named.
         ModelError: the network cannot be found or built.
         TrainingError: nothing to resume, or the run cannot go on.
+        ExportError: formats that `export_bundle` asks for failed; the run itself is whole.
     """
     console = console or Console(stderr=True)
+    return _with_bundle(run_training(config, console), config, console, config.model)
+
+
+def run_training(config: TrainingConfig, console: Console) -> TrainingResult:
+    """`train` without the bundle."""
     check_hardware(config)
     say = _speaker(console)
     resumed = find_resumed(config)
@@ -125,6 +133,9 @@ def fine_tune(
 ) -> TrainingResult:
     """Train a network you hold in your hands; its parameters are changed in place.
 
+    They are those of the last step then; a bundle that `config.export_bundle` asks for holds those
+    of the best checkpoint.
+
     Args:
         model: the network; its outputs must fit the data's classes.
         config: everything else.
@@ -155,7 +166,24 @@ def fine_tune(
     seed_everything(config.seed, verbose=False)
     if source is not None:
         config = load_first_weights(model, source, config, data, say)
-    return _fit(model, config, data, console, resumed, None)
+    result = _fit(model, config, data, console, resumed, None)
+    return _with_bundle(result, config, console, model)
+
+
+def _with_bundle(
+    result: TrainingResult, config: TrainingConfig, console: Console, model: str | nn.Module
+) -> TrainingResult:
+    """What training left behind, and a bundle of its best checkpoint where one is asked for."""
+    if not config.export_bundle or process_rank() != 0:
+        return result
+    from ..export.of_run import export_checkpoint  # which needs this package
+
+    try:
+        bundle = export_checkpoint(result.best, config, console, model)
+    except ExportError as error:
+        error.add_note(f"training had ended and {result.run_dir} is whole")
+        raise
+    return replace(result, bundle=bundle)
 
 
 def _settled(
@@ -238,7 +266,7 @@ def _fit(
     architecture: Architecture | None,
 ) -> TrainingResult:
     check_kind(model)
-    materialise(model, data)
+    materialise(model, data, () if resumed is None else resumed.kept)
     if resumed is not None:
         check_settings(resumed, config)
         check_fits(resumed, data, model)

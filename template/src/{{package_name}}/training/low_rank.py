@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from ..config import LoraSettings, nearest
 from ..errors import ConfigError
+from ..libraries import require
 
 # where a checkpoint keeps what training goes on with: its `state_dict` is that of the plain network
 UNMERGED_WEIGHTS = "unmerged_weights"
@@ -30,15 +30,12 @@ class LowRank:
         names: of the parameters of the corrections.
 
     Raises:
-        ConfigError: PEFT is not installed, or finds no such layers.
+        ModelError: PEFT is not installed.
+        ConfigError: it finds no such layers.
     """
 
     def __init__(self, model: nn.Module, settings: LoraSettings, head: set[str]) -> None:
-        try:
-            peft: Any = importlib.import_module("peft")
-        except ModuleNotFoundError as error:
-            missing = "lora: needs PEFT, which is not installed; uv sync --extra peft"
-            raise ConfigError([missing]) from error
+        peft: Any = require("peft", "lora")
         self._asked = {n: p.requires_grad for n, p in model.named_parameters()}
         config = peft.LoraConfig(
             r=settings.r,

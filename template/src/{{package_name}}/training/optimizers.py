@@ -15,6 +15,7 @@ from torch.optim import AdamW, Muon, Optimizer
 
 from ..config import TrainingConfig, nearest
 from ..errors import ConfigError, TrainingError
+from ..libraries import how_to_add
 
 # arguments of optimizers that are settings of their own, or follow from others
 DECIDED = {
@@ -135,7 +136,7 @@ def find_optimizer(config: TrainingConfig) -> OptimizerKind:
     if kind is None:
         known = sorted({*_of_torch(), *_names_of_timm()})
         where = "torch.optim and timm.optim have" if _names_of_timm() else "torch.optim has"
-        remedy = "" if _names_of_timm() else "; timm.optim has more: uv add timm"
+        remedy = "" if _names_of_timm() else f"; timm.optim has more: {how_to_add('timm')}"
         raise ConfigError(
             [f"optimizer: {where} no {config.optimizer!r}{nearest(name, known) or remedy}"]
         )

@@ -84,6 +84,8 @@ class TuningPlan:
         else:
             self._refuse_globs_that_fit_nothing(freeze)
             frozen = [n for n in self.parameters if any(fits(glob, n) for glob in freeze)]
+        if not frozen:
+            raise ConfigError(["freeze: the head is the whole network; leave freeze out, or head"])
         if len(frozen) < len(self.parameters):
             return frozen
         unknown = isinstance(freeze, str) and not self.head

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from lightning.pytorch import Trainer
@@ -22,6 +23,7 @@ from ..errors import ModelError, ProjectError
 from ..forward import LABELS
 from ..user_code import USER_ERRORS, told
 from .adapter import UniversalModelAdapter
+from .buffers import unsaved_buffers
 from .compilation import unchanged
 from .distributed import FIND_UNUSED
 from .parameters import untouched
@@ -36,6 +38,9 @@ MOST_SHOWN = 3
 COUNTED = (bool, int, float, str, tuple, list, dict, set, type(None))
 TORCHS_OWN = frozenset(vars(nn.Module()))
 
+# what convolutions and poolings say of an input that they have shrunk too far
+TOO_SMALL = ("Kernel size can't be greater than actual input size", "Output size is too small")
+
 _CHANNELS = re.compile(r"to have (\d+) channels, but got (\d+) channels")
 
 
@@ -46,7 +51,7 @@ def check_kind(model: nn.Module) -> None:
     """Refuse what cannot be trained, whatever its input.
 
     Raises:
-        ModelError: TorchScript, no parameters, or all of them frozen.
+        ModelError: TorchScript, no parameters, some without values, or all of them frozen.
     """
     name = type(model).__name__
     scripted = [module for module in model.modules() if isinstance(module, torch.jit.ScriptModule)]
@@ -59,6 +64,11 @@ def check_kind(model: nn.Module) -> None:
     parameters = list(model.parameters())
     if not parameters:
         raise ModelError(f"{name} has no parameters, so there is nothing to train")
+    if empty := [key for key, value in _tensors(model) if value.is_meta]:
+        raise ModelError(
+            f"{name} has weights without values ({_some(empty)}), on the device meta; build it on "
+            "the CPU, or fill them as it is built"
+        )
     if not any(parameter.requires_grad for parameter in parameters):
         raise ModelError(
             f"all {len(parameters)} parameters of {name} are frozen (requires_grad is False), so "
@@ -66,19 +76,33 @@ def check_kind(model: nn.Module) -> None:
         )
 
 
-def materialise(model: nn.Module, data: UniversalDataModule) -> None:
-    """Give lazy layers their sizes, by a batch in evaluation mode.
+def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    return chain(model.named_parameters(), model.named_buffers())
+
+
+def materialise(model: nn.Module, data: UniversalDataModule, kept: Collection[str] = ()) -> None:
+    """Give lazy layers their sizes, and a network what it has from its first call on.
+
+    It is called where it needs that, with a batch in evaluation mode.
+
+    Args:
+        model: the network; changed in place.
+        data: of the run.
+        kept: names of tensors that a checkpoint has of it.
 
     Raises:
-        ModelError: the network cannot take it.
+        ModelError: the network cannot take the batch.
     """
-    if not any(map(is_lazy, [*model.parameters(), *model.buffers()])):
+    there = {*model.state_dict(), *unsaved_buffers(model)}
+    if there.issuperset(kept) and not any(map(is_lazy, [*model.parameters(), *model.buffers()])):
         return
+    modes = [(module, module.training) for module in model.modules()]
     plain = untouched(data.config)
     adapter = UniversalModelAdapter(model, plain, task_spec=data.task_spec).eval()
     with torch.no_grad():
         _call(adapter, first_batch(data, adapter.device))
-    model.train()
+    for module, training in modes:
+        module.training = training
 
 
 # --- The probe -----------------------------------------------------------------------------------
@@ -96,6 +120,7 @@ def probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Tr
         ModelError: the network cannot take the batch, gives no logits of the task's shape, or no
             gradient reaches it.
     """
+    names = {name for name, _ in adapter.model.named_parameters()}
     if not isinstance(trainer.strategy, FSDPStrategy):  # whose network may fit no single device
         adapter.to(trainer.strategy.root_device)
     with without_trace(adapter, trainer):
@@ -103,6 +128,12 @@ def probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Tr
         unmeant = _unmeant_precision(adapter, batch)
         unused = _check_training(adapter, batch)
         _check_evaluation(adapter, batch)
+    late = [name for name, _ in adapter.model.named_parameters() if name not in names]
+    if late:
+        raise ModelError(
+            f"{_name(adapter)} makes parameters in its first call ({_some(late)}), which no "
+            "optimizer knows of; make them in __init__, or with lazy layers such as nn.LazyLinear"
+        )
     if unmeant:
         adapter.log_line(
             f"{_name(adapter)} has weights in {unmeant}, and its inputs are torch.float32: the "
@@ -168,6 +199,8 @@ def _runs(adapter: UniversalModelAdapter, batch: Batch) -> bool:
     try:
         with torch.no_grad():
             adapter(batch)
+    except ProjectError:
+        raise
     except USER_ERRORS:
         return False
     return True
@@ -247,6 +280,8 @@ def _remedy(error: BaseException) -> str:
             f"; its first layer takes {wanted} channels and gets {got}: give an image_size of "
             f"{wanted} channels, or a network for {got}"
         )
+    if any(sign in str(error) for sign in TOO_SMALL):
+        return "; its layers shrink this input to nothing: give a larger image_size"
     if "more than 1 value per channel" in str(error):
         return "; batch normalisation needs several values to average over: give a larger image"
     return ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -19,6 +19,7 @@ from ..data.module import UniversalDataModule, load_modality, processor_files, p
 from ..data.order import Position
 from ..errors import ConfigError, TrainingError
 from ..task import TaskSpec
+from .buffers import UNSAVED_BUFFERS
 from .checkpoints import MODEL_PREFIX, find_checkpoint, read_checkpoint, run_of
 from .objective import Monitor
 from .run_folder import SETTINGS_FILE, slurm_run_dir
@@ -40,6 +41,7 @@ class Resumed:
         defaults: what settings left out meant then.
         task_spec: its task.
         shapes: of the network's weights, by name.
+        unsaved: names of its buffers that a state dict leaves out.
         processor: files of what makes the inputs, where anything was learned for that.
         position: where training stands.
         steps: optimizer steps taken.
@@ -55,6 +57,7 @@ class Resumed:
     defaults: dict[str, Any]
     task_spec: TaskSpec
     shapes: Mapping[str, torch.Size]
+    unsaved: Collection[str]
     processor: Mapping[str, bytes]
     position: Position
     steps: int
@@ -83,6 +86,7 @@ class Resumed:
                 for name, value in weights.items()
                 if name.startswith(MODEL_PREFIX)
             },
+            checkpoint[UNSAVED_BUFFERS].keys(),
             {name: content.numpy().tobytes() for name, content in checkpoint["processor"].items()},
             Position(**checkpoint[UniversalDataModule.__qualname__]),
             checkpoint["global_step"],
@@ -90,6 +94,11 @@ class Resumed:
             Architecture.kept(checkpoint["architecture"]),
             checkpoint["record"],
         )
+
+    @property
+    def kept(self) -> set[str]:
+        """Names of all tensors that there are of the network."""
+        return {*self.shapes, *self.unsaved}
 
     @property
     def monitor(self) -> Monitor | None:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from lightning.pytorch import seed_everything
+from lightning.pytorch.utilities.seed import isolate_rng
+from torch import Tensor, nn
 
 from ..architecture import Architecture
 from ..catalogues import network_args
@@ -22,6 +24,7 @@ from ..export import dummy_inputs
 from ..forward import ModelSignatureInspector
 from ..serving.runtime.weights import load_weights, plain, plain_names, take_precision
 from ..task import TaskSpec
+from .buffers import UNSAVED_BUFFERS, restore_buffers, unsaved_buffers
 from .checkpoints import MODEL_PREFIX, read_checkpoint, run_of
 
 
@@ -79,7 +82,10 @@ def load_trained_model(path: Path, model: str | nn.Module | None = None) -> Trai
         architecture = Architecture.kept(checkpoint["architecture"]) or Architecture.resolve(
             reference, task_spec, network_args(config)
         )
-        network = plain(architecture.build())
+        with isolate_rng():
+            # what the weights leave out may be random, and was drawn with this seed
+            seed_everything(config.seed, verbose=False)
+            network = plain(architecture.build())
         if given and type(network).__qualname__ != given:
             raise TrainingError(
                 f"{path}: this run trained a {given} that was given to fine_tune, and `model: "
@@ -91,6 +97,7 @@ def load_trained_model(path: Path, model: str | nn.Module | None = None) -> Trai
     try:
         take_precision(network, weights)
         load_weights(network, weights, lambda: _call(network, task_spec))
+        _restore_buffers(network, checkpoint[UNSAVED_BUFFERS], task_spec)
     except RuntimeError as error:
         reason = (
             f"it was given to fine_tune, and `model: {config.model}` builds it otherwise"
@@ -114,6 +121,14 @@ def load_trained_model(path: Path, model: str | nn.Module | None = None) -> Trai
         checkpoint["trivial_metrics"],
         next(iter(sorted(run_dir.glob("example.*"))), None) if run_dir is not None else None,
     )
+
+
+def _restore_buffers(network: nn.Module, kept: Mapping[str, Tensor], task_spec: TaskSpec) -> None:
+    if kept.keys() - unsaved_buffers(network).keys():  # some are registered in the first call
+        network.eval()
+        with torch.no_grad():
+            _call(network, task_spec)
+    restore_buffers(network, kept)
 
 
 def _call(network: nn.Module, task_spec: TaskSpec) -> None:

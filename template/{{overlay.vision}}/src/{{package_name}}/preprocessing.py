@@ -160,10 +160,23 @@ def fit_pixels(
         elif resize == "crop":
             image = ImageOps.fit(image, (width, height), method)
         elif resize == "pad":
+            image = _at_least_a_pixel(image, (width, height), method)
             image = ImageOps.pad(image, (width, height), method)
         else:
             raise ValueError(f"resize is {resize!r}; give stretch, crop or pad")
     return to_channels_first(image)
+
+
+def _at_least_a_pixel(
+    image: Image.Image, size: tuple[int, int], method: Image.Resampling
+) -> Image.Image:
+    """A line instead of nothing, to which Pillow would shrink a long thin image, or raise."""
+    width, height = size
+    if round(image.height / image.width * width) == 0:  # as ImageOps.contain rounds
+        return image.resize((width, 1), method)
+    if round(image.width / image.height * height) == 0:
+        return image.resize((1, height), method)
+    return image
 
 
 def to_channels_first(image: Image.Image) -> npt.NDArray[np.uint8]:

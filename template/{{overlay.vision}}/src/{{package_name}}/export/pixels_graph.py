@@ -288,7 +288,10 @@ def _crop(g: _Nodes, counts: Sequence[Value], sizes: Sequence[int]) -> list[_Axi
 
 
 def _pad(g: _Nodes, counts: Sequence[Value], sizes: Sequence[int]) -> list[_Axis]:
-    """All of it, as large as fits, black around it, as ImageOps.pad reckons it."""
+    """All of it, as large as fits, black around it, as ImageOps.pad reckons it.
+
+    What is long and thin is a line, one pixel wide.
+    """
     (rows, columns), (height, width) = counts, sizes
     wanted = width / height
     ratio = g("Div", columns, rows)
@@ -296,8 +299,8 @@ def _pad(g: _Nodes, counts: Sequence[Value], sizes: Sequence[int]) -> list[_Axis
     less_high = g("Round", g("Mul", g("Div", rows, columns), float(width)))
     less_wide = g("Round", g("Mul", ratio, float(height)))
     shown = (
-        g("Where", too_wide, less_high, float(height)),
-        g("Where", too_high, less_wide, float(width)),
+        g("Max", g("Where", too_wide, less_high, float(height)), 1.0),
+        g("Max", g("Where", too_high, less_wide, float(width)), 1.0),
     )
     return [
         replace(

@@ -1,0 +1,62 @@
+"""The bundle of a run: its trained network, and all that its checkpoint tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+
+from rich.console import Console
+from torch import nn
+
+from ..config import TrainingConfig
+from ..training.trained_model import load_trained_model
+from .bundle import create_export_bundle
+
+
+def export_checkpoint(
+    checkpoint: Path,
+    config: TrainingConfig,
+    console: Console,
+    model: str | nn.Module,
+    *,
+    sign_key: Path | None = None,
+    sbom: bool = False,
+) -> Path:
+    """Write the bundle of a checkpoint.
+
+    Args:
+        checkpoint: its file.
+        config: its `export_*` settings say how; all others are those of the run.
+        console: where progress goes.
+        model: as `load_trained_model` takes it.
+        sign_key: as `create_export_bundle` takes it.
+        sbom: as `create_export_bundle` takes it.
+
+    Returns:
+        the bundle's folder, complete and verified.
+
+    Raises:
+        as `load_trained_model` and `create_export_bundle`.
+    """
+    trained = load_trained_model(checkpoint, model)
+    return create_export_bundle(
+        trained.model,
+        None,
+        trained.task_spec,
+        _with_export_settings(trained.config, config),
+        config.export_dir,
+        architecture=trained.architecture,
+        processor=trained.processor,
+        metrics=trained.metrics,
+        data=trained.data,
+        trivial_metrics=trained.trivial_metrics,
+        example=trained.example,
+        console=console,
+        sign_key=sign_key,
+        sbom=sbom,
+    )
+
+
+def _with_export_settings(trained: TrainingConfig, asked: TrainingConfig) -> TrainingConfig:
+    names = [field.name for field in fields(asked) if field.name.startswith("export_")]
+    return replace(trained, **{name: getattr(asked, name) for name in names})
