@@ -461,7 +461,8 @@ def _put_together(name: str, words: list[str]) -> str:
     if get_type_hints(TrainingConfig)[name] in TEXTS or words[0].startswith(("{", "[")):
         return " ".join(words)
     if any(":" in word for word in words):
-        return f"{{{', '.join(word.replace(':', ': ', 1) for word in words)}}}"
+        pairs = ", ".join(word.replace(":", ": ", 1) for word in words)
+        return "{" + pairs + "}"
     return f"[{', '.join(words)}]"
 
 
