@@ -17,7 +17,6 @@ from typing import Annotated, Any, Literal, Self, get_type_hints
 import yaml
 from pydantic import Field, TypeAdapter, ValidationError, field_validator
 from pydantic.dataclasses import dataclass
-from pydantic_core import ErrorDetails
 
 from .atomic import write_whole
 from .config_base import SETTINGS, Kept
@@ -561,7 +560,7 @@ FORMS = {
 }
 
 
-def _problem_of_value(name: str, given: object, detail: ErrorDetails) -> str:
+def _problem_of_value(name: str, given: object, detail: Mapping[str, Any]) -> str:
     kind, part = detail["type"], detail["input"]
     if kind == "too_long":
         return f"{given!r} should be {_form(name, detail['ctx']['max_length'])}"
