@@ -307,12 +307,12 @@ class UniversalDataModule(LightningDataModule):
         self.setup()
         assert self.splits is not None
         rows = self.splits.train if training else self.splits.val
-        samples, blanks = (
-            make(rows, self.task_spec, self.config, training=training)
-            for make in (self.modality.make_dataset, self.modality.make_blanks)
-        )
+        make = self.modality.make_dataset
+        samples = make(rows, self.task_spec, self.config, training=training)
         if not self.config.freeze:
             return samples
+        make = self.modality.make_blanks
+        blanks = make(rows, self.task_spec, self.config, training=training)
         self._datasets.append(KnownSamples(samples, blanks))
         return self._datasets[-1]
 
