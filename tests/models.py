@@ -215,16 +215,19 @@ def _write_few(folder: Path, kind: str) -> None:
 
 def _run(command: Sequence[str], folder: Path) -> str:
     """What a Python process prints, errors included."""
-    done = subprocess.run(
-        [sys.executable, *command],
-        cwd=folder,
-        env=_environment(folder),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
+    try:
+        done = subprocess.run(
+            [sys.executable, *command],
+            cwd=folder,
+            env=_environment(folder),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"error: not done after {SECONDS} seconds"
     return done.stdout
 
 
