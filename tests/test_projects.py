@@ -242,6 +242,9 @@ def as_a_reader_has_it(project: Path, readme: str) -> None:
     """Data, a network and an input of the reader's own, under the names in the README."""
     [folder] = set(re.findall(r"data check --data (\w+)", readme))
     shutil.copytree(project / "data", project / folder)
+    for number, image in enumerate(sorted((project / folder).rglob("*.png"))):
+        if number % 4:  # a large network looks at each of them
+            image.unlink()
     [(file, builder)] = re.findall(r"--model (\w+\.py):(\w+)", readme)
     source = (project / "src" / package(project) / "model.py").read_text("utf-8")
     assert "def build_model(" in source
