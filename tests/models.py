@@ -151,7 +151,9 @@ def settings(name: str) -> dict[str, str]:
 def _size_of_timm(builder: str) -> int:
     import timm
 
-    _, height, _ = timm.models.get_pretrained_cfg(builder).input_size
+    settings = timm.models.get_pretrained_cfg(builder)
+    assert settings is not None
+    _, height, _ = settings.input_size
     return int(height)
 
 
