@@ -156,12 +156,12 @@ class FrozenPart:
                 number, call = next(calls, (0, None))
                 if call is None or call.module is not module:
                     raise RuntimeError(f"{type(module).__name__} was called out of order")
-                values = [
-                    known.get((number, place), value.stand_in(extent))
-                    if isinstance(value, Value)
-                    else value
-                    for place, value in enumerate(call.values)
-                ]
+                values = list(call.values)
+                for place, value in enumerate(values):
+                    if (number, place) in known:
+                        values[place] = known[number, place]
+                    elif isinstance(value, Value):
+                        values[place] = value.stand_in(extent)
                 return tree_unflatten(values, call.tree)
 
             with (
@@ -208,9 +208,11 @@ def find_frozen_part(adapter: UniversalModelAdapter, batch: Batch) -> FrozenPart
     if not needed or not all(value.is_kept_by_sample for value in values):
         return None
     part = FrozenPart(adapter, described, needed)
-    alone = part.features({name: value[:FEWER] for name, value in batch.items()})
-    together = [known[place][:FEWER] for place in needed]
-    return part if all(map(_alike, alone, together)) else None
+    others = {name: value[-FEWER:] for name, value in batch.items()}
+    alone = part.features(others)
+    together = [known[place][-FEWER:] for place in needed]
+    holds = all(map(_alike, alone, together)) and _gives_the_same(part, others, alone)
+    return part if holds else None
 
 
 # --- Watching ------------------------------------------------------------------------------------
@@ -319,6 +321,7 @@ def _disturb(network: nn.Module) -> None:
         for parameter in network.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter), alpha=0.01)
+    torch.clear_autocast_cache()  # which would go on with the values before
 
 
 # --- Sizes ---------------------------------------------------------------------------------------
@@ -351,8 +354,15 @@ def _described(
             isinstance(a, Tensor) and b is None for a, b in zip(call.values, values, strict=True)
         ):
             return []
+        numbers = [(a, b) for a, b in zip(call.values, other.values, strict=True) if _is_number(a)]
+        if any(a != b for a, b in numbers):  # such as the count of samples, or a mean
+            return []
         described.append(Call(call.module, values, call.tree))
     return described
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float)
 
 
 def _describe(value: Tensor, other: Tensor, extent: Extent, smaller: Extent) -> Value | None:

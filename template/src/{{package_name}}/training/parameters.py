@@ -91,8 +91,8 @@ class TuningPlan:
         unknown = isinstance(freeze, str) and not self.head
         raise ConfigError(
             [
-                "freeze: nobody tells which layers of this network are new; name them with head, or "
-                "give freeze the globs of what is to rest"
+                "freeze: nobody tells which layers of this network are new; name them with head, "
+                "or give freeze the globs of what is to rest"
                 if unknown
                 else "freeze: that is the whole network; leave out what is to be trained"
             ]
