@@ -3,7 +3,7 @@
     python tests/models.py [--shard 1/4] [--backend inductor] [--output FOLDER] [NAME ...]
 
 Run it where the development environment is active; timm and transformers must be installed for
-theirs. Each network gets processes of its own in a rendered project: one optimizer step with
+theirs. Each network gets processes and a rendered project of its own: one optimizer step with
 `compile_mode: default`, which falls back where that fails, an export in all four formats with its
 check of parity, and `inference.py` of the bundle with each artifact. The compiler stops short of
 C++, which takes minutes a network, unless `--backend inductor` is given. What came of it lies in
@@ -17,11 +17,8 @@ from __future__ import annotations
 import argparse
 import atexit
 import json
-import os
 import re
-import resource
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -33,17 +30,17 @@ from pathlib import Path
 import copier
 import numpy as np
 from PIL import Image
+from warm import WarmProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "docs" / "models.md"
 FORMATS = ("onnx", "torchscript", "pytorch", "pt2")
 SECONDS = 3600
 
-# runs the project as `python -m models` does, with another backend behind torch.compile
+# puts another backend behind torch.compile
 COMPILED_BY = """
-import functools, runpy, sys, torch
-torch.compile = functools.partial(torch.compile, backend=sys.argv.pop(1))
-runpy.run_module("models", run_name="__main__", alter_sys=True)
+import functools, torch
+torch.compile = functools.partial(torch.compile, backend={backend!r})
 """
 
 # networks whose image must have this size; all others take SIZE
@@ -94,7 +91,7 @@ class Outcome:
         compiled: whether training was; it falls back where that fails.
         formats: those in the bundle.
         worst_error: the largest of parity, over formats and sizes; None without a bundle.
-        seconds: CPU time of all processes.
+        seconds: CPU time of all commands, without importing what they share.
         megabytes: of the weights as safetensors or, without, of the largest artifact.
         failures: one line for each step or format that failed.
     """
@@ -159,35 +156,36 @@ def _size_of_timm(builder: str) -> int:
 
 def take(name: str, folder: Path, backend: str) -> Outcome:
     """Train, export and ask one network, in a project of its own."""
+    rendered, process = _warm(modality(name), backend)
     project = folder / "project"
-    shutil.copytree(_rendered(modality(name)), project)
-    started = _children_seconds()
+    shutil.copytree(rendered, project)
     options = [part for key, value in settings(name).items() for part in (f"--{key}", value)]
-    done = _run(["-c", COMPILED_BY, backend, "train", *options], project)
-    compiled = "compiled (default)" in done
-    failures = [line for line in done.splitlines() if line.startswith("error: ")]
+    done = process.ask(project, "-m", "train", *options)
+    said, seconds = done.printed + done.errors, done.seconds
+    compiled = "compiled (default)" in said
+    failures = [line for line in said.splitlines() if line.startswith("error: ")]
     bundle = next((project / "exports").glob("model_*"), None)
     if bundle is None:
-        seconds = _children_seconds() - started
-        return Outcome(name, compiled, [], None, seconds, None, failures or [done[-300:]])
+        reasons = failures or [f"ended with {done.code}: {said[-300:]}"]
+        return Outcome(name, compiled, [], None, seconds, None, reasons)
     metadata = json.loads((bundle / "metadata.json").read_text("utf-8"))
     for artifact in metadata["artifacts"]:
-        example = str(bundle / metadata["example"]["input"])
-        command = ["-B", str(bundle / "inference.py"), "--format", artifact, "--input", example]
-        answered = _run(command, folder)
-        if '"input"' not in answered:
-            failures.append(f"inference.py --format {artifact}: {answered[-300:]}")
+        asking = ["--format", artifact, "--input", str(bundle / metadata["example"]["input"])]
+        done = process.ask(folder, str(bundle / "inference.py"), *asking)
+        seconds += done.seconds
+        if '"input"' not in done.printed:
+            failures.append(f"inference.py --format {artifact}: {done.errors[-300:]}")
     size = max(record["bytes"] for record in metadata["files"].values()) / 1e6
     worst = max(result["max_error"] for result in metadata["parity"])
-    seconds = _children_seconds() - started
     return Outcome(name, compiled, metadata["formats"], worst, seconds, size, failures)
 
 
 @cache
-def _rendered(kind: str) -> Path:
-    """A project to copy for each network, which takes a second less than to render one."""
-    project = Path(tempfile.mkdtemp(prefix=f"models-{kind}-")) / "project"
-    atexit.register(shutil.rmtree, project.parent)
+def _warm(kind: str, backend: str) -> tuple[Path, WarmProcess]:
+    """A project to copy for each network, and a process that has imported its package."""
+    folder = Path(tempfile.mkdtemp(prefix=f"models-{kind}-"))
+    atexit.register(shutil.rmtree, folder)
+    project = folder / "project"
     copier.run_copy(
         str(ROOT),
         project,
@@ -198,7 +196,17 @@ def _rendered(kind: str) -> Path:
         unsafe=True,
     )
     _write_few(project / "few", kind)
-    return project
+    process = WarmProcess(
+        project / "src",
+        "models",
+        folder / "log",
+        # some images set the second, and bytecode of what bundles import would never be kept
+        {"OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": ""},
+        first=COMPILED_BY.format(backend=backend),
+        limit=SECONDS,
+    )
+    atexit.register(process.__exit__, None, None, None)
+    return project, process
 
 
 def _write_few(folder: Path, kind: str) -> None:
@@ -213,33 +221,6 @@ def _write_few(folder: Path, kind: str) -> None:
         else:
             words = (f"word{n}" for n in noise.integers(0, 50, 5 + number))
             stem.with_suffix(".txt").write_text(" ".join(words), "utf-8")
-
-
-def _run(command: Sequence[str], folder: Path) -> str:
-    """What a Python process prints, errors included."""
-    try:
-        done = subprocess.run(
-            [sys.executable, *command],
-            cwd=folder,
-            env=_environment(folder),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
-        return f"error: not done after {SECONDS} seconds"
-    return done.stdout
-
-
-def _environment(folder: Path) -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "1"}
-
-
-def _children_seconds() -> float:
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 # --- The table ------------------------------------------------------------------------------------

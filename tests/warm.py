@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,9 +21,10 @@ from typing import Self
 PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "-p", "no:copie")
 
 SERVER = """
-import gc, importlib, json, os, runpy, sys, traceback, types
+import gc, importlib, json, os, runpy, signal, sys, traceback, types
 import pytest
-package = sys.argv[1]
+package, first = sys.argv[1:]
+exec(first)
 main = importlib.import_module(package + ".cli").main
 for name in (package + ".training.loop", package + ".export.bundle", package + ".report"):
     importlib.import_module(name)
@@ -76,21 +78,59 @@ gc.freeze()  # a collection in a fork would copy all that was imported
 for line in sys.stdin:
     child = os.fork()
     if not child:
-        code = ended(json.loads(line))
+        asked = json.loads(line)
+        signal.alarm(asked["limit"])
+        code = ended(asked)
         sys.stdout.flush()
         os._exit(code or 0)  # what a fork has inherited cannot be taken down in order
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+    _, status, used = os.wait4(child, 0)
+    print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, flush=True)
 """
 
 
-class WarmProcess:
-    """A process in which a project's package is imported."""
+@dataclass(frozen=True)
+class Done:
+    """What came of a command.
 
-    def __init__(self, sources: Path, package: str, log: Path, env: Mapping[str, str]) -> None:
+    Attributes:
+        code: it ended with; negative for a signal.
+        printed: to standard output.
+        errors: to standard error.
+        seconds: of CPU time, with those of its own processes.
+    """
+
+    code: int
+    printed: str
+    errors: str
+    seconds: float
+
+
+class WarmProcess:
+    """A process in which a project's package is imported.
+
+    Args:
+        sources: folder of the package.
+        package: its name.
+        log: where standard error goes.
+        env: set beside this process's own environment.
+        first: Python to run before anything is imported.
+        limit: seconds after which a command is ended; 0 for none.
+    """
+
+    def __init__(
+        self,
+        sources: Path,
+        package: str,
+        log: Path,
+        env: Mapping[str, str],
+        first: str = "",
+        limit: int = 0,
+    ) -> None:
         self.log = log
+        self.limit = limit
         self._errors = log.open("w+", encoding="utf-8")
         self._process = subprocess.Popen(
-            [sys.executable, "-c", SERVER, package],
+            [sys.executable, "-c", SERVER, package, first],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,
@@ -122,17 +162,22 @@ class WarmProcess:
         """Run a program; gives its standard output."""
         return self._run(cwd, str(script), *arguments)
 
-    def _run(self, folder: Path, *command: str) -> str:
+    def ask(self, folder: Path, *command: str) -> Done:
+        """Run a command, `-m ARGUMENT...` being one of the project, and tell what came of it."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         before = self.log.stat().st_size
         output = self.log.with_suffix(".out")
         asked = {"folder": str(folder), "command": command, "output": str(output)}
-        self._process.stdin.write(json.dumps(asked) + "\n")
+        self._process.stdin.write(json.dumps(asked | {"limit": self.limit}) + "\n")
         self._process.stdin.flush()
-        answer = self._process.stdout.readline()
+        answer = self._process.stdout.readline().split()
         errors = self.log.read_bytes()[before:].decode(errors="replace")
         assert answer, f"the process died\n{errors[-8000:]}"
-        printed = output.read_text("utf-8")
-        assert int(answer) == 0, f"{command}\n{printed[-8000:]}\n{errors[-8000:]}"
-        return printed
+        code, seconds = answer
+        return Done(int(code), output.read_text("utf-8"), errors, float(seconds))
+
+    def _run(self, folder: Path, *command: str) -> str:
+        done = self.ask(folder, *command)
+        assert done.code == 0, f"{command}\n{done.printed[-8000:]}\n{done.errors[-8000:]}"
+        return done.printed
