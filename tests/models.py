@@ -231,8 +231,8 @@ def table(outcomes: Sequence[Outcome]) -> str:
     lines = [
         "# Networks that were taken through",
         "",
-        "One optimizer step, all formats, parity with the trained network, and `inference.py` of the",
-        "bundle with every artifact; compiled where torch.compile can capture the graph.",
+        "One optimizer step, all formats, parity with the trained network, and `inference.py` of",
+        "the bundle with every artifact; compiled where torch.compile can capture the graph.",
         "`python tests/models.py` writes this.",
         "",
         "| format | of all networks |",
