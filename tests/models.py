@@ -79,7 +79,9 @@ DeiTForImageClassification SwinForImageClassification ConvNextForImageClassifica
 """,
 )
 # transformers of transformers are built with these, as their width and depth add nothing but time
-SMALL = "{hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4}"
+SMALL = "hidden_size: 64, num_hidden_layers: 2, num_attention_heads: 4"
+# a width that does not follow the others
+POOLER = {"transformers:DebertaV2ForSequenceClassification": ", pooler_hidden_size: 64"}
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def settings(name: str) -> dict[str, str]:
         "export_formats": f"[{','.join(FORMATS)}]",
     }
     if name.startswith("transformers:") and not re.search("Swin|ConvNext", name):
-        options["model_args"] = SMALL
+        options["model_args"] = f"{{{SMALL}{POOLER.get(name, '')}}}"
     if modality(name) == "text":
         return options | {"task": "text_classification"}
     library, _, builder = name.partition(":")
