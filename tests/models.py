@@ -50,6 +50,7 @@ SIZES = {
     "torchvision:maxvit_t": 224,
     **dict.fromkeys([f"torchvision:vit_{n}" for n in ("b_16", "b_32", "l_16", "l_32")], 224),
     "torchvision:vit_h_14": 224,
+    "transformers:SwinForImageClassification": 224,
 }
 
 # of timm, one or two of each family
