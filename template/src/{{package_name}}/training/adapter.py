@@ -173,6 +173,8 @@ class UniversalModelAdapter(LightningModule):
             ModelError: as `forward`, or an output without logits.
         """
         positional, keyword = self._arguments(batch)
+        if self.training:
+            self.compile_hook.leave_open([*positional, *keyword.values()])
         output = network(*positional, **keyword)
         if self.training not in self.layouts:
             inputs = {name: value for name, value in batch.items() if name != LABELS}

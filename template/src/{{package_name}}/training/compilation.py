@@ -12,7 +12,7 @@ from __future__ import annotations
 import random
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -99,7 +99,8 @@ class CompileHook:
         model: the inner network, before any strategy wraps it.
         mode: of torch.compile, `auto` to measure first, or None for no compiling at all.
         fullgraph: refuse graph breaks.
-        dynamic: compile for changing shapes.
+        dynamic: compile for changing shapes: axes that are left open from the first step on, others
+            once they change.
         log: takes one line of text about what was done.
     """
 
@@ -138,7 +139,23 @@ class CompileHook:
         # Backward is compiled along with forward then, so that a failure shows in forward, before
         # anything has run that could not be undone.
         torch._functorch.config.force_non_lazy_backward_lowering = True
-        self.model.compile(mode=mode, fullgraph=self.fullgraph, dynamic=self.dynamic)
+        dynamic = None if self.dynamic else False
+        self.model.compile(mode=mode, fullgraph=self.fullgraph, dynamic=dynamic)
+
+    def leave_open(self, inputs: Iterable[Tensor]) -> None:
+        """Compile for any number of samples, and for tokens of any number in each.
+
+        Every open axis costs, those of images too, which `dynamic=True` would open: a network that
+        divides images into windows then takes torch minutes or hours of algebra.
+
+        Args:
+            inputs: of the network, in one batch; with samples along the first axis.
+        """
+        if not (self.dynamic and self.is_active):
+            return
+        for tensor in inputs:
+            axes = min(tensor.ndim, 1) if tensor.is_floating_point() else tensor.ndim
+            torch._dynamo.maybe_mark_dynamic(tensor, list(range(axes)))
 
     def revert(self) -> None:
         """Back to the plain network."""
