@@ -41,7 +41,7 @@ from .formats import EXPORTERS, ExportJob, export_format, onnx_opset
 from .imports import distributions_of_network
 from .input_graph import FORMAT as WITH_INPUT_GRAPH
 from .input_graph import InputGraph, describe, sample_reference
-from .metadata import BundleMetadata, artifact_files, write_json
+from .metadata import ARTIFACTS, BundleMetadata, artifact_files, write_json
 from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
 from .plain_copy import make_runnable, plain_copy
 from .precision import REDUCED_TOLERANCE, Samples
@@ -161,7 +161,7 @@ def create_export_bundle(
             reductions={name: found.to_dict() for name, found in job.reductions.items()},
             opset=onnx_opset(stage / written["onnx"]["onnx"]) if "onnx" in written else None,
         )
-        metadata.write(stage)  # without hashes no artifact is opened
+        metadata = metadata.write(stage)  # without hashes no artifact is opened
         proven = _prove_all(written, references, metadata, stage, failures)
         lines = [failures[name] for name in formats if name in failures]
         if not proven:
@@ -471,7 +471,7 @@ def _finish(task_spec: TaskSpec, metadata: BundleMetadata, stage: Path, *, sbom:
     (stage / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if sbom:
         write_sbom(stage)
-    metadata.write(stage)
+    metadata = metadata.write(stage)
     generate_readme(task_spec, stage, metadata.formats)
     metadata.write(stage)
     _verify(stage)
@@ -567,7 +567,7 @@ def _read_metadata(path: Path) -> BundleMetadata:
     try:
         metadata = BundleMetadata.read(path)
         for name, record in metadata.files.items():
-            kept = name.startswith("artifacts/") or name in ("configs/task_spec.json",)
+            kept = name.startswith(ARTIFACTS) or name in ("configs/task_spec.json",)
             if kept and runtime.file_hash(path / name) != record["sha256"]:
                 raise ExportError(f"{path}: {name} has changed; export again instead")
     except runtime.BundleError as error:

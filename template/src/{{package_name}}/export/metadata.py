@@ -17,6 +17,7 @@ from ..task import TaskSpec
 from .imports import distributions_of_file
 from .signature import InputSignature
 
+ARTIFACTS = "artifacts/"
 PACKAGE = Path(__file__).resolve().parent.parent
 RECORDED = ("torch", "onnx", "onnxscript", "onnxruntime", "numpy")
 ESSENTIALS = (
@@ -130,16 +131,19 @@ class BundleMetadata:
         return {name: value for name in ESSENTIALS if (value := getattr(self, name))}
 
     def write(self, bundle: Path) -> Self:
-        """Write metadata.json; gives what it holds: `files` are those that are there now."""
-        paths = (path for path in sorted(bundle.rglob("*")) if path.is_file())
-        files = {
-            path.relative_to(bundle).as_posix(): {
-                "sha256": file_hash(path),
-                "bytes": path.stat().st_size,
-            }
-            for path in paths
-            if path != bundle / METADATA
-        }
+        """Write metadata.json; gives what it holds: `files` are those that are there now.
+
+        Artifacts that `files` has are not read again: they are large, and never change.
+        """
+        files: dict[str, dict[str, Any]] = {}
+        for path in sorted(bundle.rglob("*")):
+            name = path.relative_to(bundle).as_posix()
+            if not path.is_file() or name == METADATA:
+                continue
+            if name.startswith(ARTIFACTS) and name in self.files:
+                files[name] = self.files[name]
+            else:
+                files[name] = {"sha256": file_hash(path), "bytes": path.stat().st_size}
         written = replace(self, files=files)
         write_json(bundle / METADATA, asdict(written))
         return written
