@@ -56,6 +56,7 @@ src/data/validation_order.py
 src/deep_check.py
 src/errors.py
 src/export/__init__.py
+src/export/attention.py
 src/export/bundle.py
 src/export/bundle_files.py
 src/export/bundle_runtime.py

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from ..errors import ExportError
 from ..serving.runtime.weights import write_safetensors
+from .attention import with_four_axes
 from .input_graph import InputGraph, prepend
 from .precision import Reduction, Samples, reduce_precision
 from .reading_data import RefuseReadingData
@@ -109,7 +110,7 @@ def export_onnx(job: ExportJob) -> dict[str, Path]:
     size = sum(math.prod(t.shape) * t.element_size() for t in _tensors(job.network))
     path = job.folder / "model.onnx"
     program = torch.onnx.export(
-        job.program,
+        with_four_axes(job.program),
         input_names=job.signature.names,
         output_names=[LOGITS],
         external_data=False,
