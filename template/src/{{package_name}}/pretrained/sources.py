@@ -309,15 +309,21 @@ def _timm_catalogue(timm: ModuleType, architecture: str) -> dict[str, dict[str, 
 def _of_built(other: nn.Module, settings: Mapping[str, Any]) -> StoredWeights:
     """Weights of a network into which timm has loaded them, with its own ways to make them fit."""
     tensors = dict(other.state_dict())
-    had, has = settings.get("num_classes"), getattr(other, "num_classes", None)
+    trained_outputs, outputs = settings.get("num_classes"), getattr(other, "num_classes", None)
     classifier: Any = settings.get("classifier") or ()
     for layer in (classifier,) if isinstance(classifier, str) else classifier:
         for key in [f"{layer}.weight", f"{layer}.bias"]:
-            if had != has and had and key in tensors:
+            if trained_outputs not in (None, 0, outputs) and key in tensors:
                 # of the width that the weights have; nothing is in it
-                tensors[key] = torch.empty(had, *tensors[key].shape[1:], device="meta")
+                tensors[key] = torch.empty(trained_outputs, *tensors[key].shape[1:], device="meta")
     notes = []
-    wanted, first = settings["input_size"][0], settings.get("first_conv")
+    wanted, *trained_for = settings["input_size"]
+    built_for: Any = getattr(getattr(other, "patch_embed", None), "img_size", None)
+    if built_for and list(built_for) != trained_for:
+        had, has = (" x ".join(map(str, size)) for size in (trained_for, built_for))
+        places = [key for key in tensors if "pos_embed" in key]
+        notes += [f"timm interpolated {key}, from images of {had} to {has}" for key in places]
+    first = settings.get("first_conv")
     convolution = tensors.get(f"{first}.weight")
     if isinstance(first, str) and convolution is not None:
         channels = convolution.shape[1]
