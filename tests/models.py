@@ -25,6 +25,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import copier
@@ -34,6 +35,7 @@ from warm import WarmProcess
 
 ROOT = Path(__file__).resolve().parents[1]
 TABLE = ROOT / "docs" / "models.md"
+LIBRARIES = ("torch", "onnxruntime", "torchvision", "timm", "transformers")
 FORMATS = ("onnx", "torchscript", "pytorch", "pt2")
 SECONDS = 3600
 
@@ -231,12 +233,13 @@ def _write_few(folder: Path, kind: str) -> None:
 
 def table(outcomes: Sequence[Outcome]) -> str:
     """docs/models.md: how many went through, a row for each network, and what failed."""
+    versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     lines = [
         "# Networks that were taken through",
         "",
         "One optimizer step, all formats, parity with the trained network, and `inference.py` of",
-        "the bundle with every artifact; compiled where torch.compile can capture the graph.",
-        "`python tests/models.py` writes this.",
+        "the bundle with every artifact, on one thread; compiled where torch.compile can capture the",
+        f"graph. Weights are random. `python tests/models.py` writes this; here with {versions}.",
         "",
         "| format | of all networks |",
         "|---|---|",
