@@ -169,16 +169,18 @@ def take(name: str, folder: Path, backend: str) -> Outcome:
     said, seconds = done.printed + done.errors, done.seconds
     compiled = "compiled (default)" in said
     failures = [line for line in said.splitlines() if line.startswith("error: ")]
+    if done.code and not failures:
+        failures = [f"ended with {done.code}: {said[-300:]}"]
     bundle = next((project / "exports").glob("model_*"), None)
     if bundle is None:
-        reasons = failures or [f"ended with {done.code}: {said[-300:]}"]
+        reasons = failures or ["no bundle, and no word why"]
         return Outcome(name, compiled, [], None, seconds, None, reasons)
     metadata = json.loads((bundle / "metadata.json").read_text("utf-8"))
     for artifact in metadata["artifacts"]:
         asking = ["--format", artifact, "--input", str(bundle / metadata["example"]["input"])]
         done = process.ask(folder, str(bundle / "inference.py"), *asking)
         seconds += done.seconds
-        if '"input"' not in done.printed:
+        if done.code or '"input"' not in done.printed:
             failures.append(f"inference.py --format {artifact}: {done.errors[-300:]}")
     size = max(record["bytes"] for record in metadata["files"].values()) / 1e6
     worst = max(result["max_error"] for result in metadata["parity"])

@@ -145,8 +145,7 @@ def check_parity(
 
     Args:
         bundle: its folder, with a metadata.json.
-        artifacts: of one format, names under which they are opened. All hold the same network, so
-            whether its weights are in another file, too, one batch tells.
+        artifacts: names under which they are opened.
         expected: what the network answers.
         tolerance: by how much they may differ; None for any finite number.
 
@@ -156,10 +155,11 @@ def check_parity(
     runtime = load_runtime(bundle)
     standardisation = BundleMetadata.read(bundle).standardisation
     results = []
-    batches = list(zip(expected.sizes, expected.inputs, expected.logits, strict=True))
-    for position, name in enumerate(artifacts):
+    for name in artifacts:
         session = _open(runtime, bundle, name)
-        for sizes, inputs, logits in batches[:1] if position else batches:
+        for sizes, inputs, logits in zip(
+            expected.sizes, expected.inputs, expected.logits, strict=True
+        ):
             try:
                 actual = session.run(inputs)
             except runtime.RUN_ERRORS as error:

@@ -321,7 +321,7 @@ def _of_built(other: nn.Module, settings: Mapping[str, Any]) -> StoredWeights:
     built_for: Any = getattr(getattr(other, "patch_embed", None), "img_size", None)
     if built_for and list(built_for) != trained_for:
         had, has = (" x ".join(map(str, size)) for size in (trained_for, built_for))
-        places = [key for key in tensors if "pos_embed" in key]
+        places = [key for key in tensors if key.endswith("pos_embed")]
         notes += [f"timm interpolated {key}, from images of {had} to {has}" for key in places]
     first = settings.get("first_conv")
     convolution = tensors.get(f"{first}.weight")
