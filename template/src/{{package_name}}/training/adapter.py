@@ -447,6 +447,7 @@ class UniversalModelAdapter(LightningModule):
         if not self.plan.is_due(self.trainer.current_epoch):
             return
         self.plan.thaw()
+        self.compile_hook.compile_anew()
         self.features = None
         self.log_line(f"all is trained from epoch {self.trainer.current_epoch + 1} on")
         strategy = self.trainer.strategy

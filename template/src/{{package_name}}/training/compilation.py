@@ -162,6 +162,14 @@ class CompileHook:
         self.model._compiled_call_impl = None
         torch._dynamo.reset()
 
+    def compile_anew(self) -> None:
+        """Have all compiled again at the next call, as parameters are trained that were frozen.
+
+        torch 2.10 does not look whether they require a gradient: they would stay as they are.
+        """
+        if self.is_active:
+            torch._dynamo.reset()
+
     def warm_up(self, step: Step, *, remaining_steps: int | None = None) -> Compilation:
         """Try one step compiled and decide. Every process must call this.
 
