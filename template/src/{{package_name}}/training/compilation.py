@@ -286,7 +286,8 @@ class CompileHook:
     def finish(self) -> None:
         """Say how many graphs it took in the end, where more than the first step needed."""
         if self.is_active and self.compilation and self.graphs > self.compilation.graphs:
-            self.log(f"compiled {self.graphs} graphs in all, for inputs of different sizes")
+            changed = "as sizes of inputs or what is trained changed"
+            self.log(f"compiled {self.graphs} graphs in all, {changed}")
 
     def _own_frames(self) -> list[tuple[int, str]]:
         """For every function compiled again: how many times in all, and the last cause."""
