@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import traceback
 
 import torch
 
@@ -15,6 +16,8 @@ OF_A_LOADER = re.compile(
     rf"^{re.escape(DataError.__module__)}\.\w+: (.*)", re.MULTILINE | re.DOTALL
 )
 SHARED_MEMORY = re.compile(r"shared memory|Bus error|</torch_\d+")
+# how a process that loads data hands its tensors over: the reader asks it by a socket
+HANDED_OVER_BY = "multiprocessing.resource_sharer"
 LOADER_ENDED = re.compile(r"DataLoader worker .*(exited unexpectedly|killed by signal)")
 PORT_TAKEN = re.compile(r"EADDRINUSE|address already in use", re.IGNORECASE)
 CANNOT_MEET = re.compile(r"clients joined|trying to connect to|store.*timeout", re.IGNORECASE)
@@ -31,9 +34,29 @@ def explain(error: Exception, config: TrainingConfig) -> ProjectError | None:
         return DataError(found.group(1).strip())
     if isinstance(error, ProjectError):
         return None
+    if isinstance(error, OSError | EOFError) and _while_handed_over(error):
+        return _loader_killed(config)
     if isinstance(error, OSError):
         return _of_the_system(error, config)
     return _of_processes(text, config) if isinstance(error, RuntimeError) else None
+
+
+def _while_handed_over(error: Exception) -> bool:
+    """Whether the process that loaded a batch was gone before all of the batch was read.
+
+    A thread that pins memory raises the error again, with the first traceback as its text.
+    """
+    if HANDED_OVER_BY.rpartition(".")[2] in str(error):
+        return True
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(frame.f_globals.get("__name__") == HANDED_OVER_BY for frame, _ in frames)
+
+
+def _loader_killed(config: TrainingConfig) -> TrainingError:
+    return TrainingError(
+        "a process that loads data was killed, as happens where memory is full; give fewer "
+        f"--num_workers than {config.num_workers}, or a smaller --batch_size"
+    )
 
 
 def _out_of_memory(config: TrainingConfig) -> TrainingError:
@@ -73,10 +96,7 @@ def _of_processes(text: str, config: TrainingConfig) -> ProjectError | None:
     if SHARED_MEMORY.search(text):
         return _shared_memory(config)
     if LOADER_ENDED.search(text):
-        return TrainingError(
-            "a process that loads data was killed, as happens where memory is full; give fewer "
-            f"--num_workers than {config.num_workers}, or a smaller --batch_size"
-        )
+        return _loader_killed(config)
     if PORT_TAKEN.search(text):
         return TrainingError(
             "another program uses the port by which the processes of this run would meet; set "
