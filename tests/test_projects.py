@@ -243,7 +243,7 @@ def as_a_reader_has_it(project: Path, readme: str) -> None:
     [folder] = set(re.findall(r"data check --data (\w+)", readme))
     shutil.copytree(project / "data", project / folder)
     for number, image in enumerate(sorted((project / folder).rglob("*.png"))):
-        if number % 4:  # a large network looks at each of them
+        if number % 16:  # a large network looks at each of them
             image.unlink()
     [(file, builder)] = re.findall(r"--model (\w+\.py):(\w+)", readme)
     source = (project / "src" / package(project) / "model.py").read_text("utf-8")
@@ -343,13 +343,17 @@ def test_types(projects: dict[str, Path], tmp_path: Path) -> None:
 # the others in the slow set.
 SAME_FOR_ALL = {
     "test_averaging.py",
+    "test_buffers.py",
     "test_compilation.py",
+    "test_config.py",
     "test_distributed.py",
     "test_effective_steps.py",
     "test_export_bundle.py",
     "test_failures.py",
+    "test_frozen_features.py",
     "test_low_rank.py",
     "test_optimizers.py",
+    "test_precision.py",
     "test_pretrained.py",
     "test_resume.py",
     "test_resume_at_random.py",
@@ -361,7 +365,10 @@ SAME_FOR_ALL = {
 }
 # What of these hangs on a modality's inputs and answers runs for every one: tests with these words.
 OF_EVERY_MODALITY = {
+    "test_config.py": "lists or documented",
     "test_export_bundle.py": "documented or metadata_describes or parity_with",
+    "test_frozen_features.py": "same_run or inputs_come_back",
+    "test_precision.py": "fewer_bits",
     "test_server.py": "answers_equal or protocol or fit or bad_item or bodies",
 }
 # Files of which every test is slow: two have tests of their own below, the others are run by hand.
@@ -473,9 +480,8 @@ def test_bundles_in_their_containers_and_behind_torchserve(
     ("modality", "formats"),
     [
         ("vision", ["onnx"]),
-        ("text", ["onnx", "torchscript", "pytorch", "pt2"]),
         pytest.param("text", ["onnx"], marks=pytest.mark.slow),
-        pytest.param("vision", ["onnx", "torchscript", "pytorch", "pt2"], marks=pytest.mark.slow),
+        *(pytest.param(name_, list(FORMATS), marks=pytest.mark.slow) for name_ in MODALITIES),
     ],
     ids=str,
 )

@@ -53,6 +53,7 @@ def copy_seconds(source: Path, destination: Path) -> float:
     return seconds(lambda: subprocess.run(command, check=True, capture_output=True), 1)
 
 
+@pytest.mark.slow
 def test_copying_is_about_as_fast_as_copying_empty_files(
     template_folder: Path, tmp_path: Path
 ) -> None:
