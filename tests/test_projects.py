@@ -371,6 +371,13 @@ OF_EVERY_MODALITY = {
     "test_precision.py": "fewer_bits",
     "test_server.py": "answers_equal or protocol or fit or bad_item or bodies",
 }
+# What the gate runs of files that repeat for one name what they show for another: tests with these
+# words. The slow set runs the whole file.
+WITHOUT_REPEATS = {
+    "test_resume_changes.py": "not (damaged and unlink)",
+    "test_trackers.py": "not (silent and mlflow)",
+    "test_vision_networks.py": "not (catalogues and (timm or transformers))",
+}
 # Files of which every test is slow: two have tests of their own below, the others are run by hand.
 SLOW_FILES = {
     "test_docker.py",
@@ -391,10 +398,10 @@ def _own_tests() -> Iterator[Any]:
         }
         for name_ in sorted(found - SLOW_FILES):
             once = name_ in SAME_FOR_ALL and modality != next(iter(MODALITIES))
-            marks = [pytest.mark.slow] if once else []
+            words = (OF_EVERY_MODALITY if once else WITHOUT_REPEATS).get(name_)
+            marks = [pytest.mark.slow] if once or words else []
             yield pytest.param(modality, name_, "", marks=marks, id=f"{modality}-{name_}")
-            if once and name_ in OF_EVERY_MODALITY:
-                words = OF_EVERY_MODALITY[name_]
+            if words:
                 yield pytest.param(modality, name_, words, id=f"{modality}-some of {name_}")
 
 

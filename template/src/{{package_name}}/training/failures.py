@@ -16,8 +16,8 @@ OF_A_LOADER = re.compile(
     rf"^{re.escape(DataError.__module__)}\.\w+: (.*)", re.MULTILINE | re.DOTALL
 )
 SHARED_MEMORY = re.compile(r"shared memory|Bus error|</torch_\d+")
-# how a process that loads data hands its tensors over: the reader asks it by a socket
-HANDED_OVER_BY = "multiprocessing.resource_sharer"
+# the module by which a process asks the one that loaded a batch for its tensors
+HANDED_OVER_BY = "resource_sharer"
 LOADER_ENDED = re.compile(r"DataLoader worker .*(exited unexpectedly|killed by signal)")
 PORT_TAKEN = re.compile(r"EADDRINUSE|address already in use", re.IGNORECASE)
 CANNOT_MEET = re.compile(r"clients joined|trying to connect to|store.*timeout", re.IGNORECASE)
@@ -34,22 +34,21 @@ def explain(error: Exception, config: TrainingConfig) -> ProjectError | None:
         return DataError(found.group(1).strip())
     if isinstance(error, ProjectError):
         return None
-    if isinstance(error, OSError | EOFError) and _while_handed_over(error):
+    if isinstance(error, ConnectionError | EOFError | FileNotFoundError) and _handed_over(error):
         return _loader_killed(config)
     if isinstance(error, OSError):
         return _of_the_system(error, config)
     return _of_processes(text, config) if isinstance(error, RuntimeError) else None
 
 
-def _while_handed_over(error: Exception) -> bool:
-    """Whether the process that loaded a batch was gone before all of the batch was read.
+def _handed_over(error: Exception) -> bool:
+    """Whether it was raised while a batch came from the process that had loaded it.
 
     A thread that pins memory raises the error again, with the first traceback as its text.
     """
-    if HANDED_OVER_BY.rpartition(".")[2] in str(error):
-        return True
     frames = traceback.walk_tb(error.__traceback__)
-    return any(frame.f_globals.get("__name__") == HANDED_OVER_BY for frame, _ in frames)
+    places = [frame.f_code.co_filename for frame, _ in frames]
+    return any(HANDED_OVER_BY in place for place in (str(error), *places))
 
 
 def _loader_killed(config: TrainingConfig) -> TrainingError:
