@@ -47,6 +47,7 @@ src/data/layout.py
 src/data/module.py
 src/data/new_folder.py
 src/data/order.py
+src/data/reading.py
 src/data/sample.py
 src/data/similarity.py
 src/data/sources.py
@@ -169,6 +170,7 @@ tests/test_averaging.py
 tests/test_bench.py
 tests/test_buffers.py
 tests/test_compilation.py
+tests/test_commands.py
 tests/test_config.py
 tests/test_distributed.py
 tests/test_docker.py

@@ -1,31 +1,36 @@
-"""The command line: train, export, bench, report, data."""
+"""The command line: train, export, bench, report, runs, data.
+
+What a command needs is imported inside it: help, a wrong option and a look at data answer at once.
+"""
 
 from __future__ import annotations
 
 import json
 import shlex
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from argparse import _ActionsContainer
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO, get_type_hints
+from typing import TYPE_CHECKING, Any, TextIO
 
-from jsonargparse import SUPPRESS, ArgumentError, ArgumentParser, Namespace
 from rich.console import Console
 
-from .config import TrainingConfig, nearest, read_value
+from .config import TrainingConfig
 from .errors import DISK_ERRORS, ConfigError, ProjectError, Stopped
-from .terminal import lines_for_warnings, steady_output, stopping_at_signals
-from .training.speaker import may_say
+from .options import CONFIG_FILE, SETTINGS, Command, Given, parse, program_name
+from .terminal import lines_for_warnings, steady_output, stopping_at_signals, waiting
+from .training.speaker import may_say, process_rank
 
 if TYPE_CHECKING:
     from .data.doctor import Findings
     from .data.splits import Splits
-
-CONFIG_FILE = "config.yaml"
-TEXTS = (str, str | None)
+    from .training.loop import TrainingResult
 
 PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
+
+# what is waited for where a command needs torch
+LIBRARIES = "loading PyTorch and Lightning"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -36,68 +41,60 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     with steady_output(), stopping_at_signals(), lines_for_warnings(_one_line_warning):
-        console = Console(stderr=True)
+        errors = Console(stderr=True)
+        given = Given(None, {}, debug="--debug" in arguments)
         try:
             try:
-                return _run(arguments, console)
+                given = parse(arguments, COMMANDS, program_name(sys.argv[0]))
+                if given.command is not None:
+                    console = Console(stderr=True, quiet=given.quiet)
+                    COMMANDS[given.command].run(given.options, console)
+                return 0
             finally:
                 if sys.stdout is not None:
                     sys.stdout.flush()  # only now may a full disk show
         except ProjectError as error:
             if may_say(error):
+                if given.debug:
+                    errors.print_exception()
                 for line in str(error).splitlines():
-                    console.print(f"error: {line}", style="red", **PLAIN)
+                    errors.print(f"error: {line}", style="red", **PLAIN)
             return error.exit_code
         except Stopped as error:
-            console.print(str(error), *getattr(error, "__notes__", ()), sep="; ", **PLAIN)
+            errors.print(str(error), *getattr(error, "__notes__", ()), sep="; ", **PLAIN)
             return error.exit_code
         except OSError as error:
             if error.errno not in DISK_ERRORS:
                 raise
             where = error.filename2 or error.filename or Path.cwd()
-            console.print(f"error: cannot write {where}: {error.strerror}", style="red", **PLAIN)
+            errors.print(f"error: cannot write {where}: {error.strerror}", style="red", **PLAIN)
             return 1
 
 
-def _run(arguments: list[str], console: Console) -> int:
-    parser = _parser()
-    options = _parse(parser, arguments)
-    command = options.command
-    if command is None:
-        parser.print_help()
-        return 0
-    given = options[command]
-    _read_values(given)
-    COMMANDS[command].run(given, console)
-    return 0
+def _waiting(console: Console, what: str) -> AbstractContextManager[None]:
+    return waiting(lambda line: console.print(line, style="dim", **PLAIN), what)
 
 
-# --- commands ------------------------------------------------------------------------------------
+# --- train ---------------------------------------------------------------------------------------
 
 
-def _train(given: Namespace, console: Console) -> None:
-    config = _of_resumed_run(given, _config(given))
+def _train(given: dict[str, Any], console: Console) -> None:
+    config = _of_resumed_run(given, _config(given), console)
     # before imports that take seconds: it may fail
     _sample_when_missing(config, given, console)
-    from .report import write_report
-    from .training.distributed import process_rank
-    from .training.loop import run_training
-    from .training.summary import class_table, lines, overall_table
-
-    result = run_training(config, console)
+    splits = _read_data(config, console)
+    with _waiting(console, LIBRARIES):
+        from .report import write_report
+        from .training.loop import run_training
+    result = run_training(config, console, splits)
     if process_rank() != 0:
         return
-    console.print(f"[green]trained[/] {result.optimizer_steps} steps; {result.run_dir}")
-    for table in (
-        overall_table(result.metrics, result.trivial_metrics),
-        class_table(result.metrics),
-    ):
-        for line in lines(table):
-            console.print(f"  {line}", **PLAIN)
+    _print_tables(result, console)
     try:
-        console.print(f"  report {write_report(result.run_dir)}")
-        if config.export_bundle:
-            _write_bundle(config, result.best, console)
+        with _waiting(console, "writing the report"):
+            report = write_report(result.run_dir)
+        bundle = _write_bundle(config, result.best, console) if config.export_bundle else None
+        _print_ending(config, result, report, bundle, console)
     except Stopped as stopped:
         stopped.add_note(
             f"training had ended and {result.run_dir} is whole: `report` and `export` do the rest"
@@ -105,21 +102,83 @@ def _train(given: Namespace, console: Console) -> None:
         raise
 
 
-def _export(given: Namespace, console: Console) -> None:
-    from .export.bundle import refresh_bundle
+def _read_data(config: TrainingConfig, console: Console) -> Splits | None:
+    """The data with what was found in them, told; None where that needs a trained processor."""
+    if config.resume is not None or config.pretrained is not None:
+        return None
+    from .data import reading
+    from .data.check import with_facts
+    from .data.description import describe, tell
 
-    if given.refresh is not None:
-        refresh_bundle(Path(given.refresh), console=console)
+    with _waiting(console, f"reading {config.data}"):
+        splits = with_facts(reading, reading.read_splits(config), config)
+    if process_rank() == 0:
+        tell(describe(splits), console)
+    return splits
+
+
+def _print_tables(result: TrainingResult, console: Console) -> None:
+    from .training.summary import class_table, lines, overall_table
+
+    for table in (
+        overall_table(result.metrics, result.trivial_metrics),
+        class_table(result.metrics),
+    ):
+        for line in lines(table):
+            console.print(f"  {line}", **PLAIN)
+
+
+def _print_ending(
+    config: TrainingConfig,
+    result: TrainingResult,
+    report: Path,
+    bundle: Path | None,
+    console: Console,
+) -> None:
+    """Where everything is, and what to do next: one whole line each, to be copied."""
+    from .training.trackers import HOW_TO_OPEN
+
+    export = f"{program_name(sys.argv[0])} export --run {result.run_dir}"
+    rows = [
+        ("best", f"epoch {result.best_epoch} (step {result.best_step}), by {result.best_by}"),
+        ("run", f"{result.run_dir} ({result.optimizer_steps} steps)"),
+        ("report", str(report)),
+        *((name, HOW_TO_OPEN[name]) for name in config.trackers),
+        *([("bundle", str(bundle))] if bundle else []),
+        ("next", _predict_command(bundle) if bundle else export),
+    ]
+    console.print(f"[green]trained[/] {result.run_dir}", soft_wrap=True)
+    for name, what in rows:
+        console.print(f"  {name:12}{what}", **PLAIN)
+
+
+def _predict_command(bundle: Path) -> str:
+    return f"python {shlex.quote(str(bundle / 'inference.py'))} --input FILE"
+
+
+# --- export, bench, report, runs -----------------------------------------------------------------
+
+
+def _export(given: dict[str, Any], console: Console) -> None:
+    if (bundle := given.pop("refresh")) is not None:
+        with _waiting(console, LIBRARIES):
+            from .export.bundle import refresh_bundle
+
+        refresh_bundle(Path(bundle), console=console)
         return
-    from .training.checkpoints import find_checkpoint
-
-    place = given.pop("checkpoint")
-    given.pop("refresh")
+    place, run = given.pop("checkpoint"), given.pop("run")
     attest = {"sign_key": given.pop("sign"), "sbom": given.pop("sbom")}
     config = _config(given)
+    with _waiting(console, LIBRARIES):
+        from .training.checkpoints import find_checkpoint
     place, which = ("last", place) if place in ("best", "last") else (place, "best")
+    if run is not None and place != "last":
+        raise ConfigError([f"--checkpoint {place}: names another run than --run {run}"])
+    if place == "last":
+        place = str(_chosen_run(run, config, console))
     checkpoint = find_checkpoint(config.output_dir, place, which)
-    _write_bundle(config, checkpoint, console, **attest)
+    bundle = _write_bundle(config, checkpoint, console, **attest)
+    console.print(f"  next        {_predict_command(bundle)}", **PLAIN)
 
 
 def _write_bundle(
@@ -129,35 +188,64 @@ def _write_bundle(
     *,
     sign_key: Path | None = None,
     sbom: bool = False,
-) -> None:
+) -> Path:
     from .export.of_run import export_checkpoint
 
-    bundle = export_checkpoint(
+    return export_checkpoint(
         checkpoint, config, console, config.model, sign_key=sign_key, sbom=sbom
     )
-    console.print(f"  python {bundle}/inference.py --input FILE", markup=False)
 
 
-def _bench(given: Namespace, console: Console) -> None:
-    from .bench import BENCHMARKS
-
+def _bench(given: dict[str, Any], console: Console) -> None:
     subject = given.pop("subject")
     config = _config(given)
     _sample_when_missing(config, given, console)
+    with _waiting(console, LIBRARIES):
+        from .bench import BENCHMARKS
     BENCHMARKS[subject](_settled(config, console), console)
 
 
-def _report(given: Namespace, console: Console) -> None:
-    from .report import write_report
-    from .training.run_folder import latest_run
-
-    run = given.pop("run")
+def _report(given: dict[str, Any], console: Console) -> None:
+    run, named = given.pop("run"), given.pop("named_run")
     config = _config(given)
-    run_dir = Path(run) if run else latest_run(config.output_dir)
-    console.print(f"[green]wrote[/] {write_report(run_dir)}")
+    run_dir = _chosen_run(run or named, config, console)
+    with _waiting(console, LIBRARIES):
+        from .report import write_report
+    with _waiting(console, f"reporting on {run_dir}"):
+        page = write_report(run_dir)
+    console.print(f"[green]wrote[/] {page}", soft_wrap=True)
 
 
-def _data(given: Namespace, console: Console) -> None:
+def _chosen_run(named: str | None, config: TrainingConfig, console: Console) -> Path:
+    """A run's folder: the named one, or the newest; says which, and whether another is better."""
+    from .training.runs import better_run, latest_run, read_runs
+
+    if named is not None:
+        return Path(named)
+    run_dir = latest_run(config.output_dir)
+    console.print(f"run: {run_dir}, the newest", **PLAIN)
+    if (better := better_run(read_runs(config.output_dir), run_dir)) is not None:
+        console.print(f"better is {better.told()}: --run {better.folder}", **PLAIN)
+    return run_dir
+
+
+def _runs(given: dict[str, Any], console: Console) -> None:
+    from .training.runs import read_runs, run_table
+
+    by, as_json = given.pop("sort"), given.pop("json")
+    config = _config(given)
+    runs = read_runs(config.output_dir, config.export_dir)
+    if as_json:
+        print(json.dumps([run.to_dict() for run in runs], ensure_ascii=False))
+        return
+    for line in run_table(runs, by):
+        print(line)
+
+
+# --- data ----------------------------------------------------------------------------------------
+
+
+def _data(given: dict[str, Any], console: Console) -> None:
     action, as_json = given.pop("action"), given.pop("json")
     deep, run = given.pop("deep"), given.pop("run")
     if action != "check" and (deep or as_json):
@@ -175,22 +263,22 @@ def _write_sample(config: TrainingConfig, console: Console) -> None:
     from .data.sample import write_sample
 
     count = write_sample(Path(config.data), config.task)
-    console.print(f"[green]wrote[/] {count} samples to {config.data}")
+    console.print(f"[green]wrote[/] {count} samples to {config.data}", soft_wrap=True)
 
 
 def _check(
     config: TrainingConfig, console: Console, *, as_json: bool, deep: bool, run: Path | None
 ) -> None:
     """Say what was understood, and list every sample that cannot be used."""
+    from .data import reading
     from .data.check import read_checked_splits
     from .data.description import describe, tell
-    from .data.module import load_modality
     from .errors import BadSamples, DataError
-    from .task import TaskSpec
 
     config = _settled(config, console)
     try:
-        splits = read_checked_splits(load_modality(TaskSpec.modality), config)
+        with _waiting(console, f"reading {config.data}"):
+            splits = read_checked_splits(reading, config)
     except BadSamples as error:
         _print_problems(error.problems, as_json)
         noun = "sample" if len(error.problems) == 1 else "samples"
@@ -223,7 +311,8 @@ def _print_problems(problems: list[str], as_json: bool) -> None:
 def _look_deeply(
     splits: Splits, config: TrainingConfig, console: Console, run: Path | None
 ) -> Findings:
-    from .deep_check import deep_check
+    with _waiting(console, LIBRARIES):
+        from .deep_check import deep_check
 
     return deep_check(splits, config, console, run)
 
@@ -243,22 +332,25 @@ def _settled(config: TrainingConfig, console: Console) -> TrainingConfig:
     """The settings with what pretrained weights bring along; weights are not loaded."""
     if config.pretrained is None:
         return config
-    from .pretrained.settings import settle
+    with _waiting(console, LIBRARIES):
+        from .pretrained.settings import settle
 
     return settle(config, lambda line: console.print(line, **PLAIN))
 
 
-def _of_resumed_run(given: Namespace, config: TrainingConfig) -> TrainingConfig:
+def _of_resumed_run(
+    given: dict[str, Any], config: TrainingConfig, console: Console
+) -> TrainingConfig:
     """A run goes on with its own settings; only those on the command line win over them."""
     if config.resume is None:
         return config
-    from .training.resume import resumed_config
+    with _waiting(console, LIBRARIES):
+        from .training.resume import resumed_config
 
-    options = {name: value for name, value in given.as_dict().items() if name != "config"}
-    return resumed_config(config, options)
+    return resumed_config(config, {name: given[name] for name in SETTINGS if name in given})
 
 
-def _sample_when_missing(config: TrainingConfig, given: Namespace, console: Console) -> None:
+def _sample_when_missing(config: TrainingConfig, given: dict[str, Any], console: Console) -> None:
     """First use: without data of the user's own, the sample set shows how everything works.
 
     Each of several processes does it for itself, and all but one find it done: none waits for
@@ -275,7 +367,7 @@ def _sample_when_missing(config: TrainingConfig, given: Namespace, console: Cons
     if data.exists() or config.data != TrainingConfig.defaults()["data"]:
         return
     if not Path(CONFIG_FILE).is_file():
-        there = Path(given.config).parent / data
+        there = Path(given["config"] or CONFIG_FILE).parent / data
         raise DataError(
             f"{data}/ does not exist in {Path.cwd()}, from where relative paths count; give "
             f"--data {there if there.exists() else 'PATH'}, or `data sample` for the sample set"
@@ -292,183 +384,117 @@ def _sample_when_missing(config: TrainingConfig, given: Namespace, console: Cons
 # --- options -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Command:
-    """A command of the command line.
-
-    Attributes:
-        description: for its help.
-        run: does it.
-        add_options: adds what it takes besides the settings.
-    """
-
-    description: str
-    run: Callable[[Namespace, Console], None]
-    add_options: Callable[[ArgumentParser], None] = lambda parser: None
-
-
-def _parser() -> ArgumentParser:
-    package = __package__ or ""
-    parser = ArgumentParser(
-        prog=Path(sys.argv[0]).name if not sys.argv[0].endswith("__main__.py") else package,
-        description="Train, export and serve.",
-        exit_on_error=False,
-        allow_abbrev=False,
-    )
-    commands = parser.add_subcommands(required=False, dest="command")
-    for name, command in COMMANDS.items():
-        options = _command_parser(command)
-        commands.add_subcommand(name, options, help=command.description)
-    return parser
-
-
-def _command_parser(command: Command) -> ArgumentParser:
-    parser = ArgumentParser(
-        description=command.description, exit_on_error=False, allow_abbrev=False
-    )
-    parser.add_argument(
-        "--config", type=str, default=None, help=f"settings to read (default: {CONFIG_FILE})"
-    )
-    command.add_options(parser)
-    _add_fields(parser)
-    return parser
-
-
-def _export_options(parser: ArgumentParser) -> None:
-    parser.add_argument(
+def _export_options(options: _ActionsContainer) -> None:
+    options.add_argument(
         "--checkpoint",
-        type=str,
+        metavar="PLACE",
         default="best",
-        help="best or last of the newest run, a run's folder, or a file (default: best)",
+        help="best or last of the run, a run's folder, or a file (default: best)",
     )
-    parser.add_argument(
-        "--refresh", type=str, default=None, help="renew a bundle's files, but not its artifacts"
+    options.add_argument("--run", metavar="FOLDER", help="the run (default: the newest)")
+    options.add_argument(
+        "--refresh", metavar="BUNDLE", help="renew a bundle's files, but not its artifacts"
     )
-    parser.add_argument(
-        "--sign", type=Path | None, default=None, help="private key to sign the bundle with (PEM)"
+    options.add_argument(
+        "--sign", type=Path, metavar="KEY", help="private key to sign the bundle with (PEM)"
     )
-    parser.add_argument(
+    options.add_argument(
         "--sbom", action="store_true", help="add a CycloneDX list of what the bundle installs"
     )
 
 
-def _bench_options(parser: ArgumentParser) -> None:
-    parser.add_argument("subject", type=str, choices=["data", "train", "inference"])
+def _bench_options(options: _ActionsContainer) -> None:
+    options.add_argument(
+        "subject", choices=["data", "train", "inference"], metavar="data|train|inference"
+    )
 
 
-def _report_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=str, nargs="?", default=None, help="folder (default: newest)")
+def _report_options(options: _ActionsContainer) -> None:
+    options.add_argument(
+        "named_run", nargs="?", metavar="RUN", help="the run's folder (default: the newest)"
+    )
+    options.add_argument("--run", metavar="FOLDER", help="the same")
 
 
-def _data_options(parser: ArgumentParser) -> None:
-    parser.add_argument("action", type=str, choices=["sample", "check"])
-    parser.add_argument("--json", action="store_true", help="check: print JSON, for machines")
-    parser.add_argument(
+def _runs_options(options: _ActionsContainer) -> None:
+    options.add_argument(
+        "--sort", metavar="COLUMN", default="start", help="column to sort by (default: start)"
+    )
+    options.add_argument("--json", action="store_true", help="print JSON, for machines")
+
+
+def _data_options(options: _ActionsContainer) -> None:
+    options.add_argument("action", choices=["sample", "check"], metavar="sample|check")
+    options.add_argument("--json", action="store_true", help="check: print JSON, for machines")
+    options.add_argument(
         "--deep", action="store_true", help="look for duplicates, leaks, mislabels and outliers"
     )
-    parser.add_argument(
-        "--run", type=Path | None, default=None, help="folder whose network helps (default: newest)"
+    options.add_argument(
+        "--run", type=Path, metavar="FOLDER", help="whose network helps (default: the newest)"
     )
 
 
-def _add_fields(parser: ArgumentParser) -> None:
-    """One option a field; TrainingConfig checks them, all at once."""
-    hints = get_type_hints(TrainingConfig)
-    settings = parser.add_argument_group("settings, by default those of the configuration file")
-    for name, meaning in TrainingConfig.descriptions().items():
-        shown = meaning.replace("%", "%%")
-        kind = hints[name] if hints[name] in TEXTS else str
-        settings.add_argument(f"--{name}", type=kind, default=SUPPRESS, metavar="VALUE", help=shown)
-
-
-def _read_values(given: Namespace) -> None:
-    """Take texts as they are; other settings are YAML, as in the configuration file.
-
-    Raises:
-        ConfigError: one line for each that is none.
-    """
-    problems = []
-    for name, hint in get_type_hints(TrainingConfig).items():
-        if name in given and hint not in TEXTS:
-            try:
-                given[name] = read_value(given[name])
-            except ValueError as error:
-                # a command may have taken the rest as a word of its own
-                is_cut = given[name].startswith(("{", "[")) and not given[name].endswith(("}", "]"))
-                hint = f"; put all of it into quotes: --{name} '{given[name]} ...'"
-                problems.append(f"{name}: {error}{hint if is_cut else ''}")
-    if problems:
-        raise ConfigError(problems)
-
+OF_EXPORTS = tuple(name for name in SETTINGS if name.startswith("export_"))
 
 COMMANDS = {
-    "train": Command("train a network; writes runs/<run>/", _train),
-    "export": Command(
-        "write a bundle from a checkpoint; writes exports/model_<time>/", _export, _export_options
+    "train": Command(
+        "train a network; writes runs/<run>/, and a bundle where export_bundle asks for one",
+        _train,
+        "train --epochs 30 --learning_rate 1e-3",
+        usual=(
+            *("data", "task", "model", "pretrained", "freeze", "image_size", "max_seq_len"),
+            *("batch_size", "gradient_accumulation_steps", "epochs", "max_steps", "learning_rate"),
+            *("compile_mode", "precision", "devices", "num_workers", "seed", "trackers", "resume"),
+            *("export_bundle", "export_formats"),
+        ),
     ),
-    "bench": Command("measure; prints a table and writes a picture", _bench, _bench_options),
-    "report": Command("write a run's report.html anew", _report, _report_options),
-    "data": Command("write the sample set, or check your data", _data, _data_options),
+    "export": Command(
+        "write a bundle from a checkpoint; writes exports/model_<time>/",
+        _export,
+        "export --export_formats onnx,pytorch",
+        usual=("export_formats", "export_precision", "export_dir"),
+        takes=(*OF_EXPORTS, "model", "output_dir"),
+        add_options=_export_options,
+    ),
+    "bench": Command(
+        "measure on this machine; prints a table and writes a picture",
+        _bench,
+        "bench train --batch_size 64",
+        usual=("data", "model", "batch_size", "num_workers", "compile_mode", "export_formats"),
+        add_options=_bench_options,
+    ),
+    "report": Command(
+        "write a run's report.html anew",
+        _report,
+        "report",
+        usual=("output_dir",),
+        takes=("output_dir",),
+        add_options=_report_options,
+    ),
+    "runs": Command(
+        "list all runs, the best marked",
+        _runs,
+        "runs --sort best",
+        usual=("output_dir",),
+        takes=("output_dir", "export_dir"),
+        add_options=_runs_options,
+    ),
+    "data": Command(
+        "write the sample set, or check your data",
+        _data,
+        "data check --data photos",
+        usual=(
+            *("data", "task", "label_column", "validation_split"),
+            *("image_column", "target_columns", "text_column"),
+        ),
+        add_options=_data_options,
+    ),
 }
 
 
-def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
-    try:
-        return parser.parse_args(arguments)
-    except ArgumentError as error:
-        known = [
-            *TrainingConfig.descriptions(),
-            "config",
-            "checkpoint",
-            "refresh",
-            "sign",
-            "sbom",
-            "json",
-            "deep",
-            "run",
-            "help",
-        ]
-        unknown = [
-            name
-            for argument in arguments
-            if argument.startswith("--") and (name := argument[2:].split("=")[0]) not in known
-        ]
-        problems = [f"--{name}: no such option{nearest(name, known, '--')}" for name in unknown]
-        problems += _cut_by_the_shell(arguments)
-        raise ConfigError(problems or [" ".join(str(error).split())]) from error
-
-
-def _cut_by_the_shell(arguments: list[str]) -> list[str]:
-    """A line for each setting that got several words, such as those of {a: 1} without quotes."""
-    found: dict[str, list[str]] = {}
-    words: list[str] = []
-    for argument in arguments:
-        if argument.startswith("--"):
-            name, is_given, value = argument[2:].partition("=")
-            words = found[name] = [value] if is_given else []
-        else:
-            words.append(argument)
-    return [
-        f"--{name}: takes one value and got {len(words)} words; put it into quotes: --{name} "
-        f"{shlex.quote(_put_together(name, words))}"
-        for name, words in found.items()
-        if name in TrainingConfig.descriptions() and len(words) > 1
-    ]
-
-
-def _put_together(name: str, words: list[str]) -> str:
-    """The value that was meant; shells take {a,b} and globs apart without leaving brackets."""
-    if get_type_hints(TrainingConfig)[name] in TEXTS or words[0].startswith(("{", "[")):
-        return " ".join(words)
-    if any(":" in word for word in words):
-        pairs = ", ".join(word.replace(":", ": ", 1) for word in words)
-        return "{" + pairs + "}"
-    return f"[{', '.join(words)}]"
-
-
-def _config(given: Namespace) -> TrainingConfig:
-    options = given.as_dict()
-    path = options.pop("config", None) or CONFIG_FILE
+def _config(given: dict[str, Any]) -> TrainingConfig:
+    options = {name: given[name] for name in SETTINGS if name in given}
+    path = given.get("config") or CONFIG_FILE
     if not Path(path).exists():
         raise ConfigError(
             [f"{path} does not exist; run in the project's folder or give --config PATH"]

@@ -30,6 +30,57 @@ ClassWeights = (
 ExportFormat = Literal["onnx", "torchscript", "pytorch", "pt2"]
 TrackerName = Literal["wandb", "tensorboard", "mlflow"]
 
+# Titles of the parts of config.yaml, by the first field of each; before them all stands the first.
+FIRST_SECTION = "input"
+SECTIONS = {
+    "task": "what is learned, from what",
+    "freeze": "fine-tuning",
+    "batch_size": "optimisation",
+    "precision": "speed and hardware",
+    "seed": "reproducibility and records",
+    "export_bundle": "export",
+}
+
+# Other names of settings that people type, of other programs, and what is meant.
+SYNONYMS = {
+    "accum": "gradient_accumulation_steps",
+    "arch": "model",
+    "augmentation": "augment",
+    "batch": "batch_size",
+    "bs": "batch_size",
+    "checkpoint": "resume",
+    "data_dir": "data",
+    "dataset": "data",
+    "decay": "weight_decay",
+    "device": "accelerator",
+    "ema": "ema_decay",
+    "epoch": "epochs",
+    "finetune": "pretrained",
+    "formats": "export_formats",
+    "gpus": "devices",
+    "grad_accum": "gradient_accumulation_steps",
+    "gradient_accumulation": "gradient_accumulation_steps",
+    "imgsz": "image_size",
+    "img_size": "image_size",
+    "input_size": "image_size",
+    "labels": "label_column",
+    "max_length": "max_seq_len",
+    "network": "model",
+    "nodes": "num_nodes",
+    "opt": "optimizer",
+    "output": "output_dir",
+    "outdir": "output_dir",
+    "patience": "early_stopping_patience",
+    "random_state": "seed",
+    "size": "image_size",
+    "steps": "max_steps",
+    "val_split": "validation_split",
+    "wd": "weight_decay",
+    "warmup": "warmup_ratio",
+    "weights": "pretrained",
+    "workers": "num_workers",
+}
+
 # Fields of 3.4 that go by another name now.
 RENAMED = {
     "accumulate_grad_batches": "gradient_accumulation_steps",
@@ -374,7 +425,8 @@ class TrainingConfig(InputConfig):
         Raises:
             ConfigError: no such file, not a mapping, unknown fields or bad values.
         """
-        return cls.from_dict(_rename(read_mapping(path), path) | overrides)
+        kept = _rename(read_mapping(path), path)
+        return cls.from_dict({**kept, **cls.completed(overrides, kept)})
 
     def save(self, path: str | Path) -> None:
         """Write YAML, or JSON where the name ends in .json."""
@@ -408,6 +460,11 @@ class TrainingConfig(InputConfig):
                 )
                 del kept[name]
         return cls.from_dict(kept)
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Every field, in order."""
+        return [f.name for f in fields(cls)]
 
     @classmethod
     def kept_on_resume(cls) -> list[str]:

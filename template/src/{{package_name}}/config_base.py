@@ -42,6 +42,16 @@ class BaseInputConfig:
             raise ValueError("should not be true or false")
         return value
 
+    @classmethod
+    def completed(cls, given: Mapping[str, Any], kept: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Settings from a command line, with what they leave to the configuration file.
+
+        Args:
+            given: on the command line.
+            kept: in the file.
+        """
+        return given
+
     def input_problems(self) -> list[str]:
         """Contradictions between the fields, one line each."""
         return []

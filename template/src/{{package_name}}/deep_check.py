@@ -42,7 +42,7 @@ from .input_config import InputConfig
 from .training.adapter import UniversalModelAdapter
 from .training.checkpoints import BEST, find_checkpoint
 from .training.parameters import untouched
-from .training.run_folder import FOLDER, started
+from .training.runs import FOLDER, started
 from .training.trained_model import TrainedModel, load_trained_model
 
 # Where in a network features are taken: shares of its layers that lie before.

@@ -7,13 +7,15 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, TextIO
 
 from .errors import Stopped
+from .training.speaker import process_rank
 
 # SIGHUP: the terminal was closed; nohup has it ignored, and so it stays
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
@@ -127,3 +129,34 @@ def lines_for_warnings(show: Any) -> Iterator[None]:
             warnings.simplefilter("ignore", category)
         warnings.filterwarnings("default", category=DeprecationWarning, module=__package__)
         yield
+
+
+# nobody who watches a file or a pipe waits for longer without a sign
+SILENT_SECONDS = 30.0
+
+
+@contextmanager
+def waiting(say: Callable[[str], None], what: str) -> Iterator[None]:
+    """Say what is waited for, and every 30 seconds that it still is; the first process does.
+
+    Args:
+        say: prints a line.
+        what: is being done, such as `reading data`.
+    """
+    if process_rank() != 0:
+        yield
+        return
+    ended, start = threading.Event(), time.monotonic()
+
+    def remind() -> None:
+        while not ended.wait(SILENT_SECONDS):
+            say(f"{what}: {time.monotonic() - start:.0f} s so far")
+
+    say(f"{what} ...")
+    reminder = threading.Thread(target=remind, name="reminder", daemon=True)
+    reminder.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        reminder.join()

@@ -6,33 +6,55 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..atomic import write_whole
 from ..config import TrainingConfig
 from ..errors import BadSamples, TrainingError
-from .splits import Splits
+from .splits import Examination, Splits
 
 if TYPE_CHECKING:
     import datasets
 
-    from .module import Modality
-
 STAMP = ".checked"
 
 
-def read_checked_splits(modality: Modality, config: TrainingConfig) -> Splits:
+class Reading(Protocol):
+    """What a reading's `data/reading.py` provides, without waiting for torch."""
+
+    def read_splits(self, config: TrainingConfig, processor: Any = None) -> Splits:
+        """Read `config.data`; DataError names what is wrong with it.
+
+        Args:
+            config: where the data lie and how they are split.
+            processor: of a run, used instead of learning another from the data.
+        """
+
+    def examine(self, rows: datasets.Dataset, config: TrainingConfig) -> Examination:
+        """Open every sample: what they are, and one line for each that cannot be read."""
+
+    def fingerprint(self, rows: datasets.Dataset, config: TrainingConfig) -> str | None:
+        """Digest of all that `examine` hangs on; None where its answer need not be kept."""
+
+    def review(self, facts: Mapping[str, Mapping[str, Any]], config: TrainingConfig) -> list[str]:
+        """What people should know before training, one line each, by the facts of each split.
+
+        DataError where splits with such facts cannot be trained on.
+        """
+
+
+def read_checked_splits(reading: Reading, config: TrainingConfig) -> Splits:
     """Read `config.data` and open every sample.
 
     Raises:
         BadSamples: naming those that cannot be used.
         DataError: the data cannot be read at all, or splits do not go together.
     """
-    splits = modality.read_splits(config)
-    return _with(splits, _examine(modality, splits, config), modality, config)
+    splits = reading.read_splits(config)
+    return _with(splits, _examine(reading, splits, config), reading, config)
 
 
-def with_facts(modality: Modality, splits: Splits, config: TrainingConfig) -> Splits:
+def with_facts(reading: Reading, splits: Splits, config: TrainingConfig) -> Splits:
     """The splits with the facts of their training samples, and what people should know of them.
 
     Every sample is opened, unless a stamp in the output folder says that these very ones have been.
@@ -44,20 +66,18 @@ def with_facts(modality: Modality, splits: Splits, config: TrainingConfig) -> Sp
         TrainingError: the output folder cannot be written.
     """
     stamp = Path(config.output_dir) / STAMP
-    state = _state(modality, splits, config)
+    state = _state(reading, splits, config)
     facts = None if state is None else _read_stamp(stamp, state)
     if facts is None:
-        facts = _examine(modality, splits, config)
+        facts = _examine(reading, splits, config)
         if state is not None:
             _write_stamp(stamp, state, facts)
-    return _with(splits, facts, modality, config)
+    return _with(splits, facts, reading, config)
 
 
-def _examine(
-    modality: Modality, splits: Splits, config: TrainingConfig
-) -> dict[str, dict[str, Any]]:
+def _examine(reading: Reading, splits: Splits, config: TrainingConfig) -> dict[str, dict[str, Any]]:
     """Open every sample of all splits; the facts of each, by its name."""
-    examined = {name: modality.examine(rows, config) for name, rows in _by_name(splits).items()}
+    examined = {name: reading.examine(rows, config) for name, rows in _by_name(splits).items()}
     if problems := [problem for split in examined.values() for problem in split.problems]:
         raise BadSamples(config.data, problems)
     return {name: split.facts for name, split in examined.items()}
@@ -66,10 +86,10 @@ def _examine(
 def _with(
     splits: Splits,
     facts: Mapping[str, dict[str, Any]],
-    modality: Modality,
+    reading: Reading,
     config: TrainingConfig,
 ) -> Splits:
-    warnings = [*splits.summary.get("warnings", ()), *modality.review(facts, config)]
+    warnings = [*splits.summary.get("warnings", ()), *reading.review(facts, config)]
     return replace(splits, facts=facts["train"], summary={**splits.summary, "warnings": warnings})
 
 
@@ -82,10 +102,10 @@ def _by_name(splits: Splits) -> dict[str, datasets.Dataset]:
 
 
 def _state(
-    modality: Modality, splits: Splits, config: TrainingConfig
+    reading: Reading, splits: Splits, config: TrainingConfig
 ) -> dict[str, str | None] | None:
     """Fingerprint of each split; None where nothing need be kept."""
-    state = {name: modality.fingerprint(rows, config) for name, rows in _by_name(splits).items()}
+    state = {name: reading.fingerprint(rows, config) for name, rows in _by_name(splits).items()}
     return state if any(state.values()) else None
 
 

@@ -22,10 +22,10 @@ from ..errors import ConfigError
 from ..forward import LABELS
 from ..task import TaskSpec
 from ..task_base import Standardisation
-from .check import with_facts
+from .check import Reading, with_facts
 from .known import KnownSamples, NamingCollator
 from .order import EpochSampler, EpochShape, Key, MicroBatches, Position, Start
-from .splits import Examination, Splits
+from .splits import Splits
 from .validation_order import ValidationBatches
 
 if TYPE_CHECKING:
@@ -35,28 +35,8 @@ Batch: TypeAlias = dict[str, torch.Tensor]
 Collator: TypeAlias = Callable[[list[dict[str, Any]]], Batch]
 
 
-class Modality(Protocol):
+class Modality(Reading, Protocol):
     """What a module `data/<modality>.py` provides."""
-
-    def read_splits(self, config: TrainingConfig, processor: Any = None) -> Splits:
-        """Read `config.data`; DataError names what is wrong with it.
-
-        Args:
-            config: where the data lie and how they are split.
-            processor: of a run, used instead of learning another from the data.
-        """
-
-    def examine(self, rows: datasets.Dataset, config: TrainingConfig) -> Examination:
-        """Open every sample: what they are, and one line for each that cannot be read."""
-
-    def fingerprint(self, rows: datasets.Dataset, config: TrainingConfig) -> str | None:
-        """Digest of all that `examine` hangs on; None where its answer need not be kept."""
-
-    def review(self, facts: Mapping[str, Mapping[str, Any]], config: TrainingConfig) -> list[str]:
-        """What people should know before training, one line each, by the facts of each split.
-
-        DataError where splits with such facts cannot be trained on.
-        """
 
     def make_dataset(
         self, rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
@@ -212,20 +192,24 @@ class UniversalDataModule(LightningDataModule):
         self._datasets: list[KnownSamples] = []
 
     @classmethod
-    def from_config(cls, config: TrainingConfig, processor: Any = None) -> UniversalDataModule:
+    def from_config(
+        cls, config: TrainingConfig, processor: Any = None, splits: Splits | None = None
+    ) -> UniversalDataModule:
         """Read the data a configuration names, look at every sample, derive the task from both.
 
         Args:
             config: says where they lie.
             processor: of a run that goes on, used instead of learning another from the data.
+            splits: of `with_facts`, where that has been done already.
 
         Raises:
             DataError: nothing there, not in a layout this project reads, or samples that cannot be
                 read, all of them named.
             TrainingError: the output folder cannot be written.
         """
-        modality = load_modality(TaskSpec.modality)
-        splits = with_facts(modality, modality.read_splits(config, processor), config)
+        if splits is None:
+            modality = load_modality(TaskSpec.modality)
+            splits = with_facts(modality, modality.read_splits(config, processor), config)
         task_spec = TaskSpec.from_config(config, splits)
         return cls(task_spec, config.batch_size, config=config, splits=splits)
 

@@ -33,7 +33,7 @@ from ..training.checkpoints import (
     find_checkpoint,
     read_checkpoint,
 )
-from ..training.run_folder import FOLDER
+from ..training.runs import FOLDER
 from . import records
 from .files import (
     FOLDER_FILES,

@@ -25,7 +25,7 @@ from ..errors import TrainingError
 from .adapter import CHECKPOINT_VERSION
 from .adapter import MODEL_PREFIX as MODEL_PREFIX
 from .metrics import ROWS, TABLE
-from .run_folder import FOLDER, latest_run
+from .runs import FOLDER, latest_run
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 

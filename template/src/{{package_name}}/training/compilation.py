@@ -9,12 +9,16 @@ fault and its error is raised; if not, training goes on uncompiled, with one war
 
 from __future__ import annotations
 
+import math
 import random
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -25,7 +29,9 @@ from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch._dynamo.utils import get_compilation_metrics
 
-from .distributed import of_all_processes, process_rank
+from ..terminal import waiting
+from .distributed import of_all_processes
+from .speaker import process_rank
 
 Step = Callable[[], Tensor]
 """Forward on one real batch; returns the loss."""
@@ -188,18 +194,27 @@ class CompileHook:
             if self.mode == "auto":
                 self.compilation = self._measure(step, remaining_steps)
             else:
-                self.compilation = self._try(step, self.mode)
+                with waiting(self.log, f"compiling ({self.mode})"):
+                    self.compilation = self._try(step, self.mode)
         self._compiled_frames = len(self._own_frames())
         if self.compilation.mode is None:
             self.revert()
         return self.compilation
 
-    def _try(self, step: Step, mode: str) -> Compilation:
+    def _try(self, step: Step, mode: str, limit: float | None = None) -> Compilation:
+        """One step compiled, and another.
+
+        Args:
+            step: as `warm_up` takes it.
+            mode: of torch.compile.
+            limit: seconds that it may take in all; None for any time.
+        """
         error: BaseException | None = None
         self.compile(mode)
         try:
-            first = self._timed(step)
-            second = self._timed(step)
+            with time_limit(limit):
+                first = self._timed(step)
+                second = self._timed(step)
         except STEP_ERRORS as caught:
             error = caught
         if error is not None:
@@ -220,10 +235,13 @@ class CompileHook:
                 "to win back the time that compiling takes"
             )
             return Compilation(None, reason)
-        tried = self._try(step, "default")
-        if tried.mode is None:
-            return tried
-        compiled = mean_over_processes(self._median(step))
+        limit = likely_saving if math.isfinite(likely_saving) else None
+        upmost = "" if limit is None else f" (up to {limit:.0f} s)"
+        with waiting(self.log, f"measuring whether compiling pays{upmost}"):
+            tried = self._try(step, "default", limit)
+            if tried.mode is None:
+                return tried
+            compiled = mean_over_processes(self._median(step))
         measured = Compilation(
             tried.mode, "", tried.seconds, tried.graphs, 1000 * eager, 1000 * compiled
         )
@@ -285,9 +303,20 @@ class CompileHook:
 
     def finish(self) -> None:
         """Say how many graphs it took in the end, where more than the first step needed."""
+        if line := self._more_graphs():
+            self.log(line)
+
+    def facts(self) -> tuple[str, ...]:
+        """What came of compiling so far, in lines; none where nobody asked for it."""
+        if self.mode is None or self.compilation is None:
+            return ()
+        return tuple(filter(None, (str(self.compilation), self._more_graphs())))
+
+    def _more_graphs(self) -> str:
         if self.is_active and self.compilation and self.graphs > self.compilation.graphs:
             changed = "as sizes of inputs or what is trained changed"
-            self.log(f"compiled {self.graphs} graphs in all, {changed}")
+            return f"compiled {self.graphs} graphs in all, {changed}"
+        return ""
 
     def _own_frames(self) -> list[tuple[int, str]]:
         """For every function compiled again: how many times in all, and the last cause."""
@@ -314,6 +343,34 @@ class CompileHook:
         if self.is_active:
             self._fall_back(reason)
         warn_once(reason)
+
+
+class TooLong(RuntimeError):
+    """Compiling takes more time than it could save."""
+
+
+@contextmanager
+def time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise `TooLong` where this takes longer; only in the main thread, and not on Windows.
+
+    Args:
+        seconds: None for any time.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    if seconds is None or not is_main or not hasattr(signal, "SIGALRM"):
+        yield
+        return
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise TooLong(f"compiling took more than {seconds:.0f} s, all that it could save")
+
+    before = signal.signal(signal.SIGALRM, stop)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 @contextmanager

@@ -16,7 +16,6 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy, Strategy
 from lightning.pytorch.strategies.launchers import _SubprocessScriptLauncher
-from lightning.pytorch.utilities import rank_zero_only
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -30,12 +29,6 @@ FIND_UNUSED = "ddp_find_unused_parameters_true"
 FIRST_PROCESS = "FIRST_PROCESS_ID"
 # for what a process still has to say once the first has gone
 GRACE_SECONDS = 5.0
-
-
-def process_rank() -> int:
-    """Number of this process among all, known before they are connected; 0 is the first."""
-    rank: int = rank_zero_only.rank  # type: ignore[attr-defined]
-    return rank
 
 
 def of_all_processes(mine: Any) -> list[Any]:

@@ -16,9 +16,10 @@ from ..data.module import Batch, UniversalDataModule
 from ..data.validation_order import ValidationBatches
 from ..forward import LABELS
 from .adapter import UniversalModelAdapter
-from .distributed import of_all_processes, process_rank
+from .distributed import of_all_processes
 from .frozen_part import Extent, FrozenPart, find_frozen_part
 from .probe import first_batch, without_trace
+from .speaker import process_rank
 
 # of memory, for the features of all samples; each process has them all
 MOST_BYTES = 2_000_000_000

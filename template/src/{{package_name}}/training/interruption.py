@@ -18,7 +18,7 @@ from rich.console import Console
 from ..errors import TrainingError
 from ..terminal import SIGNALS, end_at_next
 from .adapter import UniversalModelAdapter
-from .distributed import process_rank
+from .speaker import process_rank
 
 
 class Interrupted(TrainingError):

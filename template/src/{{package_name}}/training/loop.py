@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import warnings
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from ..catalogues import network_args
 from ..config import TrainingConfig
 from ..data.description import describe, tell
 from ..data.module import UniversalDataModule
+from ..data.splits import Splits
 from ..errors import ConfigError, ExportError, ProjectError, Stopped, TrainingError
 from ..pretrained.settings import settled, settled_as_before
 from ..pretrained.sources import Source, find_source
@@ -32,7 +34,6 @@ from .distributed import (
     check_processes,
     choose_strategy,
     ending_together,
-    process_rank,
     processes,
 )
 from .failures import explain
@@ -52,6 +53,7 @@ from .resume import Resumed, check_fits, check_settings, find_resumed, inexactne
 from .run_checkpoints import Record, RunCheckpoints
 from .run_folder import RunFolder, new_run_dir, note_slurm_start
 from .schedule import RunLength
+from .speaker import process_rank
 from .trackers import Outcome
 from .trivial import warn_if_trivial
 
@@ -63,6 +65,8 @@ class TrainingResult:
     Attributes:
         run_dir: its folder.
         best, last: checkpoints in it; best by `monitor` on the validation samples.
+        best_epoch, best_step: after which epoch, from 1, and optimizer step the best one was saved.
+        best_by: what made it the best, for people.
         metrics: validation metrics of the best checkpoint.
         trivial_metrics: those of the answer that looks at no input.
         optimizer_steps: how many were taken in all.
@@ -75,6 +79,9 @@ class TrainingResult:
     metrics: dict[str, float]
     trivial_metrics: dict[str, float]
     optimizer_steps: int
+    best_epoch: int
+    best_step: int
+    best_by: str
     bundle: Path | None = None
 
 
@@ -92,14 +99,22 @@ def train(config: TrainingConfig, console: Console | None = None) -> TrainingRes
     return _with_bundle(run_training(config, console), config, console, config.model)
 
 
-def run_training(config: TrainingConfig, console: Console) -> TrainingResult:
-    """`train` without the bundle."""
+def run_training(
+    config: TrainingConfig, console: Console, splits: Splits | None = None
+) -> TrainingResult:
+    """`train` without the bundle.
+
+    Args:
+        config: settings of the run.
+        console: where progress goes.
+        splits: of `data.check.with_facts`, where whoever calls has read the data and told of them.
+    """
     check_hardware(config)
     say = _speaker(console)
     resumed = find_resumed(config)
     source, config = _settled(config, resumed, say)
-    data = UniversalDataModule.from_config(config, _processor(resumed, source))
-    if process_rank() == 0 and data.splits is not None:
+    data = UniversalDataModule.from_config(config, _processor(resumed, source), splits)
+    if process_rank() == 0 and splits is None and data.splits is not None:
         tell(describe(data.splits), console)
     seed_everything(config.seed, verbose=False)
     architecture = _architecture(config, data.task_spec, resumed)
@@ -287,7 +302,7 @@ def _fit(
             run_folder,
             StepLimit(),
             *([KeepFrozenFeatures(data, console)] if config.freeze else []),
-            RunProgress(console),
+            RunProgress(console, saves),
             *([WeightAverage(config.ema_decay)] if config.ema_decay else []),
             saves,
             interruption,
@@ -339,7 +354,17 @@ def _fit(
     metrics, trivial_metrics = reached["metrics"], reached["trivial_metrics"]
     if process_rank() == 0:
         warn_if_trivial(metrics, trivial_metrics, monitor)
-    return TrainingResult(run_folder.path, best, last, metrics, trivial_metrics, steps)
+    return TrainingResult(
+        run_folder.path,
+        best,
+        last,
+        metrics,
+        trivial_metrics,
+        steps,
+        reached["epoch"] + 1,
+        reached["global_step"],
+        monitor.column,
+    )
 
 
 def _probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Trainer) -> None:
@@ -483,6 +508,8 @@ def _run(
     finally:
         adapter.plan.release()
         adapter.tracker.close(outcome)
+        with contextlib.suppress(OSError):  # a full disk has been reported by then
+            run_folder.note(trainer, outcome=outcome)
 
 
 def _trainer(config: TrainingConfig, callbacks: list[Callback]) -> Trainer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import math
 import tempfile
 import time
 import warnings
@@ -114,6 +115,12 @@ class MetricsTracker:
             None for windows that know no epochs.
         trackers: more places that get the rows: wandb, tensorboard, mlflow.
         directory: folder for the two files; without it the table lies in a temporary file.
+
+    Attributes:
+        optimizer_step: how many have been taken.
+        last_values: the newest of every scalar.
+        epoch_loss: mean training loss of the epoch that ended last; None before.
+        skipped_windows: how many taught nothing, as their loss was not finite.
     """
 
     def __init__(
@@ -133,6 +140,8 @@ class MetricsTracker:
         self.optimizer_step = 0
         self.skipped_windows = 0
         self.last_values: Row = {}
+        self.epoch_loss: float | None = None
+        self._epoch_sums = 0.0, 0.0  # of the losses and their weights, in the epoch in progress
         self._names = list(dict.fromkeys([*trackers, *(["wandb"] if use_wandb else [])]))
         self._micro_step = 0
         self._in_training = False
@@ -324,6 +333,8 @@ class MetricsTracker:
         loss_sum, weight, stop, fallback, *rest = pending.figures.read()
         measured, loss_sums = rest[: len(pending.names)], rest[len(pending.names) :]
         window = pending.window
+        if math.isfinite(loss_sum):  # one that was skipped taught nothing
+            self._epoch_sums = self._epoch_sums[0] + loss_sum, self._epoch_sums[1] + weight
         losses = [s / n if n else 0.0 for s, n in zip(loss_sums, window.weights, strict=True)]
         before = pending.optimizer_step - 1
         for offset, (loss, n) in enumerate(zip(losses, window.weights, strict=True)):
@@ -341,6 +352,9 @@ class MetricsTracker:
     def log_epoch(self, epoch: int, scalars: Mapping[str, float]) -> None:
         """Write a row of what was measured at the end of an epoch, counted from 0."""
         self.flush()
+        loss_sum, weight = self._epoch_sums
+        self.epoch_loss = loss_sum / weight if weight else None
+        self._epoch_sums = 0.0, 0.0
         self._write({STEP: self.optimizer_step, EPOCH: epoch, **scalars})
 
     # --- writing ---------------------------------------------------------------------------------

@@ -1,4 +1,7 @@
-"""Progress of the whole run: one live line on a terminal, one printed line per epoch elsewhere."""
+"""Progress of the whole run: one line per epoch, and between them a live one on a terminal.
+
+Where nobody sees a terminal, a line comes every 30 seconds at least.
+"""
 
 from __future__ import annotations
 
@@ -11,29 +14,35 @@ from lightning.pytorch.callbacks import ProgressBar
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from ..terminal import SILENT_SECONDS
 from .adapter import UniversalModelAdapter
 from .metrics import LOSS
+from .run_checkpoints import RunCheckpoints
+from .summary import shown
 
 REFRESH_SECONDS = 0.2
 
+BEST = "★"
+
 
 class RunProgress(ProgressBar):
-    """Epoch, loss, validation metric, samples per second and time left, fed by the tracker.
+    """Epoch, mean loss, validation metrics, duration, samples per second and time left.
 
     Lightning's own bars are fed by `self.log`, which costs more than a small step.
 
     Args:
         console: where to draw or print.
+        saves: knows whether an epoch is the best so far.
     """
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, saves: RunCheckpoints) -> None:
         super().__init__()
         self.console = console
+        self.saves = saves
         self._live: Progress | None = None
-        self._shown_at = self._started_at = 0.0
-        self._first_step = 0
+        self._shown_at = self._epoch_started_at = 0.0
         self._samples = self._samples_before = 0
-        self._epoch_started_at = 0.0
+        self._epoch_seconds: float | None = None
 
     def disable(self) -> None:
         """Lightning calls this on every process but the first."""
@@ -42,8 +51,7 @@ class RunProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin; a resumed run begins where it stands."""
         assert isinstance(pl_module, UniversalModelAdapter)
-        self._started_at = self._epoch_started_at = time.monotonic()
-        self._first_step = trainer.global_step
+        self._shown_at = self._epoch_started_at = time.monotonic()
         if self.console.is_terminal:
             self._live = Progress(
                 TextColumn("{task.description}"),
@@ -59,19 +67,49 @@ class RunProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count; draw a few times a second."""
+        """Count, and show where the run is."""
+        assert isinstance(pl_module, UniversalModelAdapter)
         self._samples += len(next(iter(batch.values()))) * trainer.world_size
-        now = time.monotonic()
-        if self._live is not None and now - self._shown_at > REFRESH_SECONDS:
-            self._shown_at = now
-            self._draw(trainer, pl_module)
+        if self._is_due():
+            loss = pl_module.tracker.last_values.get(LOSS)
+            figures = [
+                f"step {trainer.global_step:,} of {pl_module.run_length.steps:,}",
+                *([] if loss is None else [f"train loss {loss:.4f}"]),
+                f"{self._speed():,.0f} samples/s",
+            ]
+            self._show(trainer, pl_module, figures)
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Show how far the validation is."""
+        if self._is_due():
+            [batches] = trainer.num_val_batches
+            self._show(trainer, pl_module, [f"validating {batch_idx + 1:,} of {batches:,}"])
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """One line that stays."""
-        self.console.print(
-            self._describe(trainer, pl_module, trainer.current_epoch + 1), highlight=False
-        )
-        self._epoch_started_at = time.monotonic()
+        assert isinstance(pl_module, UniversalModelAdapter)
+        now = time.monotonic()
+        self._epoch_seconds = now - self._epoch_started_at
+        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        if (loss := pl_module.tracker.epoch_loss) is not None:
+            parts.append(f"train loss {loss:.4f}")
+        for name, value in trainer.callback_metrics.items():
+            if name.startswith("val/") and name.count("/") == 1:  # those of classes are many
+                parts.append(f"{name.replace('/', ' ')} {shown(float(value))}")
+        if self.saves.is_best(pl_module.monitor, trainer.callback_metrics):
+            parts.append(BEST)
+        parts += [duration(self._epoch_seconds), f"{self._speed():,.0f} samples/s"]
+        parts += self._left(trainer, pl_module)
+        self._print(parts)
+        self._epoch_started_at = self._shown_at = time.monotonic()
         self._samples_before = self._samples
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -80,30 +118,45 @@ class RunProgress(ProgressBar):
             self._live.stop()
             self._live = None
 
-    def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        assert self._live is not None
-        name, _, figures = self._describe(trainer, pl_module, trainer.current_epoch + 1).partition(
-            "  "
-        )
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        due = now - self._shown_at > (SILENT_SECONDS if self._live is None else REFRESH_SECONDS)
+        if due:
+            self._shown_at = now
+        return due
+
+    def _show(self, trainer: Trainer, pl_module: LightningModule, figures: list[str]) -> None:
+        assert isinstance(pl_module, UniversalModelAdapter)
+        epoch = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"
+        if self._live is None:
+            self._print([epoch, *figures, *self._left(trainer, pl_module)])
+            return
         self._live.update(
-            self._task, completed=trainer.global_step, description=name, figures=figures
+            self._task,
+            completed=trainer.global_step,
+            description=epoch,
+            figures="  ".join([*figures, *self._left(trainer, pl_module)]),
         )
         self._live.refresh()
 
-    def _describe(self, trainer: Trainer, pl_module: LightningModule, epoch: int) -> str:
-        assert isinstance(pl_module, UniversalModelAdapter)
-        values = pl_module.tracker.last_values
-        parts = [f"epoch {epoch}/{trainer.max_epochs}"]
-        for name in (LOSS, pl_module.monitor.column):
-            if name in values:
-                parts.append(f"{name.replace('/', ' ')} {values[name]:.4f}")
-        now = time.monotonic()
-        samples = self._samples - self._samples_before
-        parts.append(f"{samples / max(1e-9, now - self._epoch_started_at):,.0f} samples/s")
-        done = trainer.global_step - self._first_step
-        if done:
-            left = (
-                (pl_module.run_length.steps - trainer.global_step) * (now - self._started_at) / done
-            )
-            parts.append(f"{timedelta(seconds=round(left))} left")
-        return "  ".join(parts)
+    def _print(self, parts: list[str]) -> None:
+        self.console.print("  ".join(parts), markup=False, highlight=False, soft_wrap=True)
+
+    def _speed(self) -> float:
+        """Samples a second in this epoch."""
+        seconds = max(1e-9, time.monotonic() - self._epoch_started_at)
+        return (self._samples - self._samples_before) / seconds
+
+    def _left(self, trainer: Trainer, pl_module: UniversalModelAdapter) -> list[str]:
+        """Time left, once a whole epoch with its validation says what one takes."""
+        if self._epoch_seconds is None or trainer.global_step >= pl_module.run_length.steps:
+            return []
+        steps = pl_module.run_length.steps - trainer.global_step
+        per_epoch = -(-trainer.num_training_batches // trainer.accumulate_grad_batches)
+        left = timedelta(seconds=round(steps / per_epoch * self._epoch_seconds))
+        return [f"{left} left"]
+
+
+def duration(seconds: float) -> str:
+    """Seconds, or hours, minutes and seconds from a minute on."""
+    return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))

@@ -22,7 +22,8 @@ from ..task import TaskSpec
 from .buffers import UNSAVED_BUFFERS
 from .checkpoints import MODEL_PREFIX, find_checkpoint, read_checkpoint, run_of
 from .objective import Monitor
-from .run_folder import SETTINGS_FILE, slurm_run_dir
+from .run_folder import slurm_run_dir
+from .runs import SETTINGS_FILE
 
 # settings of the task that decide what a network is shown, by their name for people
 COMPARED = ("input_schema", "preprocessing_config")

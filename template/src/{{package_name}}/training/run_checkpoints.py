@@ -18,7 +18,8 @@ from .checkpoints import BEST, LAST, Judgement, RunSurvey, keep_copy
 from .interruption import Interruption
 from .objective import Monitor
 from .resume import move_loops
-from .run_folder import FOLDER, RunFolder
+from .run_folder import RunFolder
+from .runs import FOLDER
 
 VAL_LOSS = "val/loss"
 
@@ -101,6 +102,16 @@ class RunCheckpoints(Checkpoint):
         """The one with the best validation result."""
         return self.run_folder.path / FOLDER / BEST
 
+    def is_best(self, monitor: Monitor, found: Mapping[str, Tensor]) -> bool:
+        """Whether a validation is better than all before, and makes the best checkpoint.
+
+        Args:
+            monitor: what decides.
+            found: what the validation says.
+        """
+        judged = _judgement(monitor, found)
+        return judged is not None and judged.beats(self._kept)
+
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
@@ -122,8 +133,10 @@ class RunCheckpoints(Checkpoint):
         trainer.save_checkpoint(self.last)
         if judged is not None and judged.beats(self._kept):
             self._kept = judged
+            self.run_folder.note_best(judged, trainer)
             if trainer.is_global_zero:
                 keep_copy(self.last, self.best)
+        self.run_folder.note(trainer, epochs=trainer.current_epoch + 1)
         trainer.strategy.barrier("best checkpoint")
         if pl_module.stop_agreed:
             self.interruption.stop(trainer.global_step, self.run_folder.path)
@@ -132,12 +145,11 @@ class RunCheckpoints(Checkpoint):
 
     def note(self, monitor: Monitor, found: Mapping[str, Tensor], step: int) -> Judgement | None:
         """Take down what a validation says of the weights; None where there has been none."""
-        if monitor.column not in found:
+        if (judged := _judgement(monitor, found)) is None:
             return None
-        score, loss = float(found[monitor.column]), float(found[VAL_LOSS])
-        self._judged, self._judged_at = Judgement(monitor.column, monitor.mode, score, loss), step
-        self.record.note(self._judged)
-        return self._judged
+        self._judged, self._judged_at = judged, step
+        self.record.note(judged)
+        return judged
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -159,3 +171,10 @@ class RunCheckpoints(Checkpoint):
         position = Position(**checkpoint[UniversalDataModule.__qualname__])
         epoch, start = data.epoch_shape(trainer.world_size).go_on(position)
         move_loops(checkpoint["loops"]["fit_loop"], epoch, start.micro_batch)
+
+
+def _judgement(monitor: Monitor, found: Mapping[str, Tensor]) -> Judgement | None:
+    if monitor.column not in found:
+        return None
+    score, loss = float(found[monitor.column]), float(found[VAL_LOSS])
+    return Judgement(monitor.column, monitor.mode, score, loss)

@@ -1,15 +1,17 @@
-"""Folders of runs: making one, agreeing on it, and finding the newest."""
+"""A run's folder: making it, agreeing on it, and what it keeps from the first moment on."""
 
 from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -19,9 +21,17 @@ from ..data.description import write_description
 from ..data.module import UniversalDataModule
 from ..errors import ConfigError, TrainingError
 from .adapter import UniversalModelAdapter
+from .checkpoints import Judgement
+from .runs import (
+    FOLDER,
+    RUNNING,
+    SETTINGS_FILE,
+    BestEpoch,
+    RunRecord,
+    environment,
+    started,
+)
 
-SETTINGS_FILE = "config.yaml"
-FOLDER = "checkpoints"
 SLURM_FILE = "slurm.json"
 
 
@@ -39,6 +49,7 @@ class RunFolder(Callback):
     def __init__(self, config: TrainingConfig, data: UniversalDataModule) -> None:
         self.path, self.is_new = Path(), True
         self.config, self.data = config, data
+        self.record, self._since = RunRecord(), time.monotonic()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Everyone writes where the first process says; what is written once, it writes."""
@@ -58,6 +69,61 @@ class RunFolder(Callback):
             modality.save_processor(splits.processor, self.path)
             modality.keep_example(splits, self.data.task_spec, self.path)
             write_description(splits, self.path)
+            self._open_record(trainer)
+
+    def _open_record(self, trainer: Trainer) -> None:
+        kept = RunRecord() if self.is_new else RunRecord.read(self.path)
+        began = kept.started or datetime.now().astimezone().isoformat(timespec="seconds")
+        device = trainer.strategy.root_device
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+        self.record = replace(
+            kept,
+            started=began,
+            outcome=RUNNING,
+            environment=environment(name, trainer.world_size),
+        )
+        self._since = time.monotonic() - kept.seconds
+        self.record.write(self.path)
+
+    def note_best(self, judged: Judgement, trainer: Trainer) -> None:
+        """Say where the best checkpoint comes from; `note` keeps it.
+
+        Args:
+            judged: what the validation says.
+            trainer: knows epoch and step.
+        """
+        self.record = replace(
+            self.record,
+            best=BestEpoch(
+                judged.metric,
+                judged.mode,
+                judged.score,
+                trainer.current_epoch + 1,
+                trainer.global_step,
+            ),
+        )
+
+    def note(self, trainer: Trainer, *, epochs: int | None = None, outcome: str = RUNNING) -> None:
+        """Keep how far the run has come; the first process does.
+
+        Args:
+            trainer: knows the step.
+            epochs: how many are finished; as before by default.
+            outcome: how the run ended, where it has.
+        """
+        if not trainer.is_global_zero or not self.record.started:
+            return
+        adapter = trainer.lightning_module
+        assert isinstance(adapter, UniversalModelAdapter)
+        self.record = replace(
+            self.record,
+            outcome=outcome,
+            seconds=round(time.monotonic() - self._since, 3),
+            optimizer_steps=trainer.global_step,
+            epochs=self.record.epochs if epochs is None else epochs,
+            compilation=adapter.compile_hook.facts(),
+        )
+        self.record.write(self.path)
 
 
 def new_run_dir(config: TrainingConfig) -> Path:
@@ -130,25 +196,3 @@ def _slurm_name() -> str:
 def _slurm_restarts() -> int:
     """How often this job has been requeued."""
     return int(os.environ.get("SLURM_RESTART_COUNT", "0"))
-
-
-def latest_run(output_dir: str | Path) -> Path:
-    """The newest run's folder.
-
-    Raises:
-        TrainingError: there is none.
-    """
-    runs = [path for path in Path(output_dir).glob("*") if _is_run(path)]
-    if not runs:
-        raise TrainingError(f"{output_dir} holds no run; start one with `train`")
-    return max(runs, key=started)
-
-
-def _is_run(path: Path) -> bool:
-    return (path / SETTINGS_FILE).is_file() or any(path.glob(f"{FOLDER}/*.ckpt"))
-
-
-def started(run_dir: Path) -> int:
-    """When it was started, or gone on with, in nanoseconds."""
-    settings = run_dir / SETTINGS_FILE
-    return (settings if settings.is_file() else run_dir).stat().st_mtime_ns

@@ -1,4 +1,4 @@
-"""Which of several processes prints what all of them have to say."""
+"""Which of several processes prints what all of them have to say. Lightning need not be loaded."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import socket
+import sys
 import threading
 from datetime import timedelta
 from typing import TYPE_CHECKING
@@ -17,6 +18,18 @@ if TYPE_CHECKING:
 
 # a process that has ended keeps nobody waiting for longer
 SECONDS = 3.0
+
+
+# where whoever started a process says its number, in the order in which Lightning looks
+RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "JSM_NAMESPACE_RANK")
+
+
+def process_rank() -> int:
+    """Number of this process among all, known before they are connected; 0 is the first."""
+    lightning = sys.modules.get("lightning.fabric.utilities.rank_zero")
+    if lightning is not None:
+        return int(lightning.rank_zero_only.rank)
+    return next((int(os.environ[name]) for name in RANKS if name in os.environ), 0)
 
 
 def may_say(what: Exception | str) -> bool:

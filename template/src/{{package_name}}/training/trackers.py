@@ -336,6 +336,13 @@ TRACKERS: dict[str, Callable[[RunInfo], Tracker]] = {
 DISTRIBUTIONS = {"wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}
 """What to install for a tracker."""
 
+HOW_TO_OPEN = {
+    "wandb": "wandb.ai, or `uv run wandb sync wandb` for what was written offline",
+    "tensorboard": "uv run tensorboard --logdir runs",
+    "mlflow": "mlruns",
+}
+"""Where to see what a tracker got."""
+
 ENVIRONMENT: dict[str, dict[str, str]] = {
     "mlflow": {
         # MLflow announces the end of its file store, which needs no database and suits one user

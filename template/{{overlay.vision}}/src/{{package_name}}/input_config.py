@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import Annotated, Any, ClassVar, Literal
@@ -32,6 +33,7 @@ class InputConfig(BaseInputConfig):
     ] = None
     """Shape of one image as [channels, height, width], in pixels; channels: 1, 3 or 4 (RGBA).
 
+    224 or 224x192 (height x width) leaves out the channels: those of config.yaml, or 3.
     null for that of the pretrained weights' record; without such, [3, 32, 32].
     """
 
@@ -82,6 +84,31 @@ class InputConfig(BaseInputConfig):
     label_separator: Annotated[str | None, Kept] = None
     """Between several labels in one text of a table; null to recognise it."""
 
+    @field_validator("image_size", mode="before")
+    @classmethod
+    def _sides_alone(cls, value: object) -> object:
+        sides = _sides(value)
+        return value if sides is None else (3, *sides)
+
+    @field_validator("image_size", "mean", "std", "value_range", mode="before")
+    @classmethod
+    def _numbers_with_commas(cls, value: object) -> object:
+        has_commas = isinstance(value, str) and "," in value
+        return str(value).split(",") if has_commas else value
+
+    @field_validator("mean", "std", mode="before")
+    @classmethod
+    def _one_for_all(cls, value: object) -> object:
+        return [value] if isinstance(value, int | float) else value
+
+    @classmethod
+    def completed(cls, given: Mapping[str, Any], kept: Mapping[str, Any]) -> Mapping[str, Any]:
+        """An image's size without channels has those of the configuration file."""
+        sides, size = _sides(given.get("image_size")), kept.get("image_size")
+        if sides is None or not (isinstance(size, list) and len(size) == 3):
+            return given
+        return {**given, "image_size": [size[0], *sides]}
+
     @field_validator("target_columns", mode="before")
     @classmethod
     def _columns_with_commas(cls, value: object) -> object:
@@ -111,3 +138,12 @@ class InputConfig(BaseInputConfig):
             low, high = self.value_range
             problems.append(f"value_range: [{low:g}, {high:g}] is empty; give [low, high]")
         return problems
+
+
+def _sides(value: object) -> tuple[int, int] | None:
+    """Height and width where that is all that a size says: 224, or 224x192."""
+    if isinstance(value, str) and (found := re.fullmatch(r"\s*(\d+)\s*[xX*]\s*(\d+)\s*", value)):
+        return int(found[1]), int(found[2])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value, value
+    return None

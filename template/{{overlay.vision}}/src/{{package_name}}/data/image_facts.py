@@ -24,7 +24,7 @@ from .. import preprocessing
 from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import ImageTooLarge, InvalidImage
-from ..training.distributed import process_rank
+from ..training.speaker import process_rank
 from .splits import Examination
 
 if TYPE_CHECKING:
