@@ -58,6 +58,9 @@ class Modality(Protocol):
         DataError where splits with such facts cannot be trained on.
         """
 
+    def places(self, rows: datasets.Dataset) -> list[str]:
+        """The file of each sample, or where it is in its table."""
+
     def make_dataset(
         self, rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
     ) -> Dataset[dict[str, Any]]:

@@ -86,6 +86,11 @@ def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
     (run_dir / "example.txt").write_bytes(Path(splits.val[0]["path"]).read_bytes())
 
 
+def places(rows: datasets.Dataset) -> list[str]:
+    """The file of each point."""
+    return list(rows["path"][:])
+
+
 class PointDataset(Dataset[dict[str, Any]]):
     """Samples `{"points": float32 [F], "labels": int}`, addressed by (epoch, index)."""
 
