@@ -56,6 +56,7 @@ src/data/tables.py
 src/data/validation_order.py
 src/deep_check.py
 src/errors.py
+src/evaluation.py
 src/export/__init__.py
 src/export/attention.py
 src/export/bundle.py
@@ -141,6 +142,7 @@ src/training/interruption.py
 src/training/labels.py
 src/training/loop.py
 src/training/low_rank.py
+src/training/metric_names.py
 src/training/metrics.py
 src/training/objective.py
 src/training/objectives.py
@@ -154,6 +156,7 @@ src/training/row_file.py
 src/training/run_folder.py
 src/training/schedule.py
 src/training/speaker.py
+src/training/statistics.py
 src/training/summary.py
 src/training/tracker_process.py
 src/training/trackers.py

@@ -41,6 +41,7 @@ from .errors import ModelError, TrainingError
 from .input_config import InputConfig
 from .training.adapter import UniversalModelAdapter
 from .training.checkpoints import BEST, find_checkpoint
+from .training.hardware import inference_device
 from .training.parameters import untouched
 from .training.runs import FOLDER, started
 from .training.trained_model import TrainedModel, load_trained_model
@@ -188,7 +189,7 @@ def features(
         config: where the samples lie and how they are split.
         console: for the progress.
     """
-    device = torch.device("cuda" if _has_cuda(config) else "cpu")
+    device = inference_device(config)
     adapter, loader = _network_and_batches(trained, numbers, config, device)
     layers = layers_at_depths(adapter, next(iter(loader)))
     outputs: dict[nn.Module, Tensor] = {}
@@ -220,10 +221,6 @@ class _Batches:
     def __iter__(self) -> Iterator[Batch]:
         for batch in self.loader:
             yield {name: value.to(self.device) for name, value in batch.items()}
-
-
-def _has_cuda(config: TrainingConfig) -> bool:
-    return config.accelerator in ("auto", "gpu") and torch.cuda.is_available()
 
 
 def _network_and_batches(

@@ -305,7 +305,8 @@ def typed(value: Any) -> str:
 
 def complete(commands: Mapping[str, Command], program: str) -> None:
     """Answer a shell that asks how a command line may go on, and end the program."""
-    import argcomplete
+    from argcomplete import autocomplete
+    from argcomplete.completers import ChoicesCompleter
 
     parser = argparse.ArgumentParser(program, add_help=False)
     choices = parser.add_subparsers()
@@ -313,10 +314,10 @@ def complete(commands: Mapping[str, Command], program: str) -> None:
         options = _parser(name, command, program, everything=True)
         for action in options._actions:
             if action.dest in SETTINGS and (known := _choices(str(action.metavar))):
-                completer = argcomplete.ChoicesCompleter(dict.fromkeys(known, ""))
+                completer = ChoicesCompleter(dict.fromkeys(known, ""))
                 action.completer = completer  # type: ignore[attr-defined]
         choices.add_parser(name, parents=[options], add_help=False)
-    argcomplete.autocomplete(parser)
+    autocomplete(parser)
 
 
 def _choices(kind: str) -> list[str]:

@@ -42,6 +42,9 @@ class Reading(Protocol):
         DataError where splits with such facts cannot be trained on.
         """
 
+    def places(self, rows: datasets.Dataset) -> list[str]:
+        """The file of each sample, or where it is in its table."""
+
 
 def read_checked_splits(reading: Reading, config: TrainingConfig) -> Splits:
     """Read `config.data` and open every sample.

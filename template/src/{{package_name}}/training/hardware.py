@@ -30,6 +30,12 @@ def check_hardware(config: TrainingConfig) -> None:
         raise ConfigError(problems)
 
 
+def inference_device(config: TrainingConfig) -> torch.device:
+    """Where a network runs that is looked at, not trained."""
+    has_cuda = config.accelerator in ("auto", "gpu") and torch.cuda.is_available()
+    return torch.device("cuda" if has_cuda else "cpu")
+
+
 def _too_many_processes(config: TrainingConfig) -> list[str]:
     """Every process needs a GPU of its own where it runs on one."""
     count, _ = processes(config)

@@ -32,13 +32,17 @@ from ..config import TrainingConfig, nearest
 from ..errors import ConfigError
 from ..forward import IGNORED
 from ..task import TaskSpec
+from .metric_names import BALANCED_LOSS, CLASS_FIGURES, LOSS, error_name
+from .statistics import (
+    ClassStatistics,
+    LabelStatistics,
+    SampleStatistics,
+    TokenTotals,
+    ValueStatistics,
+)
 
 # with more classes than this, figures of each would drown the others
 CLASSES_WITH_FIGURES = 20
-# behind each stands `/<name>`; MLflow keeps names as paths, and `f1` cannot be a folder, too
-CLASS_FIGURES = ("recall", "precision", "class_f1")
-
-LOSS, BALANCED_LOSS = "loss", "balanced_loss"
 MIN, MAX = "min", "max"
 
 # makes odds equal, but for a rest that says which class is the largest
@@ -85,6 +89,20 @@ class Objective(Protocol):
 
     def predictions(self, logits: Tensor) -> Tensor:
         """What the metrics compare with the labels."""
+
+    def statistics(self, task_spec: TaskSpec) -> SampleStatistics:
+        """What is summed over samples to tell the metrics of any of them."""
+
+    def answers(self, logits: Tensor, task_spec: TaskSpec) -> Tensor | None:
+        """What people read of the logits, [B, K]: probabilities, or values in their own units.
+
+        None where there is too much of it to be kept.
+        """
+
+    def token_totals(
+        self, logits: Tensor, labels: Tensor, task_spec: TaskSpec
+    ) -> TokenTotals | None:
+        """What the tokens of a batch cost; None where none are predicted."""
 
     def trivial_logits(self, task_spec: TaskSpec, rows: Any) -> Tensor | None:
         """The best answer that looks at no input, as logits: float32 [K].
@@ -232,6 +250,17 @@ class Classification:
         """Logits as they are."""
         return logits
 
+    def statistics(self, task_spec: TaskSpec) -> ClassStatistics:
+        """Sums for each class."""
+        return ClassStatistics(task_spec.num_outputs, task_spec.class_names)
+
+    def answers(self, logits: Tensor, task_spec: TaskSpec) -> Tensor:
+        """Probabilities of the classes, float32."""
+        return logits.float().softmax(1)
+
+    def token_totals(self, logits: Tensor, labels: Tensor, task_spec: TaskSpec) -> None:
+        """None: a sample has one answer."""
+
     def trivial_logits(self, task_spec: TaskSpec, rows: Any) -> Tensor | None:
         """Each class as likely as it is in training: the largest is the answer.
 
@@ -296,6 +325,17 @@ class Multilabel:
     def predictions(self, logits: Tensor) -> Tensor:
         """Probabilities."""
         return logits.float().sigmoid()
+
+    def statistics(self, task_spec: TaskSpec) -> LabelStatistics:
+        """Sums for each label."""
+        return LabelStatistics(task_spec.num_outputs, task_spec.class_names)
+
+    def answers(self, logits: Tensor, task_spec: TaskSpec) -> Tensor:
+        """Probability of each label, float32."""
+        return self.predictions(logits)
+
+    def token_totals(self, logits: Tensor, labels: Tensor, task_spec: TaskSpec) -> None:
+        """None: labels are no tokens."""
 
     def trivial_logits(self, task_spec: TaskSpec, rows: Any) -> Tensor | None:
         """Each label as likely as it is in training: those that apply to most are the answer.
@@ -510,7 +550,7 @@ class ValueMetrics(Metric):
         met = (self.squared <= rounding).to(explained.dtype)
         figures = {"r2": torch.where(constant, met, explained).mean()}
         for row, (name, std) in enumerate(zip(self.names, self.std, strict=True)):
-            mae, rmse = (_error_name(kind, name, self.names) for kind in ("mae", "rmse"))
+            mae, rmse = (error_name(kind, name, self.names) for kind in ("mae", "rmse"))
             figures[mae] = self.absolute[row] / self.count * std
             figures[rmse] = (self.squared[row] / self.count).sqrt() * std
         return figures
@@ -543,19 +583,31 @@ class Regression:
 
     def metrics(self, task_spec: TaskSpec, processor: Any) -> MetricCollection:
         """Explained variance, and errors in the unit of each value."""
-        names = _value_names(task_spec)
-        standardisation = task_spec.standardisation
-        std = standardisation.std if standardisation else [1.0] * len(names)
-        return MetricCollection({"of_values": ValueMetrics(names, std)})
+        metrics = ValueMetrics(_value_names(task_spec), _value_std(task_spec))
+        return MetricCollection({"of_values": metrics})
 
     def predictions(self, logits: Tensor) -> Tensor:
         """The standardised values."""
         return logits.float()
 
+    def statistics(self, task_spec: TaskSpec) -> ValueStatistics:
+        """Sums for each value."""
+        return ValueStatistics(_value_names(task_spec), _value_std(task_spec))
+
+    def answers(self, logits: Tensor, task_spec: TaskSpec) -> Tensor:
+        """Values in the units of the labels, float64."""
+        values = logits.double()
+        if (known := task_spec.standardisation) is None:
+            return values
+        return values * values.new_tensor(known.std) + values.new_tensor(known.mean)
+
+    def token_totals(self, logits: Tensor, labels: Tensor, task_spec: TaskSpec) -> None:
+        """None: values are no tokens."""
+
     def directions(self, task_spec: TaskSpec) -> dict[str, str]:
         """More variance explained is better, and less error."""
         names = _value_names(task_spec)
-        errors = [_error_name(kind, name, names) for name in names for kind in ("mae", "rmse")]
+        errors = [error_name(kind, name, names) for name in names for kind in ("mae", "rmse")]
         return {"r2": MAX} | dict.fromkeys(errors, MIN)
 
     def trivial_logits(self, task_spec: TaskSpec, rows: Any) -> Tensor | None:
@@ -569,6 +621,7 @@ def _value_names(task_spec: TaskSpec) -> list[str]:
     return task_spec.class_names or [str(index) for index in range(task_spec.num_outputs)]
 
 
-def _error_name(kind: str, name: str, names: Sequence[str]) -> str:
-    """Several values have units of their own: there is no error of all together."""
-    return f"{kind}/{name}" if len(names) > 1 else kind
+def _value_std(task_spec: TaskSpec) -> Sequence[float]:
+    """By what standardised values are multiplied."""
+    standardisation = task_spec.standardisation
+    return standardisation.std if standardisation else [1.0] * task_spec.num_outputs

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .objective import CLASS_FIGURES
+from .metric_names import CLASS_FIGURES
 
 Table = list[list[str]]
 """Rows of cells, the first one being the header."""

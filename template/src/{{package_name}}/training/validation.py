@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric
 
 from ..task import TaskSpec
-from .objective import LOSS, Objective
+from .metric_names import LOSS, VALIDATION
+from .objective import Objective
 
 
 class ValidationMetrics(nn.Module):
@@ -40,8 +41,8 @@ class ValidationMetrics(nn.Module):
         self.metrics.update(self.objective.predictions(logits), labels, **fields)
 
     def compute(self) -> dict[str, Tensor]:
-        """Scalars by name, `val/` before each; what comes next is counted anew."""
+        """Scalars by name, `VALIDATION` before each; what comes next is counted anew."""
         found = {LOSS: self.loss.compute(), **self.metrics.compute()}
         self.loss.reset()
         self.metrics.reset()
-        return {f"val/{name}": value for name, value in found.items()}
+        return {f"{VALIDATION}{name}": value for name, value in found.items()}

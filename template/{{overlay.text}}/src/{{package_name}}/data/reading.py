@@ -707,3 +707,15 @@ def load_processor(folder: Path) -> TextTokenizer:
         return TextTokenizer.load(path)
     except (OSError, InvalidTokenizer) as error:
         raise DataError(f"{path}: {error}") from error
+
+
+def places(rows: datasets.Dataset) -> list[str]:
+    """The file of each text, or where it is in its table."""
+    has_origin = "origin" in rows.column_names
+    origins = rows["origin"][:] if has_origin else [None] * len(rows)
+    return [place(origin, number) for number, origin in enumerate(origins)]
+
+
+def place(origin: str | None, number: int) -> str:
+    """Where a text comes from, or its row, counted from 1."""
+    return origin or f"row {number + 1}"

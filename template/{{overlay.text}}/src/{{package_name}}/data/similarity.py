@@ -27,6 +27,7 @@ from rich.progress import track
 from ..config import TrainingConfig
 from ..preprocessing import TextTokenizer
 from .doctor import Indices, Samples, Similar, first_of_each
+from .reading import place, read_splits
 from .splits import Splits
 
 if TYPE_CHECKING:
@@ -62,8 +63,6 @@ def whole_samples(splits: Splits, config: TrainingConfig) -> Splits:
 
     Documents of more than `LONGEST_PIECE` tokens are several rows.
     """
-    from .text import read_splits
-
     longest = 10**9 if config.task == "text_classification" else LONGEST_PIECE
     whole = replace(config, max_seq_len=longest, packing=False)
     return read_splits(whole, splits.processor)
@@ -78,7 +77,7 @@ def where(row: dict[str, Any], number: int, processor: TextTokenizer) -> str:
         processor: makes texts of ids again.
     """
     begin = " ".join(processor.decode(row["input_ids"][:SHOWN_TOKENS]).split())
-    return f"{row.get('origin') or f'row {number + 1}'}: {begin!r}"
+    return f"{place(row.get('origin'), number)}: {begin!r}"
 
 
 def find_similar(samples: Samples, config: TrainingConfig, console: Console) -> Similar:

@@ -22,6 +22,7 @@ from .reading import examine as examine
 from .reading import fingerprint as fingerprint
 from .reading import keep_example as keep_example
 from .reading import load_processor as load_processor
+from .reading import places as places
 from .reading import read_splits as read_splits
 from .reading import review as review
 from .reading import save_processor as save_processor

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from scipy.sparse import csr_array
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
@@ -16,7 +18,9 @@ from ..config import TrainingConfig
 from ..forward import IGNORED
 from ..preprocessing import TextTokenizer
 from ..task import TaskSpec
+from .metric_names import LOSS
 from .objective import MAX, MIN, Classification, Objective, log_shares, refuse_settings
+from .statistics import Floats, SampleStatistics, TokenTotals, as_floats, ratio
 
 if TYPE_CHECKING:
     import datasets
@@ -75,6 +79,40 @@ class TokenMetrics(Metric):
         }
 
 
+class TokenStatistics(SampleStatistics):
+    """Of tokens to predict: loss, targets, bytes of text, hits.
+
+    Args:
+        shift: how many positions behind its input the label of an output stands.
+    """
+
+    def __init__(self, shift: int) -> None:
+        super().__init__(1, 1, 1, 1)
+        self.shift = shift
+
+    def _blocks(
+        self, logits: Tensor, labels: Tensor, fields: Mapping[str, Tensor]
+    ) -> list[csr_array]:
+        losses = token_losses(logits, labels, self.shift)
+        targets = labels[:, self.shift :]
+        counted = targets != IGNORED
+        sizes = fields.get("text_bytes", torch.zeros_like(labels))[:, self.shift :]
+        predicted = logits[:, : targets.shape[1]].argmax(-1)
+        columns = (losses.double(), counted, sizes * counted, counted & (predicted == targets))
+        return [csr_array(as_floats(column.sum(1, keepdim=True))) for column in columns]
+
+    def figures(self, sums: Floats) -> dict[str, Floats]:
+        """As `TokenMetrics` has them."""
+        nll, targets, sizes, hits = (block[..., 0] for block in self._split(sums))
+        counted = np.maximum(targets, 1)
+        return {
+            LOSS: ratio(nll, targets),
+            "perplexity": np.exp(nll / counted),
+            "bits_per_byte": np.nan_to_num(ratio(nll / math.log(2), sizes)),
+            "accuracy": hits / counted,
+        }
+
+
 class TokenPrediction:
     """A token at each position: logits [B, T, V], labels int64 [B, T], most or few of them ignored.
 
@@ -117,6 +155,29 @@ class TokenPrediction:
     def predictions(self, logits: Tensor) -> Tensor:
         """Logits as they are."""
         return logits
+
+    def statistics(self, task_spec: TaskSpec) -> TokenStatistics:
+        """Sums over tokens."""
+        return TokenStatistics(self.shift)
+
+    def answers(self, logits: Tensor, task_spec: TaskSpec) -> None:
+        """None: a vocabulary of probabilities for each token would fill any memory."""
+
+    def token_totals(self, logits: Tensor, labels: Tensor, task_spec: TaskSpec) -> TokenTotals:
+        """What the tokens cost that have a label."""
+        targets = labels[:, self.shift :]
+        counted = targets != IGNORED
+        losses = as_floats(token_losses(logits, labels, self.shift)[counted])
+        positions = (counted.nonzero()[:, 1] + self.shift).cpu().numpy()
+        ids = targets[counted].cpu().numpy()
+        length, vocabulary = task_spec.input_schema["max_seq_len"], task_spec.num_outputs
+        ones = np.ones_like(losses)
+        return TokenTotals(
+            np.bincount(positions, losses, length).astype(np.float64),
+            np.bincount(positions, ones, length).astype(np.float64),
+            np.bincount(ids, losses, vocabulary).astype(np.float64),
+            np.bincount(ids, ones, vocabulary).astype(np.float64),
+        )
 
     def trivial_logits(self, task_spec: TaskSpec, rows: datasets.Dataset) -> Tensor | None:
         """Each token as likely as it is in training, whatever stands around it: the unigrams."""

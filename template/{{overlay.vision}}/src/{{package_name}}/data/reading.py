@@ -433,3 +433,16 @@ def save_processor(processor: None, folder: Path) -> None:
 
 def load_processor(folder: Path) -> None:
     """None: images have no processor."""
+
+
+def places(rows: datasets.Dataset) -> list[str]:
+    """The file of each image, or where it is in its table."""
+    paths, _ = _paths(rows)
+    has_origin = "origin" in rows.column_names
+    origins = rows["origin"][:] if has_origin else [None] * len(rows)
+    return [place(*one, number) for number, one in enumerate(zip(paths, origins, strict=True))]
+
+
+def place(path: str | None, origin: str | None, number: int) -> str:
+    """The file of an image, or its row, counted from 1, where it has none."""
+    return path or origin or f"row {number + 1}"

@@ -26,6 +26,7 @@ from .. import preprocessing
 from ..config import TrainingConfig
 from ..preprocessing import InvalidImage
 from .doctor import Indices, Samples, Similar, first_of_each
+from .reading import place
 from .splits import Splits
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def where(row: dict[str, Any], number: int, processor: None) -> str:
         number: of the row, from 0.
         processor: None.
     """
-    return row["image"]["path"] or row.get("origin") or f"row {number + 1}"
+    return place(row["image"]["path"], row.get("origin"), number)
 
 
 def find_similar(samples: Samples, config: TrainingConfig, console: Console) -> Similar:

@@ -1,8 +1,8 @@
-"""Points: reading folders, the dataset, and the collator."""
+"""Points: the dataset and the collator."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,75 +15,22 @@ from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import InvalidPoint, read_point
 from ..task import TaskSpec
-from .account import Account
-from .folders import FileKind
-from .layout import Expected, find_layout
 from .module import Batch
 from .order import Key
-from .splits import Examination, Splits
+from .reading import PROCESSOR_FILES as PROCESSOR_FILES
+from .reading import examine as examine
+from .reading import fingerprint as fingerprint
+from .reading import keep_example as keep_example
+from .reading import load_processor as load_processor
+from .reading import places as places
+from .reading import read_splits as read_splits
+from .reading import review as review
+from .reading import save_processor as save_processor
 
 if TYPE_CHECKING:
     import datasets
 
     from .module import UniversalDataModule
-
-POINTS = FileKind("points", frozenset({".txt"}), lambda path: None)
-LAYOUT = "a folder with train and val, each holding a folder per class"
-
-
-def read_splits(config: TrainingConfig, processor: None = None) -> Splits:
-    """Read `config.data`.
-
-    Raises:
-        DataError: nothing there, or no validation points.
-    """
-    layout = find_layout(Path(config.data), Expected(POINTS, True, False, LAYOUT), Account())
-    train = layout.train.folder
-    val = layout.val.folder if layout.val else None
-    if train is None or val is None:
-        raise DataError(f"{config.data} has no val; give {LAYOUT}")
-    names = sorted(folder.name for folder in train.iterdir() if folder.is_dir())
-    return Splits(_table(train, names), _table(val, names), names)
-
-
-def _table(root: Path, names: list[str]) -> datasets.Dataset:
-    import datasets
-
-    files = [path for name in names for path in sorted((root / name).glob("*.txt"))]
-    if not files:
-        raise DataError(f"{root} holds no points; give {LAYOUT}")
-    labels = [names.index(path.parent.name) for path in files]
-    return datasets.Dataset.from_dict({"path": [str(path) for path in files], "labels": labels})
-
-
-def examine(rows: datasets.Dataset, config: TrainingConfig) -> Examination:
-    """Nothing: every point is read when it is needed."""
-    return Examination()
-
-
-def fingerprint(rows: datasets.Dataset, config: TrainingConfig) -> None:
-    """None: `examine` opens nothing."""
-
-
-def review(facts: Mapping[str, Mapping[str, Any]], config: TrainingConfig) -> list[str]:
-    """Nothing."""
-    return []
-
-
-PROCESSOR_FILES: tuple[str, ...] = ()
-
-
-def save_processor(processor: None, folder: Path) -> None:
-    """Write nothing: points have no processor."""
-
-
-def load_processor(folder: Path) -> None:
-    """None: points have no processor."""
-
-
-def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
-    """Keep a validation point as `example.txt`."""
-    (run_dir / "example.txt").write_bytes(Path(splits.val[0]["path"]).read_bytes())
 
 
 class PointDataset(Dataset[dict[str, Any]]):

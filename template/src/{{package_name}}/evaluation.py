@@ -1,0 +1,304 @@
+"""What a trained network says of every sample of a split, and how sure its metrics are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from rich.console import Console
+from rich.progress import track
+from scipy.sparse import csr_array, vstack
+from torch import Tensor
+
+from .data.check import with_facts
+from .data.known import ROWS
+from .data.module import Batch, UniversalDataModule, load_modality
+from .data.splits import Splits, labels_of
+from .errors import DataError
+from .forward import LABELS
+from .task import TaskSpec
+from .training.adapter import UniversalModelAdapter
+from .training.hardware import inference_device
+from .training.metric_names import VALIDATION
+from .training.objective import Multilabel, Objective
+from .training.objectives import OBJECTIVES
+from .training.parameters import untouched
+from .training.statistics import Floats, SampleStatistics, TokenTotals, ratio
+from .training.trained_model import TrainedModel
+from .training.validation import ValidationMetrics
+
+# of the bootstrap
+RESAMPLES = 1000
+SEED = 0
+# share of the resamples that an interval leaves out, half of them at each end
+LEFT_OUT = 0.05
+# numbers of a matrix of resamples that are in memory at a time
+CHUNK = 2**22
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric, and how far it may be from that of all samples of this kind.
+
+    Attributes:
+        value: of the samples there are.
+        low, high: ends of the 95 % interval; NaN where no resample tells the metric.
+    """
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every sample of a split, with what the network says of it.
+
+    Attributes:
+        task_spec: the task.
+        split: `val`, `test`, or the name of other data.
+        rows: the samples.
+        places: of each of the N samples its file, or where it is in its table.
+        truth: classes int64 [N], labels bool [N, K], or values float64 [N, K] in their own units;
+            None for language models.
+        answers: probabilities float32 [N, K], or values float64 [N, K] in the units of the labels;
+            None for language models.
+        losses: float64 [N], mean loss over the targets of each sample, neither weighted nor
+            smoothed; NaN for a sample without targets.
+        targets: float64 [N], targets of each sample.
+        tokens: what tokens cost; None but for language models.
+        metrics: by their names in metrics.csv, whatever the split; those of classes for any number
+            of them.
+        trivial_metrics: those of the answer that looks at no input; empty where nobody knows it.
+    """
+
+    task_spec: TaskSpec
+    split: str
+    rows: Any
+    places: list[str]
+    truth: npt.NDArray[Any] | None
+    answers: npt.NDArray[Any] | None
+    losses: Floats
+    targets: Floats
+    tokens: TokenTotals | None
+    metrics: dict[str, Interval]
+    trivial_metrics: dict[str, float]
+
+
+def evaluate(
+    trained: TrainedModel,
+    splits: Splits | None = None,
+    split: str = "val",
+    forward: Callable[[Batch], Tensor] | None = None,
+    console: Console | None = None,
+) -> Evaluation:
+    """Run a network over all samples of a split, in float32, as validation does.
+
+    Args:
+        trained: the network.
+        splits: rows already read; those of the run's data by default.
+        split: `val` for the validation samples; any other name for those of `splits.test`.
+        forward: gives logits for a batch as the loader makes it, instead of the network.
+        console: for the progress.
+
+    Raises:
+        DataError: the data cannot be read any more, have other classes now, or no such split.
+    """
+    splits = splits if splits is not None else splits_of_run(trained)
+    rows = splits.val if split == "val" else splits.test
+    if rows is None:
+        raise DataError(f"{trained.config.data} has no {split} split; give --data val, or a PATH")
+    task_spec = trained.task_spec
+    objective = OBJECTIVES[task_spec.task_type]
+    trivial = objective.configured(task_spec, trained.config).trivial_logits(
+        task_spec, splits.train
+    )
+    found = _Collected(objective, task_spec, trained.processor, trivial)
+    with torch.inference_mode():
+        for batch, logits in _outputs(trained, rows, forward, console):
+            found.add(batch, logits)
+    statistics = vstack(found.statistics, format="csr")
+    losses, targets = found.kind.losses_and_targets(statistics)
+    return Evaluation(
+        task_spec,
+        split,
+        rows,
+        load_modality(task_spec.modality).places(rows),
+        _truth(rows, objective),
+        np.concatenate(found.answers) if found.answers else None,
+        ratio(losses, targets),
+        targets,
+        found.tokens,
+        intervals(found.metrics(), statistics, found.kind),
+        found.trivial_metrics(),
+    )
+
+
+def splits_of_run(trained: TrainedModel) -> Splits:
+    """The rows of the data that a run was trained on, every sample of them opened once.
+
+    Raises:
+        DataError: they cannot be read any more, or have other classes now.
+    """
+    config = trained.config
+    modality = load_modality(trained.task_spec.modality)
+    splits = with_facts(modality, modality.read_splits(config, trained.processor), config)
+    now = TaskSpec.from_config(config, splits).class_names
+    if now != trained.task_spec.class_names:
+        raise DataError(
+            f"{config.data} has other classes now than the network learned: {len(now)} instead of "
+            f"{len(trained.task_spec.class_names)}, or other names; bring those samples back, or "
+            "give --data PATH"
+        )
+    return splits
+
+
+def _outputs(
+    trained: TrainedModel,
+    rows: Any,
+    forward: Callable[[Batch], Tensor] | None,
+    console: Console | None,
+) -> Iterator[tuple[Batch, Tensor]]:
+    """Batches in the order of the rows, and the logits for each."""
+    task_spec, config = trained.task_spec, untouched(trained.config)
+    data = UniversalDataModule(
+        task_spec,
+        config.batch_size,
+        config=config,
+        splits=Splits(rows, rows, task_spec.class_names, trained.processor),
+    )
+    device = torch.device("cpu") if forward is not None else inference_device(config)
+    adapter = UniversalModelAdapter(trained.model, config, trained.processor, task_spec=task_spec)
+    network = adapter.eval().to(device) if forward is None else forward
+    quiet = console is None or not console.is_terminal
+    loader = data.val_dataloader()
+    try:
+        for batch in track(loader, "Evaluating", console=console, transient=True, disable=quiet):
+            batch = {name: value.to(device) for name, value in batch.items() if name != ROWS}
+            yield batch, network(batch)
+    finally:
+        trained.model.cpu()
+
+
+class _Collected:
+    """What is kept of batches: of language models no logits, which would fill any memory.
+
+    Args:
+        objective: the plain one of the task.
+        task_spec: the task.
+        processor: what made the inputs, where anything was learned for that.
+        trivial: logits of the answer that looks at no input, where it is known.
+    """
+
+    def __init__(
+        self, objective: Objective, task_spec: TaskSpec, processor: Any, trivial: Tensor | None
+    ) -> None:
+        self.objective, self.task_spec, self.trivial = objective, task_spec, trivial
+        self.kind = objective.statistics(task_spec)
+        self.counted = ValidationMetrics(objective, task_spec, processor)
+        self.counted_trivial = ValidationMetrics(objective, task_spec, processor)
+        self.statistics: list[csr_array] = []
+        self.answers: list[npt.NDArray[Any]] = []
+        self.tokens: TokenTotals | None = None
+
+    def add(self, batch: Batch, logits: Tensor) -> None:
+        """Add a batch, whose fields lie where the logits lie."""
+        labels = batch[LABELS]
+        fields = {name: value for name, value in batch.items() if name != LABELS}
+        self.counted.to(logits.device).update(logits, labels, **fields)
+        if self.trivial is not None:
+            trivial = self.trivial.to(logits.device).expand_as(logits)
+            self.counted_trivial.to(logits.device).update(trivial, labels, **fields)
+        self.statistics.append(self.kind.of_samples(logits, labels, **fields))
+        if (answers := self.objective.answers(logits, self.task_spec)) is not None:
+            self.answers.append(answers.cpu().numpy())
+        if (tokens := self.objective.token_totals(logits, labels, self.task_spec)) is not None:
+            self.tokens = tokens if self.tokens is None else self.tokens + tokens
+
+    def metrics(self) -> dict[str, float]:
+        """As validation has them."""
+        return {name: float(value) for name, value in self.counted.compute().items()}
+
+    def trivial_metrics(self) -> dict[str, float]:
+        """The same of the trivial answer; empty where nobody knows it."""
+        if self.trivial is None:
+            return {}
+        return {name: float(value) for name, value in self.counted_trivial.compute().items()}
+
+
+def _truth(rows: Any, objective: Objective) -> npt.NDArray[Any] | None:
+    """The labels as they were read: standardising would round values."""
+    if "labels" not in rows.column_names:
+        return None
+    labels = labels_of(rows)
+    return labels > 0.5 if isinstance(objective, Multilabel) else labels
+
+
+# --- Intervals -----------------------------------------------------------------------------------
+
+
+def intervals(
+    metrics: Mapping[str, float], statistics: csr_array, kind: SampleStatistics
+) -> dict[str, Interval]:
+    """Metrics with their 95 % percentile bootstrap intervals; the same each time.
+
+    Samples are drawn with replacement, as many as there are. A resample in which a metric means
+    nothing, such as the recall of a class that was not drawn, does not count for it. Of language
+    models whole samples are drawn, since the tokens of one hang together.
+
+    B. Efron, "Bootstrap Methods: Another Look at the Jackknife", 1979.
+
+    Args:
+        metrics: of all samples, by their names in metrics.csv; those that are missing are added.
+        statistics: of the samples, [N, S].
+        kind: what the statistics are.
+    """
+    whole = kind.figures(np.asarray(statistics.sum(axis=0), np.float64))
+    values = {f"{VALIDATION}{name}": float(value) for name, value in whole.items()} | dict(metrics)
+    ends = dict(zip(whole, _ends(statistics, kind), strict=True))
+    return {
+        name: Interval(values[name], *ends[name.removeprefix(VALIDATION)])
+        for name in dict.fromkeys([*metrics, *values])
+        if name in metrics or not math.isnan(values[name])
+    }
+
+
+def _ends(statistics: csr_array, kind: SampleStatistics) -> Iterator[tuple[float, float]]:
+    """Both ends of each interval, in the order of the figures."""
+    resampled = [kind.figures(sums) for sums in resampled_sums(statistics)]
+    for name in resampled[0]:
+        values = np.concatenate([figures[name] for figures in resampled])
+        told = values[~np.isnan(values)]
+        if not len(told):
+            yield math.nan, math.nan
+            continue
+        low, high = np.quantile(told, [LEFT_OUT / 2, 1 - LEFT_OUT / 2])
+        yield float(low), float(high)
+
+
+def resampled_sums(statistics: csr_array) -> Iterator[Floats]:
+    """Sums over resamples of the rows, some resamples at a time: float64 [b, S].
+
+    How often each row is drawn is multinomial; drawing and counting is the quickest way to it.
+
+    Args:
+        statistics: [N, S].
+    """
+    size = statistics.shape[0]
+    by_column = statistics.T.tocsr()
+    generator = np.random.default_rng(SEED)
+    at_a_time = max(1, CHUNK // size)
+    for start in range(0, RESAMPLES, at_a_time):
+        counts = np.stack(
+            [
+                np.bincount(generator.integers(size, size=size), minlength=size)
+                for _ in range(min(at_a_time, RESAMPLES - start))
+            ],
+            axis=1,
+        )
+        yield (by_column @ counts.astype(np.float64)).T
