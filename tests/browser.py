@@ -58,8 +58,10 @@ class Visit:
         return [
             address
             for address in self.requests
-            if (parts := urlsplit(address)).scheme not in ("data", "blob")
-            and (parts.scheme, parts.netloc) != (own.scheme, own.netloc)
+            if (
+                (parts := urlsplit(address)).scheme not in ("data", "blob")
+                and (parts.scheme, parts.netloc) != (own.scheme, own.netloc)
+            )
             or (parts.scheme == "file" and parts.path != own.path)
         ]
 

@@ -83,6 +83,7 @@ src/libraries.py
 src/model.py
 src/plots.py
 src/preprocessing.py
+src/options.py
 src/pretrained/__init__.py
 src/pretrained/files.py
 src/pretrained/head.py
@@ -154,6 +155,7 @@ src/training/resume.py
 src/training/run_checkpoints.py
 src/training/row_file.py
 src/training/run_folder.py
+src/training/runs.py
 src/training/schedule.py
 src/training/speaker.py
 src/training/statistics.py

@@ -86,8 +86,8 @@ def new(
         f"{made['project_name']} is ready in {destination}\n\n"
         f"  cd {shlex.quote(str(destination))}\n"
         "  git init && git add -A && git commit -m 'Start from tp35'   # lets `tp35 update` merge\n"
-        f"  uv run {made['project_slug']} train     # writes the sample data set first\n"
-        f"  uv run {made['project_slug']} export    # writes and verifies a bundle under exports/"
+        f"  uv run {made['project_slug']} train     # writes the sample data set first"
+        + (", and a bundle under exports/" if made["export_bundle"] else "")
     )
 
 
@@ -140,7 +140,7 @@ def doctor(project: Path) -> None:
     "--modality", metavar="NAME", help="The answer to `modality` (default: as in `tp35 new`)."
 )
 def demo(destination: Path, modality: str | None) -> None:
-    """Make a project in DEST (default ./demo), train, export, verify and predict.
+    """Make a project in DEST (default ./demo); train, export, verify and predict with it.
 
     Trains on a small real data set that needs no download.
     """

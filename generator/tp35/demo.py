@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import subprocess
 import tempfile
 import time
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
 
 from tp35 import modalities, new, questions, template
 from tp35.answers_file import read
@@ -52,37 +53,53 @@ class Stages:
         self.console = console
         self.seconds: dict[str, float] = {}
 
+    def show(self, title: str, command: list[str], cwd: Path) -> None:
+        """Run a stage that shows its own progress; a failing one ends the demo."""
+        self._begin(title, command)
+        self._end(title, self._call(command, cwd), cwd)
+
     def run(self, title: str, command: list[str], cwd: Path) -> str:
         """Run a stage and give what it printed; a failing one ends the demo with its output."""
-        env = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
-        started = time.monotonic()
-        self.console.print(f"[bold]{title}[/bold]  [dim]{' '.join(command)}[/dim]")
+        self._begin(title, command)
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-            try:
-                with self._progress(title):
-                    done = subprocess.run(
-                        command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=errors, text=True
-                    )
-            except FileNotFoundError as error:
-                raise Problem(f"{command[0]} is not installed or not on PATH") from error
+            with self._progress(title):
+                done = self._call(command, cwd, stdout=subprocess.PIPE, stderr=errors, text=True)
             errors.seek(0)
             said = errors.read()
-        self.seconds[title] = time.monotonic() - started
         if done.returncode:
             self.console.print(done.stdout, said, sep="\n", markup=False, highlight=False)
+        self._end(title, done, cwd)
+        return str(done.stdout)
+
+    def _begin(self, title: str, command: list[str]) -> None:
+        self.seconds[title] = -time.monotonic()
+        line = f"[bold]{title}[/bold]  [dim]{escape(shlex.join(command))}[/dim]"
+        self.console.print(line, highlight=False, soft_wrap=True)
+
+    def _call(
+        self, command: list[str], cwd: Path, **streams: Any
+    ) -> subprocess.CompletedProcess[Any]:
+        env = {key: value for key, value in os.environ.items() if key not in NOT_INHERITED}
+        try:
+            return subprocess.run(command, cwd=cwd, env=env, **streams)
+        except FileNotFoundError as error:
+            raise Problem(f"{command[0]} is not installed or not on PATH") from error
+
+    def _end(self, title: str, done: subprocess.CompletedProcess[Any], cwd: Path) -> None:
+        self.seconds[title] += time.monotonic()
+        if done.returncode:
             raise Problem(f"{title} failed with exit code {done.returncode} in {cwd}")
         self.console.print(f"  done in {self.seconds[title]:.0f} s")
-        return done.stdout
 
     def _progress(self, title: str) -> Any:
         return self.console.status(f"{title} ...")
 
 
 def newest_bundle(project: Path) -> Path:
-    """The bundle that was exported last."""
+    """The bundle that was written last."""
     bundles = sorted((project / "exports").glob("model_*"), key=lambda path: path.stat().st_mtime)
     if not bundles:
-        raise Problem(f"export left no bundle under {project / 'exports'}")
+        raise Problem(f"training left no bundle under {project / 'exports'}")
     return bundles[-1]
 
 
@@ -101,7 +118,7 @@ def predicted_class(printed: str) -> str | None:
 def run_demo(
     destination: Path, modality: str | None = None, console: Console | None = None
 ) -> None:
-    """Render, install, train, export, verify, predict; stop at the first stage that fails.
+    """Render, install, train with an export, verify, predict; stop at the first that fails.
 
     Without a modality the project has the template's default one.
     """
@@ -118,9 +135,9 @@ def run_demo(
     recorded = read(destination)
     command = recorded["project_slug"]
 
-    stages.run("Install", ["uv", "sync"], destination)
-    stages.run("Train", ["uv", "run", command, "train"], destination)
-    stages.run("Export", ["uv", "run", command, "export"], destination)
+    stages.show("Install", ["uv", "sync"], destination)
+    # with the default answers it writes a bundle, too
+    stages.show("Train and export", ["uv", "run", command, "train"], destination)
     bundle = newest_bundle(destination)
     in_project = ["uv", "run", "--project", str(destination), "python", "inference.py"]
     stages.run("Verify", [*in_project, "--verify"], bundle)
@@ -144,19 +161,18 @@ def _summarise(
         (project / "runs").glob("*/report.html"), key=lambda path: path.stat().st_mtime
     )
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_column(style="bold")
-    table.add_column(overflow="fold")
-    for name, value in {
+    rows = {
         "project": project,
         "report": reports[-1] if reports else "none was written",
         "bundle": bundle,
         "input": sample.path,
         "predicted": verdict,
         "took": ", ".join(f"{title} {spent:.0f} s" for title, spent in stages.seconds.items()),
-    }.items():
-        table.add_row(name, str(value))
+    }
     console.print()
-    console.print(table)
+    for name, value in rows.items():  # paths are whole, to be copied
+        console.print(
+            f"[bold]{name:11}[/bold]{escape(str(value))}", highlight=False, soft_wrap=True
+        )
     if sample.expected is not None and predicted != sample.expected:
         raise Problem("the model works, but it got the sample input wrong")

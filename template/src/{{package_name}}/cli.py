@@ -6,7 +6,6 @@ What a command needs is imported inside it: help, a wrong option and a look at d
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from argparse import _ActionsContainer
 from collections.abc import Sequence
@@ -19,7 +18,14 @@ from rich.console import Console
 from .config import TrainingConfig
 from .errors import DISK_ERRORS, ConfigError, ProjectError, Stopped
 from .options import CONFIG_FILE, SETTINGS, Command, Given, parse, program_name
-from .terminal import lines_for_warnings, steady_output, stopping_at_signals, waiting
+from .terminal import (
+    lines_for_warnings,
+    pasteable,
+    pasteable_python,
+    steady_output,
+    stopping_at_signals,
+    waiting,
+)
 from .training.speaker import may_say, process_rank
 
 if TYPE_CHECKING:
@@ -138,7 +144,7 @@ def _print_ending(
     """Where everything is, and what to do next: one whole line each, to be copied."""
     from .training.trackers import HOW_TO_OPEN
 
-    export = f"{program_name(sys.argv[0])} export --run {result.run_dir}"
+    export = pasteable("export", "--run", result.run_dir)
     rows = [
         ("best", f"epoch {result.best_epoch} (step {result.best_step}), by {result.best_by}"),
         ("run", f"{result.run_dir} ({result.optimizer_steps} steps)"),
@@ -153,7 +159,7 @@ def _print_ending(
 
 
 def _predict_command(bundle: Path) -> str:
-    return f"python {shlex.quote(str(bundle / 'inference.py'))} --input FILE"
+    return pasteable_python(bundle / "inference.py", "--input", "FILE")
 
 
 # --- export, bench, report, runs -----------------------------------------------------------------

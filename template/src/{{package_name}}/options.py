@@ -156,7 +156,7 @@ def _read(hint: Any, typed: str | list[str]) -> Any:
         pairs = (re.split(r"\s*[=:]\s*", part, maxsplit=1) for part in parts)
         return {key: read_value(value) for key, value in pairs}
     if _takes_texts(hint):
-        return parts if len(parts) > 1 or read_value(text) is not None else None
+        return parts if len(parts) > 1 else None if text == "null" else text
     return [read_value(part) for part in parts] if len(parts) > 1 else read_value(text)
 
 

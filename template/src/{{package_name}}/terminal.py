@@ -1,9 +1,10 @@
-"""What a command line owes its surroundings: signals, and a terminal that may go away."""
+"""What a command line owes people and its surroundings: signs of life, lines to paste, signals."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any, TextIO
 
@@ -160,3 +162,26 @@ def waiting(say: Callable[[str], None], what: str) -> Iterator[None]:
     finally:
         ended.set()
         reminder.join()
+
+
+def pasteable(*words: str | Path) -> str:
+    """A command line that calls this program again, as it was called, to be pasted.
+
+    Args:
+        words: what stands behind the program's name.
+    """
+    return shlex.join([*_runner(), *_program(), *map(str, words)])
+
+
+def pasteable_python(*words: str | Path) -> str:
+    """A command line that runs a script with the Python of this program, to be pasted."""
+    return shlex.join([*_runner(), "python", *map(str, words)])
+
+
+def _runner() -> list[str]:
+    return ["uv", "run"] if "UV_RUN_RECURSION_DEPTH" in os.environ else []
+
+
+def _program() -> list[str]:
+    called = Path(sys.argv[0])
+    return [called.name] if called.suffix != ".py" else ["python", "-m", __package__ or ""]

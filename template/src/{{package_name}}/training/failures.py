@@ -10,6 +10,7 @@ import torch
 
 from ..config import TrainingConfig
 from ..errors import DISK_ERRORS, DataError, ModelError, ProcessLost, ProjectError, TrainingError
+from ..terminal import pasteable
 
 # a ProjectError of a process that loads data, at the end of that process's traceback
 OF_A_LOADER = re.compile(
@@ -114,6 +115,6 @@ def _of_processes(text: str, config: TrainingConfig) -> ProjectError | None:
     if CONNECTION.search(text):
         return ProcessLost(
             "another process of this run has ended or does not answer; what it printed says why. "
-            "Go on with: train --resume last"
+            f"Go on with: {pasteable('train', '--resume', 'last')}"
         )
     return None

@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
 from ..errors import TrainingError
-from ..terminal import SIGNALS, end_at_next
+from ..terminal import SIGNALS, end_at_next, pasteable
 from .adapter import UniversalModelAdapter
 from .speaker import process_rank
 
@@ -94,7 +94,7 @@ class Interruption(Callback):
         raise Interrupted(
             number,
             f"stopped by {signal.Signals(number).name} after optimizer step {optimizer_step}; "
-            f"go on with: train --resume {run_dir}",
+            f"go on with: {pasteable('train', '--resume', run_dir)}",
         )
 
     def _requeue(self) -> None:

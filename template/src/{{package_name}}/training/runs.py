@@ -5,13 +5,15 @@ Nothing here needs torch: a run keeps in `run.json` what people ask of it.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import platform
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,9 +27,6 @@ FOLDER = "checkpoints"
 
 # what a run is called whose process has gone without saying how it ended
 RUNNING = "running"
-
-# libraries whose versions decide what a run computes
-LIBRARIES = ("torch", "torchvision", "lightning", "numpy", "tokenizers", "timm", "transformers")
 
 # settings that say where a run lies, not what it is
 OF_PLACES = ("output_dir", "export_dir", "resume")
@@ -102,19 +101,28 @@ class RunRecord:
 
 
 def environment(device: str, processes: int) -> dict[str, str]:
-    """What a run depends on besides its settings.
+    """What a run depends on besides its settings: versions of what the project asks for, devices.
 
     Args:
         device: what it computes on, for people.
         processes: how many share it.
     """
     found = {"device": device, "processes": str(processes), "python": platform.python_version()}
-    for library in LIBRARIES:
-        try:
+    for library in _libraries():
+        with contextlib.suppress(PackageNotFoundError):  # an extra that is not installed
             found[library] = version(library)
-        except PackageNotFoundError:
-            continue
     return {**found, "system": platform.platform()}
+
+
+def _libraries() -> list[str]:
+    """Distributions that this project names, where it is installed; else those it cannot lack."""
+    package = (__package__ or "").partition(".")[0]
+    try:
+        [distribution, *_] = packages_distributions()[package]
+        wanted = requires(distribution) or []
+    except (KeyError, PackageNotFoundError):
+        return ["torch", "lightning", "numpy"]
+    return sorted({re.split(r"[^\w.-]", name, maxsplit=1)[0] for name in wanted})
 
 
 # --- All runs ------------------------------------------------------------------------------------
