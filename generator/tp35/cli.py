@@ -89,6 +89,11 @@ def new(
         f"  uv run {made['project_slug']} train     # writes the sample data set first\n"
         f"  uv run {made['project_slug']} export    # writes and verifies a bundle under exports/"
     )
+    if Path(made["_src_path"]).is_absolute():
+        click.echo(
+            f"\nThe template is on this machine, {made['_src_path']}. Others need its URL to update"
+            " the project: tp35 update --template URL"
+        )
 
 
 @cli.command()
