@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from answer_space import MODALITIES
 from conftest import Tp35
-from rendering import commit_all, git
+from history import NEWEST, PastVersion
+from rendering import commit_all, git, started
 
 from tp35 import answers_file, environment, template
 from tp35.doctor import diagnose
@@ -51,16 +53,52 @@ def test_a_healthy_project(project: Path, tp35: Tp35, monkeypatch: pytest.Monkey
     fake_environment(project, HEALTHY)
     ran = tp35("doctor", project)
     assert ran.code == 0, ran.out
-    assert "problem" not in ran.out
-    assert "GPU: A GPU" in ran.out
-    assert "v1.0.0 is the newest" in ran.out
+    [line] = ran.out.splitlines()
+    assert line.startswith("all is well (")
+    assert "GPU: A GPU" in line
+    assert "v1.0.0 is the newest" in line
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_a_pristine_project(
+    modality: str,
+    tp35: Tp35,
+    history: tuple[Path, list[PastVersion]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As `tp35 new` leaves it: no environment yet, and nothing to say but one line."""
+    monkeypatch.setattr(environment, "DISK_GB", 0)
+    template_ = ("--template", history[0], "--ref", NEWEST)
+    chosen = ("--defaults", "--data", f"modality={modality}")
+    assert tp35("new", tmp_path / "p", *template_, *chosen).code == 0
+    started(tmp_path / "p")
+    ran = tp35("doctor", tmp_path / "p")
+    assert (ran.code, len(ran.out.splitlines()), ran.err) == (0, 1, ""), ran.out
+
+
+def test_what_is_no_project(tp35: Tp35, tmp_path: Path) -> None:
+    """One line and its remedy; what an environment lacks is no matter there."""
+    ran = tp35("doctor", tmp_path)
+    line, remedy = ran.out.splitlines()
+    assert ran.code == 1
+    assert line.endswith("it is no project of this template")
+    assert "tp35 new" in remedy
+    assert "git" not in remedy
+
+
+def test_before_the_first_commit(project: Path) -> None:
+    shutil.rmtree(project / ".git")
+    (finding,) = found(project, "git")
+    assert finding.level is Level.WARNING
+    assert "git commit" in finding.remedy
 
 
 def test_every_fault_comes_with_a_remedy(project: Path) -> None:
     (project / answers_file.NAME).unlink()
     (project / "README.md").write_text("<<<<<<< a\nb\n=======\nc\n>>>>>>> d\n")
     faults = bad(project)
-    assert len(faults) >= 2
+    assert [finding.subject for finding in faults] == ["conflict", "answers"]
     assert all(finding.remedy for finding in faults)
 
 
@@ -78,7 +116,9 @@ def test_answers_file_that_cannot_be_read(project: Path, content: str | None) ->
     path.unlink()
     if content is not None:
         path.write_text(content)
-    assert [finding.level for finding in found(project, "answers")] == [Level.PROBLEM]
+    (finding,) = found(project, "answers")
+    assert finding.level is Level.PROBLEM
+    assert finding.remedy == "git checkout HEAD -- .copier-answers.yml"
 
 
 def test_answers_edited_by_hand(project: Path) -> None:
@@ -172,7 +212,7 @@ def test_tools_that_are_missing(project: Path, monkeypatch: pytest.MonkeyPatch) 
         for finding in environment.check_environment(project)
         if finding.level is Level.WARNING
     }
-    assert {"uv", "git", "compiler", "disk", "environment"} <= faults
+    assert faults == {"uv", "git", "compiler", "disk"}
 
 
 def test_no_folder(tp35: Tp35, tmp_path: Path) -> None:

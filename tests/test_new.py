@@ -52,12 +52,14 @@ def test_says_what_to_do_next(from_folder: Path, tp35: Tp35, tmp_path: Path) -> 
     ran = tp35("new", folder, "--defaults", "--preset", "vision-tiny")
     assert f"cd '{folder}'" in ran.out
     assert "uv run my-project train" in ran.out
+    assert "others need" not in ran.out.lower()  # a wheel's project names no path of this machine
 
 
 def test_from_a_git_template_equals_copier(history: Any, tmp_path: Path, tp35: Tp35) -> None:
     repository, _ = history
     ran = tp35("new", tmp_path / "ours", "--defaults", "--template", repository, "--ref", "HEAD")
     assert ran.code == 0, ran.err
+    assert f"{repository}. Others need its URL" in ran.out
     assert files(tmp_path / "ours") == files(render(repository, tmp_path / "theirs", ref="HEAD"))
 
 

@@ -20,7 +20,6 @@ from typing import Any
 
 import coverage
 import pytest
-import torch
 import yaml
 from answer_space import (
     FORMATS,
@@ -35,8 +34,9 @@ from answer_space import (
     overlay,
 )
 from conftest import Tp35
+from documents import NOT_IN_EVERY_SHELL, blocks
+from reader import Reader, newest, own_data, own_network, package, quick, sample_input, torch_home
 from rendering import ROOT, UNMEASURED, commit_all, git, render, started
-from torchvision.models import ResNet18_Weights, resnet18
 from warm import PLAIN, WarmProcess
 
 pytestmark = pytest.mark.integration
@@ -53,10 +53,6 @@ def named(chosen: Answers) -> Answers:
     """With a package name by which coverage finds the modality (see pyproject.toml)."""
     modality = chosen.get("modality", "vision")
     return {**chosen, "project_name": f"{modality.title()} Project"}
-
-
-def package(project: Path) -> str:
-    return next(path.name for path in (project / "src").iterdir() if path.is_dir())
 
 
 @pytest.fixture(scope="session")
@@ -89,27 +85,11 @@ def run(
     return done.stdout
 
 
-def sample_input(project: Path) -> Path:
-    """One input of the sample set, whatever its layout."""
-    files = [path for path in sorted((project / "data").rglob("*")) if path.is_file()]
-    inputs = [path for path in files if path.suffix in {".png", ".txt"}]
-    if inputs:
-        return inputs[len(inputs) // 2]
-    [rows] = [path for path in files if path.name == "val.jsonl"]
-    snippet = project / "snippet.txt"
-    snippet.write_text(json.loads(rows.read_text("utf-8").splitlines()[0])["text"], "utf-8")
-    return snippet
-
-
-def newest_bundle(project: Path) -> Path:
-    return max((project / "exports").glob("model_*"), key=lambda path: path.stat().st_mtime)
-
-
 def train_and_export(project: Path, process: WarmProcess) -> Path:
     """What a user does on the first day; gives the bundle."""
     process.run(project, "train", *SHORT, "--export_bundle", "false")
     process.run(project, "export")
-    return newest_bundle(project)
+    return newest(project / "exports")
 
 
 def ask_bundle(project: Path, bundle: Path, process: WarmProcess, *options: str) -> None:
@@ -132,17 +112,6 @@ def projects(template_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
         modality: render(template_folder, folder / modality, named({"modality": modality}))
         for modality in MODALITIES
     }
-
-
-def torch_home(folder: Path) -> Path:
-    """A folder in which torch finds weights of the README's network as if it had fetched them."""
-    weights = ResNet18_Weights.DEFAULT
-    torch.manual_seed(0)
-    home = folder / "torch"
-    (home / "hub" / "checkpoints").mkdir(parents=True)
-    place = home / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
-    torch.save(resnet18().state_dict(), place)
-    return home
 
 
 @pytest.fixture(scope="session")
@@ -183,7 +152,7 @@ def first_day(row: Row, project: Path, process: WarmProcess, sample_sets: Path) 
         for number, path in enumerate(sorted(kept.rglob("*.txt"))):
             if number % 5:  # a fifth of the texts is enough for the others
                 path.unlink()
-    bundle = newest_bundle(project)
+    bundle = newest(project / "exports")
     metadata = (bundle / "metadata.json").read_text("utf-8")
     assert str(project.parent) not in metadata
     ask_bundle(project, bundle, process, "--format", chosen["export_formats"][0])
@@ -216,53 +185,6 @@ def test_train_export_infer_threewise(
 
 # --- What people are told to type -----------------------------------------------------------------
 
-# these have tests of their own
-CHECKS = ("uv run pytest", "uv run ruff", "uv run mypy")
-
-
-def told(readme: str) -> Iterator[str]:
-    """The commands of a README's code blocks, without their comments.
-
-    Blocks that name a language need more machines than there are here.
-    """
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", readme, re.MULTILINE | re.DOTALL):
-        for line in [] if language else block.splitlines():
-            if command := re.sub(r"\s+# .*", "", line).strip():
-                yield command
-
-
-def quick(project: Path) -> None:
-    """Let every training end after two steps, and without a bundle."""
-    config = yaml.safe_load((project / "config.yaml").read_text("utf-8"))
-    config |= {"max_steps": 2, "batch_size": 8, "num_workers": 0, "export_bundle": False}
-    (project / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
-
-
-def as_a_reader_has_it(project: Path, readme: str) -> None:
-    """Data, a network and an input of the reader's own, under the names in the README."""
-    [folder] = set(re.findall(r"data check --data (\w+)", readme))
-    shutil.copytree(project / "data", project / folder)
-    for number, image in enumerate(sorted((project / folder).rglob("*.png"))):
-        if number % 16:  # a large network looks at each of them
-            image.unlink()
-    [(file, builder)] = re.findall(r"--model (\w+\.py):(\w+)", readme)
-    source = (project / "src" / package(project) / "model.py").read_text("utf-8")
-    assert "def build_model(" in source
-    (project / file).write_text(source.replace("def build_model(", f"def {builder}("), "utf-8")
-    [given] = re.findall(r"--input (\S+)", readme)
-    shutil.copyfile(sample_input(project), project / given)
-
-
-def run_several_processes(project: Path, command: str) -> None:
-    """Run a command that starts this program once more for each process; one run comes of it."""
-    before = set((project / "runs").iterdir())
-    _, _, program, *options = command.split()
-    module = "torch.distributed.run" if program == "torchrun" else package(project)
-    run(project, "-m", module, *options)
-    [made] = set((project / "runs").iterdir()) - before
-    rows = (made / "metrics.csv").read_text("utf-8").splitlines()
-    assert len(rows) == 1 + 2 + 1  # a header, two steps, a validation
-
 
 @pytest.mark.parametrize("modality", ["vision", pytest.param("text", marks=pytest.mark.slow)])
 def test_what_the_readme_says(
@@ -271,25 +193,36 @@ def test_what_the_readme_says(
     project = render(template_folder, tmp_path / "p", named({"modality": modality}))
     quick(project)
     readme = (project / "README.md").read_text("utf-8")
-    program = f"uv run {modality}-project "
-    first, *others = [one for one in told(readme) if not one.startswith(CHECKS)]
-    assert first == f"{program}train"
-    warm[modality].run(project, "train")
-    as_a_reader_has_it(project, readme)
-    assert len(others) >= 10
-    for line in others:
-        newest = max((project / "runs").glob("*/config.yaml")).parent.relative_to(project)
-        command = line.replace("runs/<time>", str(newest))
-        if "--devices" in command or "torchrun" in command:
-            run_several_processes(project, command)
-        elif command.startswith(program):
-            warm[modality].run(project, *command.removeprefix(program).split())
-        else:
-            python, *arguments = command.split()
-            assert python == "python"
-            bundle = str(newest_bundle(project).relative_to(project))
-            script, *options = (part.replace("exports/model_<time>", bundle) for part in arguments)
-            warm[modality].run_script(project / script, *options, cwd=project)
+    first, *others = [
+        block
+        for block in blocks(project / "README.md")
+        if block.language == "sh" and not block.not_run
+    ]
+    reader = Reader(project, warm[modality], project)
+    reader.follow(first)
+    [folder] = set(re.findall(r"data check --data (\w+)", readme))
+    own_data(project, folder)
+    [(file, builder)] = set(re.findall(r"--model (\w+\.py):(\w+)", readme))
+    own_network(project, file, builder)
+    [given] = re.findall(r"--input (\S+)", readme)
+    shutil.copyfile(sample_input(project), project / given)
+    assert [f"uv run {modality}-project train", f"uv run {modality}-project export"] == list(
+        first.commands()
+    )
+    assert sum(len(list(block.commands())) for block in others) >= 10
+    for block in others:
+        reader.follow(block)
+
+
+def test_commands_of_a_readme_are_for_every_shell(projects: dict[str, Path]) -> None:
+    for project in projects.values():
+        found = blocks(project / "README.md")
+        fences = (project / "README.md").read_text("utf-8").count("```")
+        assert fences == 2 * sum("\n" in block.code for block in found)
+        assert {block.language for block in found} == {"sh", "yaml"}
+        for block in found:
+            if block.language == "sh" and block.not_run != "needs SLURM":
+                assert NOT_IN_EVERY_SHELL.findall(block.code) == [], block
 
 
 @pytest.mark.parametrize("modality", ["vision", pytest.param("text", marks=pytest.mark.slow)])

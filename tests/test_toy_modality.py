@@ -17,8 +17,9 @@ import yaml
 from answer_space import overlay
 from expected_files import expected_files
 from project_checks import leftover_jinja, parse_everything
+from reader import newest, package
 from rendering import ROOT, UNMEASURED, copy_template, files, render
-from test_projects import ask_bundle, newest_bundle, package, run
+from test_projects import ask_bundle, run
 from test_rendering import lint
 from warm import WarmProcess
 
@@ -98,7 +99,7 @@ def test_trains_exports_and_predicts(project: Path, process: WarmProcess) -> Non
     header = metrics.read_text("utf-8").splitlines()[0].split(",")
     assert float(last[header.index("val/accuracy")]) > 0.85
     assert (metrics.parent / "report.html").is_file()
-    bundle = newest_bundle(project)
+    bundle = newest(project / "exports")
     for format_ in json.loads((bundle / "metadata.json").read_text("utf-8"))["artifacts"]:
         ask_bundle(project, bundle, process, "--format", format_)
     process.run_script(bundle / "inference.py", "--verify", cwd=project.parent)

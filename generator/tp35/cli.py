@@ -89,6 +89,11 @@ def new(
         f"  uv run {made['project_slug']} train     # writes the sample data set first"
         + (", and a bundle under exports/" if made["export_bundle"] else "")
     )
+    if Path(made["_src_path"]).is_absolute():
+        click.echo(
+            f"\nThe template is on this machine, {made['_src_path']}. Others need its URL to update"
+            " the project: tp35 update --template URL"
+        )
 
 
 @cli.command()
@@ -112,25 +117,31 @@ def presets() -> None:
 @cli.command()
 @click.argument("project", metavar="[DEST]", type=FOLDER, default=".")
 def doctor(project: Path) -> None:
-    """Look over the project DEST (default: here) and name a remedy for each problem."""
+    """Look over the project DEST (default: here) and name a remedy for each problem.
+
+    Where there is none, one line says what was looked at.
+    """
     from rich.console import Console
     from rich.markup import escape
 
     from tp35.doctor import diagnose
     from tp35.findings import Level
 
-    colours = {Level.GOOD: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+    colours = {Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
     console = Console(soft_wrap=True, highlight=False)
-    failed = False
+    well: list[str] = []
+    bad: list[Level] = []
     for finding in diagnose(project):
-        failed |= finding.level is Level.PROBLEM
-        colour = colours[finding.level]
-        console.print(
-            f"[{colour}]{finding.level:8}[/] {escape(f'{finding.subject}: {finding.state}')}"
-        )
-        if finding.remedy:
-            console.print(f"         remedy: {escape(finding.remedy)}")
-    if failed:
+        said = f"{finding.subject}: {finding.state}"
+        if finding.level is Level.GOOD:
+            well.append(said)
+            continue
+        bad.append(finding.level)
+        console.print(f"[{colours[finding.level]}]{finding.level:8}[/] {escape(said)}")
+        console.print(f"         remedy: {escape(finding.remedy)}")
+    if not bad:
+        console.print(f"[green]all is well[/] ({escape('; '.join(well))})")
+    if Level.PROBLEM in bad:
         sys.exit(1)
 
 

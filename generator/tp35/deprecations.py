@@ -46,6 +46,18 @@ def _configuration() -> tuple[dict[str, str], frozenset[str]]:
     return renamed, frozenset(fields)
 
 
+def _calls(node: ast.AST) -> Iterator[ast.Call]:
+    """Every call below a node but those under `pytest.warns`, which wants the warning."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.With) and any(
+            ast.unparse(item.context_expr).startswith("pytest.warns(") for item in child.items
+        ):
+            continue
+        if isinstance(child, ast.Call):
+            yield child
+        yield from _calls(child)
+
+
 def _in_code(path: str, source: str) -> Iterator[Use]:
     renamed, _ = _configuration()
     try:
@@ -53,11 +65,9 @@ def _in_code(path: str, source: str) -> Iterator[Use]:
     except SyntaxError:
         # Not ours to judge: the file may be for another Python, or a cell may hold shell commands.
         return
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        called = ast.unparse(node.func).rsplit(".", 1)[-1]
-        for keyword in node.keywords:
+    for call in _calls(tree):
+        called = ast.unparse(call.func).rsplit(".", 1)[-1]
+        for keyword in call.keywords:
             if called in FINE_TUNING and keyword.arg == ARGUMENT:
                 value = ast.unparse(keyword.value)
                 yield Use(

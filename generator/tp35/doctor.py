@@ -21,6 +21,7 @@ from tp35.questions import Answers, check, questions
 from tp35.template import Source
 
 SECONDS_TO_ANSWER = 30
+NO_PROJECT = "name the folder of one, tp35 doctor FOLDER, or make one: tp35 new FOLDER"
 
 
 def diagnose(project: Path) -> Iterator[Finding]:
@@ -34,13 +35,24 @@ def diagnose(project: Path) -> Iterator[Finding]:
         yield warning("deprecated", f"{use.path}:{use.line}: {use.what}", f"use {use.instead}")
     try:
         recorded = answers_file.read(project)
-    except Problem as missing:
-        remedy = "git checkout -- .copier-answers.yml, or `tp35 new` for a project of its own"
-        yield problem("answers", missing.message, remedy)
+    except Problem as unreadable:
+        if not _ever_had_answers(project):
+            yield problem("project", unreadable.message, NO_PROJECT)
+            return
+        restored = f"git checkout HEAD -- {answers_file.NAME}"
+        yield problem("answers", unreadable.message, restored)
     else:
         yield from _check_answers(answers_file.answers(recorded))
         yield from _check_origin(project, recorded)
     yield from check_environment(project)
+
+
+def _ever_had_answers(project: Path) -> bool:
+    """Whether there is, or Git still has, the answers file that makes a folder a project."""
+    path = project / answers_file.NAME
+    return path.is_file() or (
+        git.available() and git.succeeds("cat-file", "-e", f"HEAD:./{path.name}", cwd=project)
+    )
 
 
 def _check_answers(answers: Answers) -> Iterator[Finding]:

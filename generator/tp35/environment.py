@@ -103,19 +103,15 @@ def check_environment(project: Path) -> Iterator[Finding]:
     else:
         yield good("Python", version)
     for tool, remedy in (("uv", "pip install uv"), ("git", "install Git")):
-        if shutil.which(tool):
-            yield good(tool, "is there")
-        else:
+        if not shutil.which(tool):
             yield warning(tool, "is not on PATH", remedy)
     if python is None:
-        yield warning("environment", "the project has none yet", "uv sync")
+        yield good("environment", "none yet; uv run makes it")
     elif found is None:
         yield problem("environment", f"{python} does not run", "rm -r .venv && uv sync")
     else:
         yield from _packages(found)
-    if any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
-        yield good("compiler", "is there")
-    else:
+    if not any(shutil.which(name) for name in ("c++", "g++", "clang++", "cl")):
         yield warning(
             "compiler", "none found; torch.compile on a CPU needs one", "install g++ or clang"
         )
@@ -125,6 +121,8 @@ def check_environment(project: Path) -> Iterator[Finding]:
     else:
         yield good("disk", f"{free:.0f} GB free")
     if git.available() and git.top_of_repository(project) is None:
-        yield problem(
-            "git", "the project is not in a repository, so it cannot be updated", "git init"
+        yield warning(
+            "git",
+            "the project is not in a repository, so it cannot be updated",
+            "git init && git add -A && git commit -m 'Start from tp35'",
         )

@@ -1,0 +1,154 @@
+"""Someone who types what a document says, in a project that is rendered and trained."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import yaml
+from documents import Block
+from torchvision.models import ResNet18_Weights, resnet18
+from warm import WarmProcess
+
+
+def package(project: Path) -> str:
+    """The name of a project's package."""
+    return next(path.name for path in (project / "src").iterdir() if path.is_dir())
+
+
+def sample_input(project: Path) -> Path:
+    """One input of the sample set, whatever its layout."""
+    files = [path for path in sorted((project / "data").rglob("*")) if path.is_file()]
+    inputs = [path for path in files if path.suffix in {".png", ".txt"}]
+    if inputs:
+        return inputs[len(inputs) // 2]
+    [rows] = [path for path in files if path.name == "val.jsonl"]
+    snippet = project / "snippet.txt"
+    snippet.write_text(json.loads(rows.read_text("utf-8").splitlines()[0])["text"], "utf-8")
+    return snippet
+
+
+def newest(folder: Path) -> Path:
+    """The newest of the runs, or of the bundles, in a folder."""
+    return max(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+
+
+def quick(project: Path) -> None:
+    """Let every training end after two steps, and without a bundle."""
+    config = yaml.safe_load((project / "config.yaml").read_text("utf-8"))
+    config |= {"max_steps": 2, "batch_size": 8, "num_workers": 0, "export_bundle": False}
+    (project / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
+
+
+def thin_out(folder: Path) -> None:
+    """Leave one image in sixteen: a large network looks at each of them."""
+    for number, image in enumerate(sorted(folder.rglob("*.png"))):
+        if number % 16:
+            image.unlink()
+
+
+def own_data(project: Path, folder: str) -> None:
+    """Data of the reader's own: some of the sample set."""
+    shutil.copytree(project / "data", project / folder)
+    thin_out(project / folder)
+
+
+def own_network(project: Path, file: str, builder: str) -> None:
+    """A network of the reader's own: the built-in one under another name."""
+    source = (project / "src" / package(project) / "model.py").read_text("utf-8")
+    assert "def build_model(" in source
+    (project / file).write_text(source.replace("def build_model(", f"def {builder}("), "utf-8")
+
+
+def torch_home(folder: Path) -> Path:
+    """A folder in which torch finds weights of the documents' network as if it had fetched them."""
+    weights = ResNet18_Weights.DEFAULT
+    torch.manual_seed(0)
+    home = folder / "torch"
+    (home / "hub" / "checkpoints").mkdir(parents=True)
+    place = home / "hub" / "checkpoints" / weights.url.rpartition("/")[2]
+    torch.save(resnet18().state_dict(), place)
+    return home
+
+
+@dataclass
+class Reader:
+    """Types commands in a project.
+
+    Attributes:
+        project: its folder.
+        process: in which its package is imported.
+        cwd: the folder they are in.
+    """
+
+    project: Path
+    process: WarmProcess
+    cwd: Path
+
+    def follow(self, block: Block) -> None:
+        """Run a block of a document; fails with what was printed."""
+        if block.language == "python":
+            script = self.project / "typed.py"
+            script.write_text(block.code, "utf-8")
+            self.process.run_script(script, cwd=self.project)
+            return
+        for command in block.commands():
+            self.type(command)
+        self.cwd = self.project
+
+    def type(self, command: str) -> None:
+        """Run a line of a shell."""
+        match self.words(command):
+            case ["uv", "run", "torchrun", *options]:
+                self.start("torch.distributed.run", options)
+            case ["uv", "run", _, *options] if "--devices" in options:
+                self.start(package(self.project), options)
+            case ["uv", "run", program, *options] if program == self.program:
+                self.process.run(self.cwd, *options)
+            case ["python", script, *options]:
+                self.process.run_script(self.cwd / script, *options, cwd=self.cwd)
+            case ["cd", folder]:
+                self.cwd = self.cwd / folder
+            case words:
+                done = subprocess.run(words, cwd=self.cwd, capture_output=True, text=True)
+                assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
+
+    def words(self, command: str) -> list[str]:
+        """A command's words, with the names of the newest run and bundle put in."""
+        for placeholder, folder in (("RUN", "runs"), ("BUNDLE", "exports")):
+            if re.search(rf"\b{placeholder}\b", command):
+                name = newest(self.project / folder).name
+                command = re.sub(rf"\b{placeholder}\b", name, command)
+        return shlex.split(command)
+
+    @property
+    def program(self) -> str:
+        """The project's command."""
+        return package(self.project).replace("_", "-")
+
+    def start(self, module: str, options: list[str]) -> None:
+        """Run a command that starts this program once more for each process."""
+        before = set((self.project / "runs").iterdir())
+        environment = os.environ | {
+            "PYTHONPATH": str(self.project / "src"),
+            "OMP_NUM_THREADS": "1",
+        }
+        done = subprocess.run(
+            [sys.executable, "-m", module, *options],
+            cwd=self.cwd,
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, f"{options}\n{done.stdout[-8000:]}\n{done.stderr[-8000:]}"
+        [made] = set((self.project / "runs").iterdir()) - before  # one run comes of it
+        rows = (made / "metrics.csv").read_text("utf-8").splitlines()
+        assert len(rows) == 1 + 2 + 1  # a header, two steps, a validation
