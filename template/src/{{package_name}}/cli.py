@@ -248,6 +248,18 @@ def _runs(given: dict[str, Any], console: Console) -> None:
         print(line)
 
 
+def _evaluate(given: dict[str, Any], console: Console) -> None:
+    # not the data of training: the run has its own
+    data = given.pop("data", None)
+    places = {name: given.pop(name) for name in ("run", "bundle", "output")}
+    config = _config(given)
+    if places["bundle"] is None:
+        places["run"] = _chosen_run(places["run"], config, console)
+    with _waiting(console, LIBRARIES):
+        from .evaluate_command import run_evaluate
+    run_evaluate(data, config=config, console=console, **places)
+
+
 # --- data ----------------------------------------------------------------------------------------
 
 
@@ -429,6 +441,25 @@ def _runs_options(options: _ActionsContainer) -> None:
     options.add_argument("--json", action="store_true", help="print JSON, for machines")
 
 
+def _evaluate_options(options: _ActionsContainer) -> None:
+    options.add_argument(
+        "--data",
+        metavar="test|val|PATH",
+        help="the run's test split (the default, where there is one), its validation split, or a "
+        "folder, table or hub:NAME of other samples",
+    )
+    options.add_argument("--run", type=Path, metavar="FOLDER", help="the run (default: the newest)")
+    options.add_argument(
+        "--bundle", type=Path, metavar="FOLDER", help="every artifact of a bundle, instead of a run"
+    )
+    options.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="where the files of a bundle go (default: evaluations/<bundle>/<split>)",
+    )
+
+
 def _data_options(options: _ActionsContainer) -> None:
     options.add_argument("action", choices=["sample", "check"], metavar="sample|check")
     options.add_argument("--json", action="store_true", help="check: print JSON, for machines")
@@ -476,6 +507,14 @@ COMMANDS = {
         usual=("output_dir",),
         takes=("output_dir",),
         add_options=_report_options,
+    ),
+    "evaluate": Command(
+        "metrics with 95 % intervals, and the prediction of every sample",
+        _evaluate,
+        "evaluate --data val",
+        usual=("output_dir",),
+        takes=("output_dir",),
+        add_options=_evaluate_options,
     ),
     "runs": Command(
         "list all runs, the best marked",

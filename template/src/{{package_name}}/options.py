@@ -109,7 +109,7 @@ def parse(arguments: Sequence[str], commands: Mapping[str, Command], program: st
     parser = _parser(name, command, program, everything=True)
     found = vars(_parse(parser, name, command, [part for word in words for part in _apart(word)]))
     quiet, debug = found.pop("quiet", False), found.pop("debug", False)
-    return Given(name, _read_values(found), quiet, debug)
+    return Given(name, _read_values(found, command.takes), quiet, debug)
 
 
 def _no_command(name: str, commands: Iterable[str]) -> str:
@@ -122,14 +122,18 @@ def _no_command(name: str, commands: Iterable[str]) -> str:
 # --- Values --------------------------------------------------------------------------------------
 
 
-def _read_values(given: dict[str, Any]) -> dict[str, Any]:
+def _read_values(given: dict[str, Any], settings: Iterable[str]) -> dict[str, Any]:
     """Settings as a configuration file would hold them, from the words that were typed.
+
+    Args:
+        given: options by name; changed in place.
+        settings: which of them are settings.
 
     Raises:
         ConfigError: one line for each that is none.
     """
     hints, problems = get_type_hints(TrainingConfig), []
-    for name in given.keys() & hints.keys():
+    for name in given.keys() & set(settings):
         try:
             given[name] = _read(hints[name], given[name])
         except ValueError as error:

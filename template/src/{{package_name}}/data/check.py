@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from ..atomic import write_whole
 from ..config import TrainingConfig
 from ..errors import BadSamples, TrainingError
+from .account import Account
 from .splits import Examination, Splits
 
 if TYPE_CHECKING:
@@ -29,6 +30,24 @@ class Reading(Protocol):
             config: where the data lie and how they are split.
             processor: of a run, used instead of learning another from the data.
         """
+
+    def read_samples(
+        self, config: TrainingConfig, names: list[str], processor: Any
+    ) -> tuple[datasets.Dataset, Account]:
+        """Read all samples of `config.data`, whichever splits they belong to, to evaluate on.
+
+        Args:
+            config: where they lie.
+            names: classes, labels or values as the network has them; matched by name.
+            processor: of the network, where it has one.
+
+        Returns:
+            the rows, every sample of which can be read, and the account of the reading.
+            DataError names what is wrong with them, and labels that the network has not learned.
+        """
+
+    def count_repeated(self, rows: datasets.Dataset, train: datasets.Dataset) -> int:
+        """How many samples are among the training samples, as far as that is cheap to tell."""
 
     def examine(self, rows: datasets.Dataset, config: TrainingConfig) -> Examination:
         """Open every sample: what they are, and one line for each that cannot be read."""

@@ -18,11 +18,13 @@ from ..task import TaskSpec
 from .module import Batch
 from .order import Key
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
+from .reading import count_repeated as count_repeated
 from .reading import examine as examine
 from .reading import fingerprint as fingerprint
 from .reading import keep_example as keep_example
 from .reading import load_processor as load_processor
 from .reading import places as places
+from .reading import read_samples as read_samples
 from .reading import read_splits as read_splits
 from .reading import review as review
 from .reading import save_processor as save_processor
