@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .module import Modality
 
 STAMP = ".checked"
+# among the facts of a split
+DIGEST = "digest"
 
 
 def read_checked_splits(modality: Modality, config: TrainingConfig) -> Splits:
@@ -56,11 +58,11 @@ def with_facts(modality: Modality, splits: Splits, config: TrainingConfig) -> Sp
 def _examine(
     modality: Modality, splits: Splits, config: TrainingConfig
 ) -> dict[str, dict[str, Any]]:
-    """Open every sample of all splits; the facts of each, by its name."""
+    """Open every sample of all splits; the facts of each with its digest, by its name."""
     examined = {name: modality.examine(rows, config) for name, rows in _by_name(splits).items()}
     if problems := [problem for split in examined.values() for problem in split.problems]:
         raise BadSamples(config.data, problems)
-    return {name: split.facts for name, split in examined.items()}
+    return {name: {**split.facts, DIGEST: split.digest} for name, split in examined.items()}
 
 
 def _with(
@@ -70,7 +72,13 @@ def _with(
     config: TrainingConfig,
 ) -> Splits:
     warnings = [*splits.summary.get("warnings", ()), *modality.review(facts, config)]
-    return replace(splits, facts=facts["train"], summary={**splits.summary, "warnings": warnings})
+    train = dict(facts["train"])
+    return replace(
+        splits,
+        digest=train.pop(DIGEST),
+        facts=train,
+        summary={**splits.summary, "warnings": warnings},
+    )
 
 
 def _by_name(splits: Splits) -> dict[str, datasets.Dataset]:
