@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     import datasets
 
 STAMP = ".checked"
+# among the facts of a split
+DIGEST = "digest"
 
 
 class Reading(Protocol):
-    """What a reading's `data/reading.py` provides, without waiting for torch."""
+    """What a modality's `data/reading.py` provides, without waiting for torch."""
 
     def read_splits(self, config: TrainingConfig, processor: Any = None) -> Splits:
         """Read `config.data`; DataError names what is wrong with it.
@@ -98,11 +100,11 @@ def with_facts(reading: Reading, splits: Splits, config: TrainingConfig) -> Spli
 
 
 def _examine(reading: Reading, splits: Splits, config: TrainingConfig) -> dict[str, dict[str, Any]]:
-    """Open every sample of all splits; the facts of each, by its name."""
+    """Open every sample of all splits; the facts of each with its digest, by its name."""
     examined = {name: reading.examine(rows, config) for name, rows in _by_name(splits).items()}
     if problems := [problem for split in examined.values() for problem in split.problems]:
         raise BadSamples(config.data, problems)
-    return {name: split.facts for name, split in examined.items()}
+    return {name: {**split.facts, DIGEST: split.digest} for name, split in examined.items()}
 
 
 def _with(
@@ -112,7 +114,13 @@ def _with(
     config: TrainingConfig,
 ) -> Splits:
     warnings = [*splits.summary.get("warnings", ()), *reading.review(facts, config)]
-    return replace(splits, facts=facts["train"], summary={**splits.summary, "warnings": warnings})
+    train = dict(facts["train"])
+    return replace(
+        splits,
+        digest=train.pop(DIGEST),
+        facts=train,
+        summary={**splits.summary, "warnings": warnings},
+    )
 
 
 def _by_name(splits: Splits) -> dict[str, datasets.Dataset]:

@@ -80,7 +80,7 @@ def _outputs(rows: datasets.Dataset, outputs: str, names: Sequence[str]) -> dict
 
 def describe(splits: Splits) -> dict[str, Any]:
     """The content of data.json: what was understood, and what examining the samples told."""
-    return {**splits.summary, "inputs": splits.facts}
+    return {**splits.summary, "inputs": splits.facts, "digest": splits.digest}
 
 
 def write_description(splits: Splits, run_dir: Path) -> None:

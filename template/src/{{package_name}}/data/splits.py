@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 # A class with fewer validation samples than this is named: its metrics say little.
 ENOUGH_TO_VALIDATE = 5
 
+# brought into memory together
+DIGESTED_ROWS = 1000
+
 
 @dataclass(frozen=True)
 class Examination:
@@ -27,10 +32,13 @@ class Examination:
     Attributes:
         problems: one line for each sample that cannot be used, beginning with where it is.
         facts: what the samples are like, ready for JSON.
+        digest: of what the samples hold, whatever their files are called and wherever they lie;
+            empty where nobody made one.
     """
 
     problems: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,7 @@ class Splits:
             where nothing was.
         test: rows that training never sees; None where there are none.
         facts: what the training samples are like, once they have been examined.
+        digest: of the training samples, once they have been examined; see `Examination`.
         summary: what was understood of the data, ready for JSON; see `summarize`.
     """
 
@@ -54,12 +63,30 @@ class Splits:
     processor: Any = None
     test: datasets.Dataset | None = None
     facts: dict[str, Any] = field(default_factory=dict)
+    digest: str = ""
     summary: dict[str, Any] = field(default_factory=dict)
 
 
 def labels_of(rows: datasets.Dataset) -> npt.NDArray[Any]:
     """The column `labels` as an array: [N], or [N, K] where a sample has several."""
     return np.asarray(rows.select_columns("labels")[:]["labels"])
+
+
+def digest_of(rows: datasets.Dataset, columns: Sequence[str], *beside: str) -> str:
+    """SHA-256 over the values of columns, row by row, in hexadecimal.
+
+    Args:
+        rows: a table.
+        columns: those of them that it has count.
+        beside: more that counts.
+    """
+    digest = hashlib.sha256()
+    known = [name for name in columns if name in rows.column_names]
+    table = rows.with_format("arrow").select_columns(known)
+    for batch in table.iter(DIGESTED_ROWS) if known else ():
+        digest.update(json.dumps(batch.to_pylist()).encode())
+    digest.update("".join(beside).encode())
+    return digest.hexdigest()
 
 
 def hold_out(groups: npt.NDArray[Any], share: float, seed: int) -> list[int]:

@@ -42,6 +42,7 @@ from .imports import distributions_of_network
 from .input_graph import FORMAT as WITH_INPUT_GRAPH
 from .input_graph import InputGraph, describe, sample_reference
 from .metadata import ARTIFACTS, BundleMetadata, artifact_files, write_json
+from .model_card import generate_model_card
 from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
 from .plain_copy import make_runnable, plain_copy
 from .precision import REDUCED_TOLERANCE, Samples
@@ -71,6 +72,9 @@ def create_export_bundle(
     metrics: dict[str, float] | None = None,
     data: dict[str, Any] | None = None,
     trivial_metrics: dict[str, float] | None = None,
+    intervals: Mapping[str, tuple[float, float]] | None = None,
+    run: str | None = None,
+    optimizer_steps: int | None = None,
     example: Path | None = None,
     sign_key: Path | None = None,
     sbom: bool = False,
@@ -95,6 +99,9 @@ def create_export_bundle(
         metrics: of the checkpoint, for the record.
         data: what was understood of the data it was trained on, for the record.
         trivial_metrics: of the answer that looks at no input, beside them.
+        intervals: low and high end of the 95 % interval of those metrics that have one.
+        run: name of the run that trained it.
+        optimizer_steps: how many that took.
         example: an input file to store with its output; a made-up one by default.
         sign_key: sign the bundle with this private key (OpenSSF model signing).
         sbom: list what requirements.txt installs (CycloneDX).
@@ -142,6 +149,9 @@ def create_export_bundle(
             metrics=metrics or {},
             data=data or {},
             trivial_metrics=trivial_metrics or {},
+            intervals={name: list(ends) for name, ends in (intervals or {}).items()},
+            run=run,
+            optimizer_steps=optimizer_steps,
             formats=formats,
             architecture=recipe,
         )
@@ -464,6 +474,7 @@ def _with_own_answers(
 
 def _finish(task_spec: TaskSpec, metadata: BundleMetadata, stage: Path, *, sbom: bool) -> None:
     """Write what surrounds the artifacts, record every file, and let the bundle check itself."""
+    metadata = metadata.write(stage)  # what is generated reads it
     generate_torchserve_config(task_spec, stage)
     generate_dockerfile(task_spec, stage)
     recipe = metadata.architecture
@@ -471,8 +482,8 @@ def _finish(task_spec: TaskSpec, metadata: BundleMetadata, stage: Path, *, sbom:
     (stage / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
     if sbom:
         write_sbom(stage)
-    metadata = metadata.write(stage)
     generate_readme(task_spec, stage, metadata.formats)
+    generate_model_card(task_spec, stage)
     metadata.write(stage)
     _verify(stage)
 

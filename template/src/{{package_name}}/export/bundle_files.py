@@ -30,9 +30,16 @@ SCRIPTS = ("inference.py", "server.py", "healthcheck.py")
 TORCHSERVE_FILES = ("config.properties", "model-config.yaml", "handler.py")
 DOCKER_FILES = ("Dockerfile", ".dockerignore", "compose.yaml", "kubernetes.yaml")
 
+FOLDERS = ("runtime", "page")
+# stands in them for the name of the image, and of what runs it
+IMAGE = "bundle-name"
+# the longest name that Kubernetes gives a service
+MAX_IMAGE = 63
+
 # what runtime/http imports, with the oldest version it was run with
 SERVER_REQUIREMENTS = {
     "fastapi": "0.115",
+    "fastapi-offline": "1.7.4",
     "httptools": "0.6",
     "prometheus-client": "0.21",
     "python-multipart": "0.0.20",
@@ -52,7 +59,7 @@ FORMAT_REQUIREMENTS = {
 def generate_inference_script(
     task_spec: TaskSpec, export_dir: Path, model_format: str | None = None
 ) -> Path:
-    """Copy `inference.py` and what it stands on: `runtime/`, and the project's preprocessing.
+    """Copy `inference.py` and what stands with it: `runtime/`, `page/`, the preprocessing.
 
     Args:
         task_spec: must be of this project's modality.
@@ -72,13 +79,14 @@ def generate_inference_script(
         raise ExportError(f"{model_format} is no export format; there are {', '.join(EXPORTERS)}")
     for name in SCRIPTS:
         shutil.copyfile(SERVING / name, export_dir / name)
-    shutil.copytree(
-        SERVING / "runtime",
-        export_dir / "runtime",
-        ignore=shutil.ignore_patterns("__pycache__"),
-        copy_function=shutil.copyfile,
-        dirs_exist_ok=True,
-    )
+    for name in FOLDERS:
+        shutil.copytree(
+            SERVING / name,
+            export_dir / name,
+            ignore=shutil.ignore_patterns("__pycache__"),
+            copy_function=shutil.copyfile,
+            dirs_exist_ok=True,
+        )
     shutil.copyfile(PACKAGE / "preprocessing.py", export_dir / "preprocessing.py")
     return export_dir / "inference.py"
 
@@ -136,7 +144,8 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
     path = export_dir / "README.md"
     path.write_text(
         template.substitute(
-            name=metadata.name,
+            name=metadata.title,
+            image=image_name(metadata),
             task=task_spec.task_type,
             created=metadata.created,
             example=metadata.example["input"] if metadata.example else "FILE",
@@ -182,19 +191,28 @@ def generate_torchserve_config(task_spec: TaskSpec, export_dir: Path) -> Path:
 
 
 def generate_dockerfile(task_spec: TaskSpec, export_dir: Path) -> Path:
-    """Copy the Dockerfile and what belongs to it, for the Python that runs now.
+    """Copy the Dockerfile and what belongs to it, for this project and the Python that runs now.
 
     Returns:
         path of the Dockerfile.
     """
+    image = image_name(_recorded(task_spec, export_dir))
     for name in DOCKER_FILES:
-        shutil.copyfile(SERVING / name, export_dir / name)
+        text = (SERVING / name).read_text(encoding="utf-8")
+        (export_dir / name).write_text(text.replace(IMAGE, image), encoding="utf-8")
     path = export_dir / "Dockerfile"
     # requirements.txt pins what this Python runs, so the image must have the same one
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     text = path.read_text(encoding="utf-8")
     path.write_text(re.sub(r"(?m)^ARG PYTHON=.*$", f"ARG PYTHON={python}", text), encoding="utf-8")
     return path
+
+
+def image_name(metadata: BundleMetadata) -> str:
+    """The project's name as Docker takes it for an image, and Kubernetes for a service."""
+    slug = metadata.project["slug"] if metadata.project else ""
+    plain = re.sub(r"[^a-z0-9]+", "-", slug.lower())
+    return re.sub(r"^[^a-z]+", "", plain)[:MAX_IMAGE].strip("-") or "model"
 
 
 def runtime_requirements(formats: Sequence[str], model_imports: Sequence[str] = ()) -> list[str]:

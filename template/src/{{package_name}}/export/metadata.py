@@ -5,12 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
-import subprocess
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from ..identity import Project, commit
 from ..serving.runtime import METADATA, BundleError, file_hash, read_metadata
 from ..serving.runtime.sessions import EXTERNAL
 from ..task import TaskSpec
@@ -29,6 +29,7 @@ ESSENTIALS = (
     "input_schema",
     "preprocessing",
     "created",
+    "run",
     "git_commit",
 )
 
@@ -41,15 +42,21 @@ class BundleMetadata:
         bundle_version: raised when a key changes its meaning.
         name, modality, task_type, class_names, input_schema, preprocessing: of the task.
         created: time of the export, in UTC.
+        project: `name`, `slug`, `description` and `license` of the project; None in older bundles.
+        run: name of the run; None for a network that was handed over.
+        optimizer_steps: how many the network was trained for, where that is known.
         inputs, outputs: name, dtype and shape of each tensor; a name in a shape is an open axis.
         artifact_inputs: inputs of those artifacts that preprocess samples themselves, and what a
             client puts into them; the others take `inputs`.
         limits: the largest size of those open axes that have one.
         model_config: the network's own configuration, as it was given.
         metrics: of the checkpoint.
-        data: what was understood of the training data, as in the run's data.json.
+        intervals: low and high end of the 95 % interval of those metrics that have one.
+        data: what was understood of the training data, as in the run's data.json; `digest` is of
+            the training samples.
         trivial_metrics: of the answer that looks at no input, on the same samples.
-        git_commit: of the project; None outside of Git.
+        git_commit: of the project, `-dirty` behind it where tracked files differ; None outside of
+            a repository that tracks the project.
         versions: of what made the artifacts.
         opset: version of ONNX's operators in the ONNX file; None without one.
         standardisation: `mean` and `std` by which the network's values become answers; the
@@ -68,6 +75,9 @@ class BundleMetadata:
     bundle_version: int = 1
     name: str
     created: str
+    project: dict[str, str] | None = None
+    run: str | None = None
+    optimizer_steps: int | None = None
     modality: str
     task_type: str
     class_names: list[str]
@@ -79,6 +89,7 @@ class BundleMetadata:
     preprocessing: dict[str, Any]
     model_config: Any = None
     metrics: dict[str, float] = field(default_factory=dict)
+    intervals: dict[str, list[float]] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     trivial_metrics: dict[str, float] = field(default_factory=dict)
     git_commit: str | None = None
@@ -108,7 +119,8 @@ class BundleMetadata:
             input_schema=task_spec.input_schema,
             preprocessing=task_spec.preprocessing_config,
             standardisation=standardisation.to_dict() if standardisation else None,
-            git_commit=git_commit(),
+            project=Project.own().to_dict(),
+            git_commit=commit(),
             versions=versions(),
             **known,
         )
@@ -125,6 +137,11 @@ class BundleMetadata:
         except TypeError as error:  # a key too many or too few
             reason = str(error).partition(" ")[2]
             raise BundleError(f"{METADATA} is of another version: {reason}") from error
+
+    @property
+    def title(self) -> str:
+        """What people call the model: by its project; by its task where that is not known."""
+        return self.project["name"] if self.project else self.name
 
     def essentials(self) -> dict[str, Any]:
         """What every artifact says about itself."""
@@ -176,16 +193,3 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             continue
     return found
-
-
-def git_commit() -> str | None:
-    """The commit of the project in the working directory, marked where files differ from it."""
-    try:
-        done = subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
-            capture_output=True,
-            text=True,
-        )
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() or None if done.returncode == 0 else None

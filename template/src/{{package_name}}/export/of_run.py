@@ -50,6 +50,8 @@ def export_checkpoint(
         metrics=trained.metrics,
         data=trained.data,
         trivial_metrics=trained.trivial_metrics,
+        run=trained.run,
+        optimizer_steps=trained.optimizer_steps,
         example=trained.example,
         console=console,
         sign_key=sign_key,

@@ -43,6 +43,8 @@ class TrainedModel:
         data: what was understood of the data it was trained on; empty where that was not kept.
         trivial_metrics: those of the answer that looks at no input.
         example: a real input file that was kept with the run; None where it was removed.
+        run: name of its run; None for a checkpoint that lies in none.
+        optimizer_steps: how many it was trained for; None where nobody knows.
     """
 
     model: nn.Module
@@ -54,6 +56,8 @@ class TrainedModel:
     data: dict[str, Any]
     trivial_metrics: dict[str, float]
     example: Path | None
+    run: str | None = None
+    optimizer_steps: int | None = None
 
 
 def load_trained_model(path: Path, model: str | nn.Module | None = None) -> TrainedModel:
@@ -120,6 +124,8 @@ def load_trained_model(path: Path, model: str | nn.Module | None = None) -> Trai
         read_description(run_dir) if run_dir is not None else {},
         checkpoint["trivial_metrics"],
         next(iter(sorted(run_dir.glob("example.*"))), None) if run_dir is not None else None,
+        run_dir.name if run_dir is not None else None,
+        checkpoint["global_step"],
     )
 
 

@@ -18,6 +18,13 @@ if TYPE_CHECKING:
 # Names under which networks ask for the main input of a batch, the token ids.
 MAIN_INPUT_NAMES = ("x", "input", "inputs", "ids", "idx", "input_ids", "tokens")
 
+# What the Hugging Face hub calls a task.
+PIPELINE_TAGS = {
+    "lm": "text-generation",
+    "masked_lm": "fill-mask",
+    "text_classification": "text-classification",
+}
+
 
 def _tokens(max_seq_len: int, vocab_size: int) -> dict[str, Any]:
     return {"max_seq_len": max_seq_len, "vocab_size": vocab_size}

@@ -15,6 +15,12 @@ if TYPE_CHECKING:
 # Names under which networks ask for the main input of a batch, the image.
 MAIN_INPUT_NAMES = ("x", "input", "inputs", "image", "images", "pixel_values")
 
+# What the Hugging Face hub calls a task, where it has a name for it.
+PIPELINE_TAGS = {
+    "vision_classification": "image-classification",
+    "vision_multilabel": "image-classification",
+}
+
 DIGITS = [str(digit) for digit in range(10)]
 
 

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 # Names under which networks ask for the main input of a batch, the points.
 MAIN_INPUT_NAMES = ("x", "input", "inputs", "points")
 
+# What the Hugging Face hub calls a task.
+PIPELINE_TAGS = {"points_classification": "tabular-classification"}
+
 
 @dataclass(kw_only=True)
 class TaskSpec(BaseTaskSpec):

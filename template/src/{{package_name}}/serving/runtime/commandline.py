@@ -3,32 +3,43 @@
 from __future__ import annotations
 
 import argparse
-import json
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from .engine import InferenceEngine, InvalidInput, Item
 from .integrity import BundleError, read_metadata, verify_files
+from .outputs import ERROR, FORMS, Lines, opened
+from .sources import STDIN, TABLES, Source, SourceReader, text_source
 
-STDIN = "-"
+# a tool that a signal ends has that much more as its status
+SIGNALLED = 128
+SIGPIPE = 13  # Windows has none
 
 
 def run(engine_class: type[InferenceEngine], bundle: Path, arguments: list[str] | None) -> int:
     """Predict or verify as the arguments say.
 
     Returns:
-        exit status: 0, or 1 where the bundle or any input failed.
+        exit status: 0, or 1 where the bundle or any input failed; 130 after Ctrl-C, and 141 where
+        whoever read the answers has gone.
     """
     try:
-        return _run(engine_class, bundle, _parse(engine_class, bundle, arguments))
+        status = _run(engine_class, bundle, _parse(engine_class, bundle, arguments))
+        sys.stdout.flush()  # only now may a closed pipe show
+        return status
     except BundleError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        # what is left in the buffer would fail once more at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SIGNALLED + SIGPIPE
 
 
 def _parse(
@@ -37,16 +48,19 @@ def _parse(
     metadata = read_metadata(bundle)
     formats = list(metadata["artifacts"])
     parser = argparse.ArgumentParser(
-        prog="inference.py", description=f"Predict with {metadata['name']}: one JSON line per input"
+        prog="inference.py", description=f"Predict with {metadata['name']}: one line per input"
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--input",
         nargs="+",
         metavar="FILE",
-        help=f"files, folders (searched for {', '.join(engine_class.suffixes)}), "
-        f"or {STDIN} for one input from standard input",
+        help=f"files, folders (searched for {', '.join(engine_class.suffixes)}), patterns such as "
+        f"'*{engine_class.suffixes[0]}', tables ({', '.join(TABLES)}), or {STDIN} for one input "
+        "from standard input",
     )
+    if engine_class.takes_text:
+        what.add_argument("--text", nargs="+", metavar="TEXT", help="texts themselves")
     what.add_argument(
         "--verify",
         action="store_true",
@@ -55,7 +69,21 @@ def _parse(
     )
     parser.add_argument("--format", choices=formats, help=f"artifact to run ({formats[0]})")
     parser.add_argument("--batch_size", type=_positive, default=32, help="inputs in one run (32)")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="write the lines to a file")
+    parser.add_argument(
+        "--column",
+        metavar="NAME",
+        help=f"of tables: the one that holds {_of_column(engine_class)}; by default that of a "
+        "usual name",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="write the lines to a file, which appears once it is whole; CSV where it ends in .csv",
+    )
+    parser.add_argument(
+        "--output_format", choices=list(FORMS), help="JSON or CSV lines, wherever they go (jsonl)"
+    )
     parser.add_argument("--threads", type=_positive, help="threads of one run (all cores)")
     parser.add_argument(
         "--max_item_size",
@@ -79,16 +107,35 @@ def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Na
         return _verify(engine_class, bundle, formats)
     engine = engine_class(bundle, options.format, options.threads, options.max_item_size)
     engine.use_options(options)
-    failures = 0
+    form = options.output_format or ("csv" if _is_csv(options.output) else "jsonl")
+    sources = _sources(engine_class, options)
+    done = failures = 0
     try:
-        output = options.output.open("w", encoding="utf-8") if options.output else None
-    except OSError as error:
-        raise BundleError(f"{options.output} cannot be written: {error.strerror}") from error
-    with output or nullcontext(sys.stdout) as lines:
-        names = _expand(options.input, engine.suffixes)
-        while batch := list(islice(names, options.batch_size)):
-            failures += _predict(engine, batch, lines)
+        with opened(options.output) as file:
+            lines = FORMS[form](file, engine.metadata["class_names"])
+            while batch := list(islice(sources, options.batch_size)):
+                failures += _predict(engine, batch, lines)
+                done += len(batch)
+            lines.end()
+    except KeyboardInterrupt:
+        lost = f"; {options.output} is not written" if options.output else ""
+        print(f"interrupted after {done} inputs{lost}", file=sys.stderr)
+        return SIGNALLED + signal.SIGINT
     return 1 if failures else 0
+
+
+def _is_csv(output: Path | None) -> bool:
+    return output is not None and output.suffix.lower() == ".csv"
+
+
+def _of_column(engine_class: type[InferenceEngine]) -> str:
+    return "texts" if engine_class.takes_text else "paths of files, from where the table lies"
+
+
+def _sources(engine_class: type[InferenceEngine], options: argparse.Namespace) -> Iterator[Source]:
+    if options.input is None:
+        return map(text_source, options.text)
+    return SourceReader(engine_class, options.column, options.output).find(options.input)
 
 
 def _verify(engine_class: type[InferenceEngine], bundle: Path, formats: Sequence[str]) -> int:
@@ -100,41 +147,31 @@ def _verify(engine_class: type[InferenceEngine], bundle: Path, formats: Sequence
     return 0
 
 
-def _expand(names: Sequence[str], suffixes: tuple[str, ...]) -> Iterator[str]:
-    for name in names:
-        if name != STDIN and Path(name).is_dir():
-            files = sorted(path for path in Path(name).rglob("*") if path.is_file())
-            yield from (str(path) for path in files if path.suffix.lower() in suffixes)
-        else:
-            yield name
-
-
-def _predict(engine: InferenceEngine, names: Sequence[str], lines: TextIO) -> int:
+def _predict(engine: InferenceEngine, sources: Sequence[Source], lines: Lines) -> int:
     """Write one line per input, in order; an input that fails has its error there instead."""
     items: list[Item] = []
     answers: list[dict[str, Any] | None] = []
-    for name in names:
+    for source in sources:
         try:
-            items.append(_decode(engine, name))
+            items.append(_decode(engine, source))
             answers.append(None)
         except (InvalidInput, OSError) as error:
             reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            answers.append({"error": reason})
-            print(f"error: {name}: {reason}", file=sys.stderr)
+            answers.append({ERROR: reason})
+            print(f"error: {source.name}: {reason}", file=sys.stderr)
     pairs = zip(items, engine.logits(items) if items else [], strict=True)
     results = iter([engine.answer(item, logits) for item, logits in pairs])
-    for name, failure in zip(names, answers, strict=True):
-        answer = {"input": name, **(next(results) if failure is None else failure)}
-        print(json.dumps(answer, ensure_ascii=False), file=lines)
+    for source, failure in zip(sources, answers, strict=True):
+        lines.write({"input": source.name, **(next(results) if failure is None else failure)})
     lines.flush()
-    return len(names) - len(items)
+    return len(sources) - len(items)
 
 
-def _decode(engine: InferenceEngine, name: str) -> Item:
-    payload = sys.stdin.buffer.read() if name == STDIN else Path(name).read_bytes()
+def _decode(engine: InferenceEngine, source: Source) -> Item:
+    payload = source.read()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")  # for each input anew
         item = engine.decode(payload)
     for warning in caught:
-        print(f"warning: {name}: {warning.message}", file=sys.stderr)
+        print(f"warning: {source.name}: {warning.message}", file=sys.stderr)
     return item

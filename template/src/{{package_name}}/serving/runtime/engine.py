@@ -65,6 +65,10 @@ class InferenceEngine:
     """Content types of a request whose body is one input; `*` stands for anything."""
     suffixes: ClassVar[tuple[str, ...]]
     """File suffixes looked for in folders."""
+    columns: ClassVar[tuple[str, ...]] = ()
+    """Usual names of the column of a table that holds inputs, in lower case, best first."""
+    takes_text: ClassVar[bool] = False
+    """Whether a text is an input by itself; otherwise tables hold paths of files."""
     item_unit: ClassVar[str]
     """What the size of an input is counted in."""
     default_max_item_size: ClassVar[int]
@@ -89,6 +93,11 @@ class InferenceEngine:
 
     def use_options(self, options: Namespace) -> None:
         """Follow the options that `add_options` added."""
+
+    @property
+    def hint(self) -> str:
+        """What whoever writes an input should know; nothing by default."""
+        return ""
 
     def predict(self, source: str | Path | bytes) -> Prediction:
         """Predict one input.

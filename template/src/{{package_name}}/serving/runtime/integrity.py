@@ -15,6 +15,7 @@ SIGNATURE = "model.sig"
 DEPLOYMENT = {
     ".dockerignore",
     "Dockerfile",
+    "MODEL_CARD.md",
     "README.md",
     "compose.yaml",
     "kubernetes.yaml",

@@ -49,6 +49,7 @@ from .sources import Sources, SplitSource, is_labelled, read_all_sources, read_s
 from .splits import (
     Examination,
     Splits,
+    digest_of,
     hold_out,
     too_few,
     validation_choice,
@@ -483,8 +484,11 @@ def _table_texts(
 
 
 def examine(rows: datasets.Dataset, config: TrainingConfig) -> Examination:
-    """No problems: `read_splits` has opened every text and named those it could not read."""
-    return Examination()
+    """No problems: `read_splits` has opened every text and named those it could not read.
+
+    The digest is of the tokens, and of the labels where there are any.
+    """
+    return Examination(digest=digest_of(rows, ("input_ids", "labels")))
 
 
 def fingerprint(rows: datasets.Dataset, config: TrainingConfig) -> None:

@@ -1,4 +1,4 @@
-"""Continue, complete or classify texts with this bundle: `python inference.py --input FILE`.
+"""Continue, complete or classify texts with this bundle: `python inference.py --text TEXT`.
 
 In Python:
 
@@ -99,6 +99,8 @@ class TextInferenceEngine(InferenceEngine):
 
     media_types = ("text/*", "application/octet-stream")
     suffixes = (".txt",)
+    columns = ("text", "texts", "sentence", "content", "review", "comment", "document", "body")
+    takes_text = True
     item_unit = "bytes"
     default_max_item_size = 1_000_000
 
@@ -116,6 +118,13 @@ class TextInferenceEngine(InferenceEngine):
     def max_seq_len(self) -> int:
         """Longest input of the network, in tokens."""
         return int(self.metadata["input_schema"]["max_seq_len"])
+
+    @property
+    def hint(self) -> str:
+        """How a gap is written, where gaps are filled."""
+        if self.metadata["task_type"] != "masked_lm":
+            return ""
+        return f"Write {self.tokenizer.mask_token} where a gap is."
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:

@@ -25,7 +25,7 @@ from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import ImageTooLarge, InvalidImage
 from ..training.speaker import process_rank
-from .splits import Examination
+from .splits import Examination, digest_of
 
 if TYPE_CHECKING:
     import datasets
@@ -34,7 +34,7 @@ Row: TypeAlias = Mapping[str, Any]
 Facts: TypeAlias = Mapping[str, Any]
 
 # raised when `examine` comes to other facts of the same images
-VERSION = 1
+VERSION = 2
 
 # this share of the values decides whether a range suits them: a few bright specks do not
 BULK = 0.999
@@ -60,7 +60,8 @@ def examine(rows: datasets.Dataset, config: TrainingConfig) -> Examination:
         `several_frames` (or pages), are of `deep_colour` (more than 8 bits, of which Pillow reads
         8), or `deep` (grey, more than 8 bits). Of the deep ones, the lowest and highest value as
         `value_range`, and as `bulk_range` the shortest range with 99.9 % of the values, to within
-        1 %; both are None where there are none.
+        1 %; both are None where there are none. The digest is of the images' files, and of the
+        labels where there are any.
     """
     tally, problems = _Tally(), []
     table = rows.select_columns([name for name in ("image", "origin") if name in rows.column_names])
@@ -70,7 +71,7 @@ def examine(rows: datasets.Dataset, config: TrainingConfig) -> Examination:
             tally.add(look)
         else:
             problems.append(explain(table[index], index, look))
-    return Examination(problems, tally.facts())
+    return Examination(problems, tally.facts(), digest_of(rows, ("labels",), *tally.digests))
 
 
 def explain(row: Row, index: int, error: InvalidImage | FileNotFoundError) -> str:
@@ -124,6 +125,7 @@ class _Look:
         width, height: in pixels, as stored.
         marks: those of MARKS that fit.
         values: of a deep image; None for others.
+        digest: of its file.
     """
 
     format: str
@@ -132,6 +134,7 @@ class _Look:
     height: int
     marks: frozenset[str]
     values: ValueCounts | None
+    digest: str
 
 
 _Outcome: TypeAlias = _Look | InvalidImage | FileNotFoundError
@@ -181,9 +184,15 @@ def _look(row: Row, max_pixels: int) -> _Outcome:
                 *image.size,
                 frozenset(mark for mark, fits in marks.items() if fits),
                 None if values is None else ValueCounts.of(values),
+                _digest(source),
             )
     except (InvalidImage, FileNotFoundError) as error:
         return error
+
+
+def _digest(source: str | bytes) -> str:
+    content = source if isinstance(source, bytes) else Path(source).read_bytes()
+    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -268,6 +277,7 @@ class _Tally:
     widths: list[int] = field(default_factory=list)
     heights: list[int] = field(default_factory=list)
     values: ValueCounts = field(default_factory=ValueCounts)
+    digests: list[str] = field(default_factory=list)
 
     def add(self, look: _Look) -> None:
         self.formats[look.format] += 1
@@ -275,6 +285,7 @@ class _Tally:
         self.marks.update(look.marks)
         self.widths.append(look.width)
         self.heights.append(look.height)
+        self.digests.append(look.digest)
         if look.values is not None:
             self.values.add(look.values)
 

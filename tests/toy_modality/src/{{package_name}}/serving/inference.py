@@ -16,6 +16,7 @@ class PointsInferenceEngine(InferenceEngine):
 
     media_types = ("text/*", "application/octet-stream")
     suffixes = (".txt",)
+    columns = ("point", "file")
     item_unit = "bytes"
     default_max_item_size = 10_000
 

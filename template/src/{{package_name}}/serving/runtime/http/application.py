@@ -11,15 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.security import HTTPBearer
 from starlette.formparsers import MultiPartParser
 
 from ..engine import InferenceEngine
+from ..integrity import read_metadata
 from . import openinference
+from .description import describe, name_of
 from .errors import RESPONSES, RequestError, add_error_handlers
 from .metrics import Metrics
-from .middleware import BodyLimit, RequestLog
+from .middleware import BodyLimit, RequestLog, SecurityHeaders
 from .openinference import MODEL, VERSION
+from .pages import add_pages
 from .payloads import read_payloads
 from .process import give_memory_back
 from .service import Service
@@ -38,6 +42,7 @@ def create_app(
 
     Raises:
         ValueError: as `Settings.from_environment`.
+        BundleError: as `read_metadata`.
     """
     give_memory_back()
     settings = settings or Settings.from_environment()
@@ -56,17 +61,25 @@ def create_app(
 
     # parts of a form stay in memory, which the body's limit bounds: a full disk refuses nobody
     MultiPartParser.spool_max_size = settings.max_body_bytes
-    app = FastAPI(title=MODEL, version=VERSION, lifespan=lifespan)
+    title = name_of(read_metadata(bundle))
+    app = FastAPI(title=title, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.add_middleware(SecurityHeaders)
     app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
     app.add_middleware(RequestLog, metrics=metrics)  # around the limit: it sees refused bodies too
     add_error_handlers(app)
-    authorized = Depends(_authorization(os.environ.get(ENVIRONMENT + "TOKEN", "")))
+    token = os.environ.get(ENVIRONMENT + "TOKEN", "")
+    authorized = [Depends(_authorization(token))]
+    if token:  # /docs asks for it
+        authorized.append(Depends(HTTPBearer(auto_error=False)))
 
     _add_health(app)
     _add_prediction(app, authorized)
+    _add_description(app, authorized)
     _add_openinference(app, authorized)
+    if settings.page:
+        add_pages(app, bundle)
 
-    @app.get("/metrics", dependencies=[authorized])
+    @app.get("/metrics", dependencies=authorized)
     async def show_metrics() -> Response:
         """Counters for Prometheus."""
         return Response(metrics.render(), media_type="text/plain; version=0.0.4")
@@ -104,7 +117,7 @@ def _add_health(app: FastAPI) -> None:
         app.get(path)(ready)
 
 
-def _add_prediction(app: FastAPI, authorized: Any) -> None:
+def _add_prediction(app: FastAPI, authorized: list[Any]) -> None:
     body = {
         "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         "application/json": {
@@ -125,7 +138,7 @@ def _add_prediction(app: FastAPI, authorized: Any) -> None:
 
     @app.post(
         f"/predictions/{MODEL}",
-        dependencies=[authorized],
+        dependencies=authorized,
         openapi_extra=documented,
         responses=RESPONSES,
     )
@@ -139,19 +152,33 @@ def _add_prediction(app: FastAPI, authorized: Any) -> None:
         return JSONResponse({"predictions": answers} if several else answers[0], status)
 
 
-def _add_openinference(app: FastAPI, authorized: Any) -> None:
-    @app.get("/v2", dependencies=[authorized])
+def _add_description(app: FastAPI, authorized: list[Any]) -> None:
+    @app.get("/model", dependencies=authorized)
+    async def model(request: Request) -> dict[str, Any]:
+        """What is known of the model, and what this server takes."""
+        service: Service = request.app.state.service
+        return describe(service.engine, service.settings)
+
+    @app.get("/model/example", dependencies=authorized, response_class=FileResponse)
+    async def example(request: Request) -> FileResponse:
+        """The input that is stored with the model."""
+        engine: InferenceEngine = request.app.state.service.engine
+        return FileResponse(engine.bundle / engine.metadata["example"]["input"])
+
+
+def _add_openinference(app: FastAPI, authorized: list[Any]) -> None:
+    @app.get("/v2", dependencies=authorized)
     async def server_metadata() -> dict[str, Any]:
         return {"name": "server.py", "version": VERSION, "extensions": ["binary_tensor_data"]}
 
-    @app.get(f"/v2/models/{MODEL}", dependencies=[authorized])
-    @app.get(f"/v2/models/{MODEL}/versions/{VERSION}", dependencies=[authorized])
+    @app.get(f"/v2/models/{MODEL}", dependencies=authorized)
+    @app.get(f"/v2/models/{MODEL}/versions/{VERSION}", dependencies=authorized)
     async def model_metadata(request: Request) -> dict[str, Any]:
         engine: InferenceEngine = request.app.state.service.engine
         return openinference.describe_model(engine.metadata, engine.format)
 
     infer_routes: dict[str, Any] = {
-        "dependencies": [authorized],
+        "dependencies": authorized,
         "openapi_extra": {
             "requestBody": {
                 "required": True,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -39,6 +39,7 @@ class Settings:
     max_body_bytes: int = _setting(20_000_000, "largest body of a request; 413 beyond")
     max_items: int = _setting(64, "most items in one request; 413 beyond", positive=True)
     max_item_size: int = _setting(0, "largest item, in {item_unit}; 0 for the default")
+    page: bool = _setting(True, "serve the pages for people, / and /docs")
 
     @classmethod
     def from_environment(cls) -> Settings:
@@ -53,7 +54,7 @@ class Settings:
             text = os.environ.get(variable)
             if text is not None:
                 try:
-                    found[setting.name] = type(setting.default)(text)  # type: ignore[misc]
+                    found[setting.name] = _reader(setting.default)(text)
                 except ValueError:
                     raise ValueError(f"{variable} is {text!r}") from None
         return cls(**found)
@@ -76,7 +77,7 @@ class Settings:
             meaning = setting.metadata["help"].format(item_unit=item_unit)
             parser.add_argument(
                 f"--{setting.name}",
-                type=type(setting.default),
+                type=_reader(setting.default),
                 default=default,
                 help=f"{meaning} ({default})",
             )
@@ -97,3 +98,15 @@ class Settings:
             if isinstance(value, (int, float)) and (value < 0 or (positive and not value)):
                 least = "more than 0" if positive else "0"
                 raise ValueError(f"{setting.name} is {value}; give {least}")
+
+
+def _reader(default: Any) -> Callable[[str], Any]:
+    """What makes a setting's value of a text."""
+    return _true_or_false if isinstance(default, bool) else type(default)
+
+
+def _true_or_false(text: str) -> bool:
+    try:
+        return {"true": True, "false": False}[text.lower()]
+    except KeyError:
+        raise ValueError(f"{text!r} is neither true nor false") from None

@@ -1,0 +1,126 @@
+"""Answers as lines: JSON or CSV, to standard output or to a file that is whole or absent."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TextIO, TypeAlias
+
+from .integrity import BundleError
+
+Answer: TypeAlias = Mapping[str, Any]
+ERROR = "error"
+
+
+class Lines:
+    """Writes answers.
+
+    Args:
+        file: where to.
+        names: of the model's outputs.
+    """
+
+    def __init__(self, file: TextIO, names: Sequence[str]) -> None:
+        self._file, self._names = file, list(names)
+
+    def write(self, answer: Answer) -> None:
+        """One more."""
+        raise NotImplementedError
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        self._file.flush()
+
+    def end(self) -> None:
+        """Write what was held back; nothing by default."""
+
+
+class JsonLines(Lines):
+    """One JSON object per answer."""
+
+    def write(self, answer: Answer) -> None:
+        """One more."""
+        print(json.dumps(answer, ensure_ascii=False), file=self._file)
+
+
+class CsvLines(Lines):
+    """A table: a column for each plain value, and for each output where all of them are told.
+
+    Other values, such as the likeliest of many classes, are JSON in their cell. Errors have the
+    last column; the first answer that is none says what the others are.
+    """
+
+    def __init__(self, file: TextIO, names: Sequence[str]) -> None:
+        super().__init__(file, names)
+        self._table: csv.DictWriter[str] | None = None
+        self._failed: list[Answer] = []
+
+    def write(self, answer: Answer) -> None:
+        """One more."""
+        if self._table is not None:
+            self._table.writerow(self._cells(answer))
+        elif ERROR in answer:
+            self._failed.append(answer)
+        else:
+            self._begin([*self._cells(answer), ERROR])
+            self.write(answer)
+
+    def end(self) -> None:
+        """Write the errors that waited for columns."""
+        if self._failed:
+            self._begin(list(self._failed[0]))
+
+    def _begin(self, columns: list[str]) -> None:
+        self._table = csv.DictWriter(self._file, columns, lineterminator="\n")
+        self._table.writeheader()
+        failed, self._failed = self._failed, []
+        self._table.writerows(failed)
+
+    def _cells(self, answer: Answer) -> dict[str, Any]:
+        cells: dict[str, Any] = {}
+        for key, value in answer.items():
+            if isinstance(value, dict) and value.keys() == set(self._names):
+                cells |= {f"{key}/{name}": value[name] for name in self._names}
+            elif isinstance(value, (dict, list)):
+                cells[key] = json.dumps(value, ensure_ascii=False)
+            else:
+                cells[key] = value
+        return cells
+
+
+FORMS: dict[str, type[Lines]] = {"jsonl": JsonLines, "csv": CsvLines}
+
+
+@contextmanager
+def opened(path: Path | None) -> Iterator[TextIO]:
+    """Where answers go: standard output, or a file that appears once all of them are in it.
+
+    Raises:
+        BundleError: it cannot be written.
+    """
+    if path is None:
+        if hasattr(sys.stdout, "reconfigure"):
+            # names that are no text; JSON has the same escapes
+            sys.stdout.reconfigure(errors="backslashreplace")
+        yield sys.stdout
+        return
+    is_device = path.exists() and not path.is_file()
+    path = path if is_device else path.resolve()  # behind a link, which stays
+    partial = path if is_device else path.with_name(f"{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+            yield file
+        if not is_device:
+            partial.replace(path)
+    except BrokenPipeError:  # of what is said beside the answers
+        raise
+    except OSError as error:
+        raise BundleError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        if not is_device and partial.exists():
+            partial.unlink()
