@@ -57,7 +57,7 @@ def old_project(tmp_path: Path) -> Path:
 
 def blocks() -> list[str]:
     """The commands of the guide, one string per step."""
-    return re.findall(r"```bash\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
+    return re.findall(r"```sh\n(.*?)```", GUIDE.read_text("utf-8"), re.DOTALL)
 
 
 def test_doctor_names_every_deprecated_use(old_project: Path, tp35: Tp35) -> None:
@@ -91,11 +91,12 @@ def test_the_guide_lists_every_renamed_field() -> None:
 def test_following_the_guide(old_project: Path, history: tuple[Path, object]) -> None:
     *first, last = blocks()
     assert "train" in last  # trained in `test_projects.py`; here the project must be ready for it
-    # The guide says "the command tp35": this clone's, with this test's interpreter.
+    # The guide fetches the command tp35: here it is this clone's, with this test's interpreter.
     tools = old_project.parent / "bin"
     tools.mkdir()
-    for name, command in {"tp35": "-m tp35", "python": ""}.items():
-        (tools / name).write_text(f'#!/bin/sh\nexec {sys.executable} {command} "$@"\n')
+    for name, command in {"uvx": "-m tp35", "python": ""}.items():
+        given = "shift 3" if name == "uvx" else ":"  # --from git+URL tp35
+        (tools / name).write_text(f'#!/bin/sh\n{given}\nexec {sys.executable} {command} "$@"\n')
         (tools / name).chmod(0o755)
     script = "\n".join(
         # Doctor exits with 1 here, as the guide says.
