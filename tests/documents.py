@@ -14,11 +14,12 @@ SHELLS = ("sh", "bash")
 # what zsh, bash and PowerShell do not all take as it stands: comments, globs, redirections
 NOT_IN_EVERY_SHELL = re.compile(r"[#*?\[\]{}<>$;&|\\]")
 
-# a fenced block and the line before it that says why no test runs it, or a table's row of a command
+# a fenced block and the line before it that says why no test runs it, or a table's row of a
+# command, but for those of tests
 PIECE = re.compile(
     r"(?:^[ ]*<!-- not run: (?P<reason>[^\n]+?) -->\n)?"
     r"^(?P<indent>[ ]*)```(?P<language>[\w{}]*)\n(?P<code>.*?)^(?P=indent)```$"
-    r"|^\| `(?P<command>(?:uv|uvx|python) [^`]+)` \|",
+    r"|^\| `(?P<command>(?:uv run (?!pytest)|python )[^`]+)` \|",
     re.MULTILINE | re.DOTALL,
 )
 

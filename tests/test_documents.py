@@ -61,6 +61,9 @@ NOT_RUN = {
 # pages that a test of their own follows from the first block to the last
 FOLLOWED = {"migrating-from-3.4.md": "test_migration_guide.py"}
 
+# pages whose commands train several times, or measure
+SLOW = ("own-model.md", "scaling.md")
+
 # the projects that the pages speak of, by their command
 PROJECTS = {"leaves": "vision", "notes": "text"}
 
@@ -238,7 +241,14 @@ def trained(
 
 
 @pytest.mark.integration
-@pytest.mark.parametrize("page", [page for page in PAGES if run_here(page)])
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(page, marks=[pytest.mark.slow] if page in SLOW else [])
+        for page in PAGES
+        if run_here(page)
+    ],
+)
 def test_what_a_page_says(page: str, trained: tuple[Path, WarmProcess], tmp_path: Path) -> None:
     original, process = trained
     project = shutil.copytree(original, tmp_path / "leaves")
@@ -267,7 +277,8 @@ class Requests(HTMLParser):
 def test_the_site_builds_and_asks_no_other_host(tmp_path: Path) -> None:
     """A warning, such as a link to nothing, is an error."""
     site = tmp_path / "site"
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", ROOT / "docs", site]
+    strict = ("-q", "-W", "--keep-going")
+    command = [sys.executable, "-m", "sphinx", *strict, str(ROOT / "docs"), str(site)]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     built = sorted(site.glob("*.html"))
