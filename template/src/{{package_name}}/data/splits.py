@@ -73,18 +73,26 @@ def labels_of(rows: datasets.Dataset) -> npt.NDArray[Any]:
 
 
 def digest_of(rows: datasets.Dataset, columns: Sequence[str], *beside: str) -> str:
-    """SHA-256 over the values of columns, row by row, in hexadecimal.
+    """SHA-256 over the values of columns, in hexadecimal.
 
     Args:
         rows: a table.
-        columns: those of them that it has count.
+        columns: those of them that it has count; they hold numbers or texts, or lists of numbers.
         beside: more that counts.
     """
+    from datasets import List
+
     digest = hashlib.sha256()
-    known = [name for name in columns if name in rows.column_names]
-    table = rows.with_format("arrow").select_columns(known)
-    for batch in table.iter(DIGESTED_ROWS) if known else ():
-        digest.update(json.dumps(batch.to_pylist()).encode())
+    for name in columns:
+        if name in rows.column_names:
+            is_list = isinstance(rows.features[name], List)
+            for batch in rows.select_columns(name).with_format("arrow").iter(DIGESTED_ROWS):
+                values = batch[name].combine_chunks()
+                if is_list:
+                    digest.update(values.value_lengths().to_numpy().tobytes())
+                    digest.update(values.flatten().to_numpy().tobytes())
+                else:
+                    digest.update(json.dumps(values.to_pylist()).encode())
     digest.update("".join(beside).encode())
     return digest.hexdigest()
 
