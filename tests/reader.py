@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import yaml
@@ -41,11 +42,16 @@ def newest(folder: Path) -> Path:
     return max(folder.iterdir(), key=lambda path: path.stat().st_mtime)
 
 
+def settings(project: Path, **values: Any) -> None:
+    """Change settings in the configuration file."""
+    path = project / "config.yaml"
+    config = yaml.safe_load(path.read_text("utf-8"))
+    path.write_text(yaml.safe_dump(config | values), "utf-8")
+
+
 def quick(project: Path) -> None:
     """Let every training end after two steps, and without a bundle."""
-    config = yaml.safe_load((project / "config.yaml").read_text("utf-8"))
-    config |= {"max_steps": 2, "batch_size": 8, "num_workers": 0, "export_bundle": False}
-    (project / "config.yaml").write_text(yaml.safe_dump(config), "utf-8")
+    settings(project, max_steps=2, batch_size=8, num_workers=0, export_bundle=False)
 
 
 def thin_out(folder: Path) -> None:

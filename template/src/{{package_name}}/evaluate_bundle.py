@@ -108,8 +108,8 @@ def evaluate_bundle(
     write_files(found[first], folder, chosen.data, subject)
     say(f"wrote {folder / PREDICTIONS}")
     say(f"wrote {folder / METRICS}")
-    if differences := _differences(found, set(bundle.metadata.reductions)):
-        raise ExportError("\n".join(differences))
+    if problems := differences(found, set(bundle.metadata.reductions)):
+        raise ExportError("\n".join(problems))
 
 
 def artifact(runtime: ModuleType, bundle: Bundle, name: str) -> Callable[[Batch], Tensor]:
@@ -155,10 +155,12 @@ def comparison(found: dict[str, Evaluation]) -> Table:
     return [["metric", *found], *rows]
 
 
-def _differences(found: dict[str, Evaluation], reduced: set[str]) -> list[str]:
+def differences(found: dict[str, Evaluation], reduced: set[str]) -> list[str]:
     """A line for each artifact whose metrics are not those of the first, but for rounding.
 
-    Those of reduced precision answer otherwise by design; the bundle's metadata says by how much.
+    Args:
+        found: by the names of the artifacts.
+        reduced: artifacts of reduced precision, which answer otherwise by design.
     """
     exact = {name: one for name, one in found.items() if name not in reduced}
     if not exact:
