@@ -148,13 +148,16 @@ def _bench(given: Namespace, console: Console) -> None:
 
 
 def _report(given: Namespace, console: Console) -> None:
-    from .report import write_report
+    from .report import compare_reports, write_report
     from .training.run_folder import latest_run
 
-    run = given.pop("run")
+    runs = [Path(run) for run in given.pop("runs")]
     config = _config(given)
-    run_dir = Path(run) if run else latest_run(config.output_dir)
-    console.print(f"[green]wrote[/] {write_report(run_dir)}")
+    if len(runs) > 1:
+        page = compare_reports(runs)
+    else:
+        page = write_report(runs[0] if runs else latest_run(config.output_dir))
+    console.print(f"[green]wrote[/] {page}")
 
 
 def _data(given: Namespace, console: Console) -> None:
@@ -357,7 +360,13 @@ def _bench_options(parser: ArgumentParser) -> None:
 
 
 def _report_options(parser: ArgumentParser) -> None:
-    parser.add_argument("run", type=str, nargs="?", default=None, help="folder (default: newest)")
+    parser.add_argument(
+        "runs",
+        type=str,
+        nargs="*",
+        default=[],
+        help="folder (default: newest); several are compared on one page",
+    )
 
 
 def _data_options(parser: ArgumentParser) -> None:
@@ -407,7 +416,7 @@ COMMANDS = {
         "write a bundle from a checkpoint; writes exports/model_<time>/", _export, _export_options
     ),
     "bench": Command("measure; prints a table and writes a picture", _bench, _bench_options),
-    "report": Command("write a run's report.html anew", _report, _report_options),
+    "report": Command("write a run's report.html anew, or compare runs", _report, _report_options),
     "data": Command("write the sample set, or check your data", _data, _data_options),
 }
 

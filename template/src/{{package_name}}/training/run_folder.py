@@ -19,6 +19,7 @@ from ..data.description import write_description
 from ..data.module import UniversalDataModule
 from ..errors import ConfigError, TrainingError
 from .adapter import UniversalModelAdapter
+from .run_facts import RunFacts
 
 SETTINGS_FILE = "config.yaml"
 FOLDER = "checkpoints"
@@ -58,6 +59,18 @@ class RunFolder(Callback):
             modality.save_processor(splits.processor, self.path)
             modality.keep_example(splits, self.data.task_spec, self.path)
             write_description(splits, self.path)
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what the run runs on."""
+        if trainer.is_global_zero:
+            RunFacts.now(trainer.strategy.root_device, trainer.world_size).save(self.path)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what came of compiling, which is known by the first validation."""
+        assert isinstance(pl_module, UniversalModelAdapter)
+        facts, compilation = RunFacts.load(self.path), pl_module.compile_hook.compilation
+        if trainer.is_global_zero and facts is not None and compilation is not None:
+            replace(facts, compilation=str(compilation)).save(self.path)
 
 
 def new_run_dir(config: TrainingConfig) -> Path:
