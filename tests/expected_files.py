@@ -55,8 +55,14 @@ src/data/tables.py
 src/data/validation_order.py
 src/deep_check.py
 src/errors.py
+src/evaluate_bundle.py
+src/evaluate_command.py
 src/evaluation.py
+src/evaluation_data.py
+src/evaluation_files.py
+src/evaluation_tables.py
 src/export/__init__.py
+src/export/artifact_inputs.py
 src/export/attention.py
 src/export/bundle.py
 src/export/bundle_files.py

@@ -160,6 +160,14 @@ def _report(given: Namespace, console: Console) -> None:
     console.print(f"[green]wrote[/] {page}")
 
 
+def _evaluate(given: Namespace, console: Console) -> None:
+    from .evaluate_command import run_evaluate
+
+    data = given.pop("data", None)  # not that of training: the run has its own
+    places = {name: given.pop(name) for name in ("run", "bundle", "output")}
+    run_evaluate(data, config=_config(given), console=console, **places)
+
+
 def _data(given: Namespace, console: Console) -> None:
     action, as_json = given.pop("action"), given.pop("json")
     deep, run = given.pop("deep"), given.pop("run")
@@ -369,6 +377,21 @@ def _report_options(parser: ArgumentParser) -> None:
     )
 
 
+def _evaluate_options(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--run", type=Path | None, default=None, help="folder of a run (default: newest)"
+    )
+    parser.add_argument(
+        "--bundle", type=Path | None, default=None, help="folder of a bundle, instead of a run"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path | None,
+        default=None,
+        help="where the files of a bundle go (default: evaluations/<bundle>/<split>)",
+    )
+
+
 def _data_options(parser: ArgumentParser) -> None:
     parser.add_argument("action", type=str, choices=["sample", "check"])
     parser.add_argument("--json", action="store_true", help="check: print JSON, for machines")
@@ -417,6 +440,11 @@ COMMANDS = {
     ),
     "bench": Command("measure; prints a table and writes a picture", _bench, _bench_options),
     "report": Command("write a run's report.html anew, or compare runs", _report, _report_options),
+    "evaluate": Command(
+        "metrics with 95 % intervals; --data names test, val, or where other samples lie",
+        _evaluate,
+        _evaluate_options,
+    ),
     "data": Command("write the sample set, or check your data", _data, _data_options),
 }
 
@@ -434,6 +462,8 @@ def _parse(parser: ArgumentParser, arguments: list[str]) -> Namespace:
             "sbom",
             "json",
             "deep",
+            "bundle",
+            "output",
             "run",
             "help",
         ]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from rich.progress import track
 from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
+from .config import TrainingConfig
 from .data.check import with_facts
 from .data.known import ROWS
 from .data.module import Batch, UniversalDataModule, load_modality
@@ -24,7 +26,7 @@ from .forward import LABELS
 from .task import TaskSpec
 from .training.adapter import UniversalModelAdapter
 from .training.hardware import inference_device
-from .training.metric_names import VALIDATION
+from .training.metric_names import CLASS_FIGURES, VALIDATION
 from .training.objective import Multilabel, Objective
 from .training.objectives import OBJECTIVES
 from .training.parameters import untouched
@@ -35,8 +37,8 @@ from .training.validation import ValidationMetrics
 # of the bootstrap
 RESAMPLES = 1000
 SEED = 0
-# share of the resamples that an interval leaves out, half of them at each end
-LEFT_OUT = 0.05
+# share of the resamples between the ends of an interval
+CONFIDENCE = 0.95
 # numbers of a matrix of resamples that are in memory at a time
 CHUNK = 2**22
 
@@ -89,9 +91,38 @@ class Evaluation:
     metrics: dict[str, Interval]
     trivial_metrics: dict[str, float]
 
+    def class_figures(self) -> dict[str, list[str]]:
+        """For each class that occurs the names of its metrics: recall, precision, F1."""
+        found = {
+            name: [f"{VALIDATION}{figure}/{name}" for figure in CLASS_FIGURES]
+            for name in self.task_spec.class_names
+        }
+        return {name: names for name, names in found.items() if names[0] in self.metrics}
+
+    def overall_names(self) -> list[str]:
+        """Names of the metrics that are not of one class."""
+        of_classes = {name for names in self.class_figures().values() for name in names}
+        return [name for name in self.metrics if name not in of_classes]
+
+
+class Measured(Protocol):
+    """What is evaluated: a `TrainedModel`, or a bundle."""
+
+    @property
+    def task_spec(self) -> TaskSpec:
+        """Its task."""
+
+    @property
+    def config(self) -> TrainingConfig:
+        """Settings of its run."""
+
+    @property
+    def processor(self) -> Any:
+        """What made numbers of its inputs, where anything was learned for that."""
+
 
 def evaluate(
-    trained: TrainedModel,
+    trained: Measured,
     splits: Splits | None = None,
     split: str = "val",
     forward: Callable[[Batch], Tensor] | None = None,
@@ -100,7 +131,7 @@ def evaluate(
     """Run a network over all samples of a split, in float32, as validation does.
 
     Args:
-        trained: the network.
+        trained: the network, a `TrainedModel` unless `forward` is given.
         splits: rows already read; those of the run's data by default.
         split: `val` for the validation samples; any other name for those of `splits.test`.
         forward: gives logits for a batch as the loader makes it, instead of the network.
@@ -139,7 +170,7 @@ def evaluate(
     )
 
 
-def splits_of_run(trained: TrainedModel) -> Splits:
+def splits_of_run(trained: Measured) -> Splits:
     """The rows of the data that a run was trained on, every sample of them opened once.
 
     Raises:
@@ -159,7 +190,7 @@ def splits_of_run(trained: TrainedModel) -> Splits:
 
 
 def _outputs(
-    trained: TrainedModel,
+    trained: Measured,
     rows: Any,
     forward: Callable[[Batch], Tensor] | None,
     console: Console | None,
@@ -173,14 +204,21 @@ def _outputs(
         splits=Splits(rows, rows, task_spec.class_names, trained.processor),
     )
     device = torch.device("cpu") if forward is not None else inference_device(config)
-    adapter = UniversalModelAdapter(trained.model, config, trained.processor, task_spec=task_spec)
-    network = adapter.eval().to(device) if forward is None else forward
-    quiet = console is None or not console.is_terminal
-    loader = data.val_dataloader()
-    try:
+    loader, quiet = data.val_dataloader(), console is None or not console.is_terminal
+    with _network(trained, device) if forward is None else nullcontext(forward) as network:
         for batch in track(loader, "Evaluating", console=console, transient=True, disable=quiet):
             batch = {name: value.to(device) for name, value in batch.items() if name != ROWS}
             yield batch, network(batch)
+
+
+@contextmanager
+def _network(trained: Measured, device: torch.device) -> Iterator[Callable[[Batch], Tensor]]:
+    """The network on a device, and back on the CPU afterwards."""
+    assert isinstance(trained, TrainedModel)
+    config, task_spec = untouched(trained.config), trained.task_spec
+    adapter = UniversalModelAdapter(trained.model, config, trained.processor, task_spec=task_spec)
+    try:
+        yield adapter.eval().to(device)
     finally:
         trained.model.cpu()
 
@@ -277,7 +315,7 @@ def _ends(statistics: csr_array, kind: SampleStatistics) -> Iterator[tuple[float
         if not len(told):
             yield math.nan, math.nan
             continue
-        low, high = np.quantile(told, [LEFT_OUT / 2, 1 - LEFT_OUT / 2])
+        low, high = np.quantile(told, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
         yield float(low), float(high)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import BadSamples
+from ..errors import BadSamples, DataError
 
 # of one reason, how many are named
 EXAMPLES = 3
@@ -19,12 +20,14 @@ class Account:
         notes: what was recognised or tidied up.
         warnings: what is probably not as it should be.
         problems: one line for each sample that cannot be used, beginning with where it is.
+        unknown: labels that training lacks, whose samples are among the problems.
         left_out: names of what was not taken, by the reason.
     """
 
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+    unknown: set[str] = field(default_factory=set)
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
     def note(self, line: str) -> None:
@@ -50,6 +53,18 @@ class Account:
         if self.problems:
             raise BadSamples(data, self.problems)
 
+    def check_labels(self, data: str, names: list[str]) -> None:
+        """Stop where samples have labels that a network has not learned.
+
+        Raises:
+            DataError: naming those labels.
+        """
+        if self.unknown:
+            raise DataError(
+                f"{data} has {shown(sorted(self.unknown))}, which the network has not learned: it "
+                f"knows {shown(names, 20)}; take those samples out, or call them as in training"
+            )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, ready for JSON."""
         return {
@@ -60,6 +75,16 @@ class Account:
                 for reason, names in self.left_out.items()
             ],
         }
+
+
+def account_lines(told: Mapping[str, Any]) -> Iterator[str]:
+    """What was left out, recognised or tidied up, a line each, of `Account.to_dict`."""
+    for left in told["left_out"]:
+        more = f" and {left['count'] - len(left['examples'])} more"
+        examples = ", ".join(left["examples"])
+        rest = more if left["count"] > len(left["examples"]) else ""
+        yield f"left out, {left['reason']}: {examples}{rest}"
+    yield from told["notes"]
 
 
 def shown(values: list[str], most: int = 5) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from ..atomic import write_whole
-from .account import Account
+from .account import Account, account_lines
 from .splits import Splits, labels_of
 
 if TYPE_CHECKING:
@@ -140,13 +140,8 @@ def lines(described: Mapping[str, Any]) -> Iterator[str]:
     ]
     if facts:
         yield f"  inputs: {'; '.join(facts)}"
-    for left in described["left_out"]:
-        more = f" and {left['count'] - len(left['examples'])} more"
-        examples = ", ".join(left["examples"])
-        rest = more if left["count"] > len(left["examples"]) else ""
-        yield f"  left out, {left['reason']}: {examples}{rest}"
-    for note in described["notes"]:
-        yield f"  {note}"
+    for line in account_lines(described):
+        yield f"  {line}"
 
 
 def _split_details(split: Mapping[str, Any]) -> Iterator[str]:

@@ -54,6 +54,7 @@ def read_classes(
     positions = {name: position for position, name in enumerate(names)}
     for row, name in enumerate(cleaned):
         if name is not None and name not in positions:
+            account.unknown.add(name)
             account.problems.append(f"{place(row)}: label {name!r} is not in the training data")
     return [positions.get(name, -1) if name is not None else -1 for name in cleaned], names
 
@@ -291,6 +292,7 @@ def _multi_hot(
             if label in positions:
                 multi_hot[row, positions[label]] = 1
             else:
+                account.unknown.add(label)
                 account.problems.append(
                     f"{place(row)}: label {label!r} is not in the training data"
                 )

@@ -105,8 +105,7 @@ def find_layout(root: Path, expected: Expected, account: Account) -> Layout:
         DataError: nothing there, nothing that this task reads, or something that can be read in
             two ways.
     """
-    if not root.exists():
-        raise DataError(f"{root} does not exist; --data names {expected.description}")
+    _check_exists(root, expected)
     if root.is_file():
         return Layout(_file_source(root, expected))
     entries = visible(root, account)
@@ -123,6 +122,30 @@ def find_layout(root: Path, expected: Expected, account: Account) -> Layout:
         return Layout(Source(folder=root))
     _account_for_others(named, others, expected, account)
     return Layout(named["train"], named["val"], named["test"])
+
+
+def find_all(root: Path, expected: Expected, account: Account) -> list[Source]:
+    """Where all samples lie, whichever splits they belong to.
+
+    Raises:
+        DataError: as `find_layout`; but that nothing is called train is no fault.
+    """
+    _check_exists(root, expected)
+    if root.is_dir():
+        entries = visible(root, Account())
+        named = _by_split(entries, expected, Account())
+        others = [path for path in entries if not _belongs(path, named)]
+        found = [source for source in named.values() if source is not None]
+        if not found:
+            return [_folder_source(root, expected)]
+        if named["train"] is None and not any(_holds(path, expected) for path in others):
+            return found
+    return list(find_layout(root, expected, account).splits().values())
+
+
+def _check_exists(root: Path, expected: Expected) -> None:
+    if not root.exists():
+        raise DataError(f"{root} does not exist; --data names {expected.description}")
 
 
 def _file_source(path: Path, expected: Expected) -> Source:
@@ -262,7 +285,7 @@ def _account_for_others(
 
 
 def _half_split(root: Path, held_out: Source, others: Sequence[Path], expected: Expected) -> str:
-    rest = [path for path in others if path.is_file() or holds(path, expected.kind)]
+    rest = [path for path in others if _holds(path, expected)]
     if not rest:
         return f"{root} has {held_out}, but nothing called train"
     return (
@@ -270,6 +293,11 @@ def _half_split(root: Path, held_out: Source, others: Sequence[Path], expected: 
         f"{shown(_names(rest))} is, or all of them belong together; call what is to be trained on "
         f"{root / 'train'}, or give {held_out} another name"
     )
+
+
+def _holds(path: Path, expected: Expected) -> bool:
+    """Whether something beside the splits may hold samples."""
+    return path.is_file() or holds(path, expected.kind)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -22,6 +22,7 @@ from ..errors import ConfigError
 from ..forward import LABELS
 from ..task import TaskSpec
 from ..task_base import Standardisation
+from .account import Account
 from .check import with_facts
 from .known import KnownSamples, NamingCollator
 from .order import EpochSampler, EpochShape, Key, MicroBatches, Position, Start
@@ -45,6 +46,24 @@ class Modality(Protocol):
             config: where the data lie and how they are split.
             processor: of a run, used instead of learning another from the data.
         """
+
+    def read_samples(
+        self, config: TrainingConfig, names: list[str], processor: Any
+    ) -> tuple[datasets.Dataset, Account]:
+        """Read all samples of `config.data`, whichever splits they belong to, to evaluate on.
+
+        Args:
+            config: where they lie.
+            names: classes, labels or values as the network has them; matched by name.
+            processor: of the network, where it has one.
+
+        Returns:
+            the rows, every sample of which can be read, and the account of the reading.
+            DataError names what is wrong with them, and labels that the network has not learned.
+        """
+
+    def count_repeated(self, rows: datasets.Dataset, train: datasets.Dataset) -> int:
+        """How many samples are among the training samples, as far as that is cheap to tell."""
 
     def examine(self, rows: datasets.Dataset, config: TrainingConfig) -> Examination:
         """Open every sample: what they are, and one line for each that cannot be read."""

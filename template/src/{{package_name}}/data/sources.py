@@ -11,7 +11,7 @@ from .account import Account, shown
 from .columns import plain_column
 from .folders import FileKind, holds, visible
 from .labels import class_text
-from .layout import Expected, Source, find_layout, split_of
+from .layout import Expected, Source, find_all, find_layout, split_of
 from .tables import HUB, Table, read_hub, read_tables, stored_table
 
 # columns that say which split a row belongs to
@@ -77,6 +77,18 @@ def read_sources(data: str, expected: Expected, account: Account) -> Sources:
     return Sources(
         splits, "; ".join(lines) if len(splits) > 1 else only, val.place if val else None
     )
+
+
+def read_all_sources(data: str, expected: Expected, account: Account) -> list[SplitSource]:
+    """All of a data set, whichever splits it is divided into, with its tables read.
+
+    Raises:
+        DataError: as `read_sources`.
+    """
+    if data.startswith(HUB):
+        places = {f"{data}, {name}": rows for name, rows in read_hub(data).items()}
+        return [SplitSource(p, stored_table(p, rows, "Parquet")) for p, rows in places.items()]
+    return [_split_source(source, account) for source in find_all(Path(data), expected, account)]
 
 
 def _hub_sources(data: str) -> Sources:

@@ -49,7 +49,7 @@ from .labels import check_classes, read_classes
 from .layout import Expected, table_description
 from .module import Batch
 from .order import Key, sample_seed
-from .sources import Sources, SplitSource, is_labelled, read_sources
+from .sources import Sources, SplitSource, is_labelled, read_all_sources, read_sources
 from .splits import (
     Examination,
     Splits,
@@ -135,6 +135,48 @@ def read_splits(config: TrainingConfig, processor: TextTokenizer | None = None) 
     if is_labelled_task:
         return _read_labelled(config, sources, processor, account)
     return _read_corpus(config, sources, processor, account)
+
+
+def read_samples(
+    config: TrainingConfig, names: list[str], processor: TextTokenizer
+) -> tuple[datasets.Dataset, Account]:
+    """Read all texts of `config.data`, whichever splits they belong to.
+
+    Raises:
+        DataError: as `read_splits`, or classes that the network has not learned.
+    """
+    account = Account()
+    sources = read_all_sources(config.data, _expected(config.task), account)
+    if config.task == "text_classification":
+        parts = [_labelled_texts(source, config, names, account)[0] for source in sources]
+        account.check_labels(config.data, names)
+        account.check(config.data)
+        rows = _labelled_table(_Labelled.joined(parts), processor, config)
+    else:
+        documents = [one for source in sources for one in _documents(source, config, account)]
+        account.check(config.data)
+        rows = _corpus_table(documents, processor, config, measured=True)
+    _check_known({"the samples": rows}, processor, config, account)
+    return rows, account
+
+
+# training samples that are compared at most: of more, the digests would take much memory
+MOST_COMPARED = 2_000_000
+
+
+def count_repeated(rows: datasets.Dataset, train: datasets.Dataset) -> int:
+    """How many samples have the same tokens as one of the training, unless those are very many."""
+    if len(train) > MOST_COMPARED:
+        return 0
+    trained_on = set(_digests_of_ids(train))
+    return sum(digest in trained_on for digest in _digests_of_ids(rows))
+
+
+def _digests_of_ids(rows: datasets.Dataset) -> Iterator[bytes]:
+    for batch in rows.select_columns("input_ids").with_format("arrow").iter(10_000):
+        for ids in batch["input_ids"]:
+            content = ids.values.to_numpy().tobytes()
+            yield hashlib.blake2b(content, digest_size=16).digest()
 
 
 def _expected(task: str) -> Expected:
@@ -357,6 +399,14 @@ class _Labelled:
     texts: list[str]
     origins: list[str]
     labels: list[int]
+
+    @classmethod
+    def joined(cls, parts: Sequence[_Labelled]) -> _Labelled:
+        return cls(
+            [text for part in parts for text in part.texts],
+            [origin for part in parts for origin in part.origins],
+            [label for part in parts for label in part.labels],
+        )
 
     def select(self, rows: Iterable[int]) -> _Labelled:
         chosen = list(rows)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -53,7 +54,7 @@ from .labels import (
 from .layout import Expected, table_description
 from .module import Batch
 from .order import Key, sample_seed
-from .sources import Sources, SplitSource, is_labelled, read_sources
+from .sources import SplitSource, is_labelled, read_all_sources, read_sources
 from .splits import (
     Splits,
     labels_of,
@@ -115,7 +116,7 @@ def read_splits(config: TrainingConfig, processor: None = None) -> Splits:
     if account.problems:  # in rows; whoever mends those wants to know of the images as well
         account.problems += _unreadable_images([train, *held_out.values()], config)
     account.check(config.data)
-    _account_for_unnamed(sources, [train, *held_out.values()], account)
+    _account_for_unnamed(sources.splits.values(), [train, *held_out.values()], account)
     _warn_of_repeated_images({"train": train, **held_out}, config.task, account)
     warn_of_unused_settings(config, USED_COLUMN_SETTINGS[config.task], sources.has_table, account)
     is_classes = config.task == "vision_classification"
@@ -137,6 +138,59 @@ def read_splits(config: TrainingConfig, processor: None = None) -> Splits:
         account=account,
     )
     return Splits(train, val, names, test=test, summary=summary)
+
+
+def read_samples(
+    config: TrainingConfig, names: list[str], processor: None
+) -> tuple[datasets.Dataset, Account]:
+    """Read all images of `config.data`, whichever splits they belong to.
+
+    Raises:
+        DataError: as `read_splits`, or labels that the network has not learned.
+    """
+    import datasets
+
+    account = Account()
+    sources = read_all_sources(config.data, _expected(config.task), account)
+    parts = [_read_split(source, config, names, account)[0] for source in sources]
+    account.check_labels(config.data, names)
+    rows = datasets.concatenate_datasets(parts)
+    account.problems += _unreadable_images([rows], config)
+    account.check(config.data)
+    _account_for_unnamed(sources, parts, account)
+    _warn_of_repeated_images({"all": rows}, config.task, account)
+    return rows, account
+
+
+# bytes of files that are compared with each other at most: to read a whole training set takes long
+MOST_COMPARED = 2**30
+
+
+def count_repeated(rows: datasets.Dataset, train: datasets.Dataset) -> int:
+    """How many images are among those of the training: the same files, or files of equal content.
+
+    Contents are compared where sizes agree, unless that would be too much to read.
+    """
+    mine, others = _statuses(rows), _statuses(train)
+    files = {(status.st_dev, status.st_ino) for _, status in others}
+    sizes = {status.st_size for _, status in mine}
+    alike = {path: status.st_size for path, status in others if status.st_size in sizes}
+    if sum(alike.values()) > MOST_COMPARED:
+        alike = {}
+    compared, contents = set(alike.values()), {_file_digest(path) for path in alike}
+    return sum(
+        (status.st_dev, status.st_ino) in files
+        or (status.st_size in compared and _file_digest(path) in contents)
+        for path, status in mine
+    )
+
+
+def _statuses(rows: datasets.Dataset) -> list[tuple[str, os.stat_result]]:
+    return [(path, Path(path).stat()) for path in _files(rows)]
+
+
+def _file_digest(path: str) -> bytes:
+    return hashlib.blake2b(Path(path).read_bytes(), digest_size=16).digest()
 
 
 def _expected(task: str) -> Expected:
@@ -193,10 +247,10 @@ def _read_table(
 
 
 def _account_for_unnamed(
-    sources: Sources, splits: Sequence[datasets.Dataset], account: Account
+    sources: Iterable[SplitSource], splits: Sequence[datasets.Dataset], account: Account
 ) -> None:
     """Say which images lie among those of a table without being named by it."""
-    tables = [source.table for source in sources.splits.values() if source.table is not None]
+    tables = [source.table for source in sources if source.table is not None]
     if not tables or any(table.stored is not None for table in tables):
         return  # images inside a table are all used, and too large to look through for this
     named = {path for rows in splits for path in _files(rows)}

@@ -56,6 +56,22 @@ def _table(root: Path, names: list[str]) -> datasets.Dataset:
     return datasets.Dataset.from_dict({"path": [str(path) for path in files], "labels": labels})
 
 
+def read_samples(
+    config: TrainingConfig, names: list[str], processor: None
+) -> tuple[datasets.Dataset, Account]:
+    """Read a folder per class."""
+    account = Account()
+    root = Path(config.data)
+    account.unknown |= {path.name for path in root.iterdir() if path.is_dir()} - set(names)
+    account.check_labels(config.data, names)
+    return _table(root, names), account
+
+
+def count_repeated(rows: datasets.Dataset, train: datasets.Dataset) -> int:
+    """How many points are the same files."""
+    return len(set(rows["path"][:]) & set(train["path"][:]))
+
+
 def examine(rows: datasets.Dataset, config: TrainingConfig) -> Examination:
     """Nothing: every point is read when it is needed."""
     return Examination()

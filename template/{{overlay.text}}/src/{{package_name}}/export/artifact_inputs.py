@@ -1,0 +1,30 @@
+"""What artifacts take of the batches that a loader makes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from ..config import TrainingConfig
+from ..data.module import Batch
+from ..task import TaskSpec
+
+
+def settings(config: TrainingConfig) -> TrainingConfig:
+    """Those with which batches hold what any artifact can take."""
+    return config
+
+
+def arrays(
+    batch: Batch, names: Sequence[str], task_spec: TaskSpec
+) -> dict[str, npt.NDArray[np.int64]]:
+    """The inputs of an artifact, int64 [B, T] each.
+
+    Args:
+        batch: of texts.
+        names: of the inputs.
+        task_spec: the task.
+    """
+    return {name: batch[name].numpy() for name in names}
