@@ -8,7 +8,7 @@ from pathlib import Path
 from .atomic import write_whole
 from .data.splits import Splits
 from .errors import DataError, TrainingError
-from .evaluation import Evaluation, evaluate, splits_of_run
+from .evaluation import Evaluation, Measured, evaluate, splits_of_run
 from .report_page import (
     calibration,
     classes,
@@ -29,6 +29,8 @@ from .report_page.verdict import Reached
 from .report_page.views import own_sections
 from .training.checkpoints import Judgement, find_checkpoint, read_checkpoint
 from .training.metrics import read_metrics
+from .training.objective import monitor_of
+from .training.objectives import OBJECTIVES
 from .training.trained_model import TrainedModel, load_trained_model
 
 COMPARISON = "comparison.html"
@@ -92,11 +94,36 @@ def compare_reports(run_dirs: Sequence[Path]) -> Path:
     return _written(place / COMPARISON, content)
 
 
-def evaluation_sections(trained: TrainedModel, evaluation: Evaluation) -> list[Section]:
+def write_evaluation_report(
+    measured: Measured, evaluation: Evaluation, folder: Path, title: str, kicker: str
+) -> Path:
+    """Write `report.html` about an evaluation into a folder.
+
+    Args:
+        measured: what was evaluated.
+        evaluation: what it says of the samples.
+        folder: where the page goes.
+        title: of the page.
+        kicker: a line above it.
+
+    Returns:
+        the page's path.
+    """
+    task_type = evaluation.task_spec.task_type
+    metrics = {name: found.value for name, found in evaluation.metrics.items()}
+    monitor = monitor_of(OBJECTIVES[task_type], evaluation.task_spec, measured.config)
+    judged = Judgement(monitor.column, monitor.mode, metrics[monitor.column], metrics["val/loss"])
+    reached = Reached(metrics, evaluation.trivial_metrics, judged, evaluation)
+    sections = [verdict.section(reached), *evaluation_sections(measured, evaluation)]
+    content = page(title, kicker, verdict.verdict(reached, task_type), sections)
+    return _written(folder / REPORT, content)
+
+
+def evaluation_sections(measured: Measured, evaluation: Evaluation) -> list[Section]:
     """What a network says of every sample of a split, as it fits the task."""
     if evaluation.truth is None:
-        return own_sections(trained, evaluation)
-    gallery = samples.Gallery(trained, evaluation)
+        return own_sections(measured, evaluation)
+    gallery = samples.Gallery(measured, evaluation)
     if evaluation.truth.ndim == 1:
         confusion = classes.Confusion.of(evaluation)
         worst = samples.section(evaluation, gallery, confusion.describe)
@@ -105,7 +132,7 @@ def evaluation_sections(trained: TrainedModel, evaluation: Evaluation) -> list[S
             classes.figures(evaluation),
             worst,
             calibration.of_classes(evaluation),
-            *own_sections(trained, evaluation),
+            *own_sections(measured, evaluation),
         ]
     if evaluation.truth.dtype == bool:
         describe = labels.describe
@@ -115,7 +142,7 @@ def evaluation_sections(trained: TrainedModel, evaluation: Evaluation) -> list[S
         describe = values.describe
         shown, behind = [values.section(evaluation)], []
     worst = samples.section(evaluation, gallery, lambda sample: describe(evaluation, sample))
-    return [*shown, worst, *behind, *own_sections(trained, evaluation)]
+    return [*shown, worst, *behind, *own_sections(measured, evaluation)]
 
 
 def _evaluated(

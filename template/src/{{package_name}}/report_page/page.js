@@ -37,6 +37,7 @@
     };
     const names = [...Array(PALETTE).keys()].map((place) => colour(`s${place}`));
     return {
+      aria: false, // the element around it says what a chart shows
       background: "transparent",
       font: getComputedStyle(document.body).fontFamily,
       view: { stroke: "transparent" },

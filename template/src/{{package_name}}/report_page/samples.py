@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 import numpy as np
 
 from ..errors import DataError
-from ..evaluation import Evaluation
-from ..training.trained_model import TrainedModel
+from ..evaluation import Evaluation, Measured
 from .elements import Html, View, escaped, heading, joined, paragraph, percent, picture
 from .page import Section
 from .views import view
@@ -23,15 +22,15 @@ class Gallery:
     """Views of samples, with pictures as long as there is room for them in a page.
 
     Args:
-        trained: the network, whose settings say how its samples are read.
+        measured: what was evaluated; its settings say how its samples are read.
         evaluation: the samples.
         room: bytes for all pictures.
     """
 
     def __init__(
-        self, trained: TrainedModel, evaluation: Evaluation, room: int = PICTURE_BYTES
+        self, measured: Measured, evaluation: Evaluation, room: int = PICTURE_BYTES
     ) -> None:
-        self._trained, self._rows, self._room = trained, evaluation.rows, room
+        self._measured, self._rows, self._room = measured, evaluation.rows, room
         self._views: dict[int, View] = {}
 
     def view(self, number: int) -> View:
@@ -48,7 +47,7 @@ class Gallery:
         if not self.has_room():
             return View()
         try:
-            seen = view(self._trained, self._rows, number)
+            seen = view(self._measured, self._rows, number)
         except DataError:  # its file is gone since
             return View()
         self._room -= len(seen.picture) + len(seen.excerpt)

@@ -11,7 +11,7 @@ import torch
 
 from ..data.module import UniversalDataModule
 from ..data.splits import Splits
-from ..evaluation import Evaluation
+from ..evaluation import Evaluation, Measured
 from ..forward import IGNORED
 from ..preprocessing import TextTokenizer
 from ..training.adapter import UniversalModelAdapter
@@ -40,16 +40,16 @@ STRONGEST = 8.0
 FREQUENCIES = 16
 
 
-def view(trained: TrainedModel, rows: datasets.Dataset, number: int) -> View:
+def view(measured: Measured, rows: datasets.Dataset, number: int) -> View:
     """How a text begins, as its tokens spell it.
 
     Args:
-        trained: the network, whose tokenizer made the tokens.
+        measured: what is shown the text; its tokenizer made the tokens.
         rows: of a split.
         number: of the row, from 0.
     """
     ids = rows[number]["input_ids"]
-    begin = trained.processor.decode(ids[:EXCERPT_TOKENS])
+    begin = measured.processor.decode(ids[:EXCERPT_TOKENS])
     return View(excerpt=f"{begin} …" if len(ids) > EXCERPT_TOKENS else begin)
 
 
@@ -60,24 +60,27 @@ def augmented(
     return None
 
 
-def own_sections(trained: TrainedModel, evaluation: Evaluation) -> list[Section]:
+def own_sections(measured: Measured, evaluation: Evaluation) -> list[Section]:
     """For language models: what each token costs; none for classes.
 
     Args:
-        trained: the network.
-        evaluation: of its validation samples.
+        measured: the network, or a bundle, which is not asked about single texts again.
+        evaluation: what it says of the samples.
     """
     if evaluation.tokens is None:
         return []
-    return [_tokens(trained, evaluation), _texts(trained, evaluation)]
+    tokens = _tokens(evaluation, measured.processor)
+    return (
+        [tokens, _texts(measured, evaluation)] if isinstance(measured, TrainedModel) else [tokens]
+    )
 
 
 # --- All tokens ----------------------------------------------------------------------------------
 
 
-def _tokens(trained: TrainedModel, evaluation: Evaluation) -> Section:
+def _tokens(evaluation: Evaluation, tokenizer: TextTokenizer) -> Section:
     assert evaluation.tokens is not None
-    totals, tokenizer = evaluation.tokens, trained.processor
+    totals = evaluation.tokens
     count = int(totals.id_counts.sum())
     charts = [
         _by_position(totals.position_losses, totals.position_counts),

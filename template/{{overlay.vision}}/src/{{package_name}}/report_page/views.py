@@ -11,7 +11,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from ..data.vision import make_dataset
-from ..evaluation import Evaluation
+from ..evaluation import Evaluation, Measured
 from ..training.trained_model import TrainedModel
 from .elements import View
 from .page import Section
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
 SIDE = 96
 
 
-def view(trained: TrainedModel, rows: datasets.Dataset, number: int) -> View:
+def view(measured: Measured, rows: datasets.Dataset, number: int) -> View:
     """An image as the network gets it.
 
     Args:
-        trained: the network.
+        measured: what is shown a sample, and how that is read.
         rows: of a split.
         number: of the row, from 0.
 
     Raises:
         DataError: its file cannot be read any more.
     """
-    images = make_dataset(rows, trained.task_spec, trained.config, training=False)
+    images = make_dataset(rows, measured.task_spec, measured.config, training=False)
     return View(picture=_address(images[0, number]["pixel_values"].numpy()))
 
 
@@ -61,7 +61,7 @@ def augmented(
     return view(trained, rows, number), View(picture=_address(changed))
 
 
-def own_sections(trained: TrainedModel, evaluation: Evaluation) -> list[Section]:
+def own_sections(measured: Measured, evaluation: Evaluation) -> list[Section]:
     """None: classes, labels and values are all that is predicted of images."""
     return []
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..evaluation import Evaluation
+from ..evaluation import Evaluation, Measured
 from ..training.trained_model import TrainedModel
 from .elements import View
 from .page import Section
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import datasets
 
 
-def view(trained: TrainedModel, rows: datasets.Dataset, number: int) -> View:
+def view(measured: Measured, rows: datasets.Dataset, number: int) -> View:
     """Nothing but the file's name, which stands beside it."""
     return View()
 
@@ -25,6 +25,6 @@ def augmented(
     return None
 
 
-def own_sections(trained: TrainedModel, evaluation: Evaluation) -> list[Section]:
+def own_sections(measured: Measured, evaluation: Evaluation) -> list[Section]:
     """None."""
     return []
