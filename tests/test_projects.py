@@ -298,6 +298,7 @@ SAME_FOR_ALL = {
     "test_optimizers.py",
     "test_precision.py",
     "test_pretrained.py",
+    "test_report.py",
     "test_resume.py",
     "test_resume_at_random.py",
     "test_resume_changes.py",

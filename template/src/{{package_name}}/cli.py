@@ -212,13 +212,14 @@ def _bench(given: dict[str, Any], console: Console) -> None:
 
 
 def _report(given: dict[str, Any], console: Console) -> None:
-    run, named = given.pop("run"), given.pop("named_run")
+    named, run = given.pop("runs"), given.pop("run")
     config = _config(given)
-    run_dir = _chosen_run(run or named, config, console)
+    runs = [Path(one) for one in [*named, *([run] if run else [])]]
+    runs = runs or [_chosen_run(None, config, console)]
     with _waiting(console, LIBRARIES):
-        from .report import write_report
-    with _waiting(console, f"reporting on {run_dir}"):
-        page = write_report(run_dir)
+        from .report import compare_reports, write_report
+    with _waiting(console, f"reporting on {', '.join(map(str, runs))}"):
+        page = compare_reports(runs) if len(runs) > 1 else write_report(runs[0])
     console.print(f"[green]wrote[/] {page}", soft_wrap=True)
 
 
@@ -429,9 +430,12 @@ def _bench_options(options: _ActionsContainer) -> None:
 
 def _report_options(options: _ActionsContainer) -> None:
     options.add_argument(
-        "named_run", nargs="?", metavar="RUN", help="the run's folder (default: the newest)"
+        "runs",
+        nargs="*",
+        metavar="[RUN ...]",
+        help="folders of runs (default: the newest); several are compared on one page",
     )
-    options.add_argument("--run", metavar="FOLDER", help="the same")
+    options.add_argument("--run", metavar="FOLDER", help="one more")
 
 
 def _runs_options(options: _ActionsContainer) -> None:
@@ -501,7 +505,7 @@ COMMANDS = {
         add_options=_bench_options,
     ),
     "report": Command(
-        "write a run's report.html anew",
+        "write a run's report.html anew, or compare runs",
         _report,
         "report",
         usual=("output_dir",),

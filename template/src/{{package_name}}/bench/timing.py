@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from matplotlib.figure import Figure
+import vl_convert
 from rich.console import Console
 from rich.table import Table
 
+from ..atomic import write_whole
 from ..config import TrainingConfig
 
 ROUNDS = 9
@@ -86,18 +88,32 @@ def print_table(
     console.print(table)
 
 
-def save_picture(title: str, figure: Figure, config: TrainingConfig, console: Console) -> None:
-    """Write a figure beside the runs, as `bench-<title>.png`, and say where."""
+def save_picture(
+    title: str, chart: dict[str, Any], config: TrainingConfig, console: Console
+) -> None:
+    """Draw a chart beside the runs, as `bench-<title>.png`, and say where.
+
+    Args:
+        title: of the benchmark.
+        chart: a Vega-Lite specification.
+        config: whose `output_dir` it is.
+        console: where its place goes.
+    """
     picture = Path(config.output_dir) / f"bench-{title.replace(' ', '-')}.png"
     picture.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(picture, dpi=150)
+    write_whole(picture, vl_convert.vegalite_to_png(chart, scale=2))
     console.print(f"picture: {picture}", highlight=False, markup=False)
 
 
-def throughput(title: str, timings: Sequence[Timing]) -> Figure:
+def throughput(title: str, timings: Sequence[Timing]) -> dict[str, Any]:
     """Samples a second, one bar each."""
-    figure = Figure(figsize=(7, 1 + 0.4 * len(timings)), layout="constrained")
-    axes = figure.subplots()
-    axes.barh([t.name for t in timings][::-1], [t.per_second for t in timings][::-1])
-    axes.set(title=title, xlabel="samples a second")
-    return figure
+    return {
+        "title": title,
+        "width": 480,
+        "data": {"values": [{"way": t.name, "samples": t.per_second} for t in timings]},
+        "mark": "bar",
+        "encoding": {
+            "y": {"field": "way", "type": "nominal", "sort": None, "title": None},
+            "x": {"field": "samples", "type": "quantitative", "title": "samples a second"},
+        },
+    }

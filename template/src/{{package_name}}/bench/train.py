@@ -6,10 +6,10 @@ import time
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning.pytorch import seed_everything
-from matplotlib.figure import Figure
 from rich.console import Console
 from torch import Tensor
 
@@ -163,14 +163,21 @@ def _pays_after(timing: StepTiming, eager: StepTiming) -> str:
     return "never" if steps is None else f"{steps:,.0f} steps"
 
 
-def run_times(timings: Sequence[StepTiming], micro_batches: int) -> Figure:
+def run_times(timings: Sequence[StepTiming], micro_batches: int) -> dict[str, Any]:
     """Time from the start, by micro-batch: where lines cross, compiling has paid."""
-    figure = Figure(figsize=(7, 4), layout="constrained")
-    axes = figure.subplots()
-    for timing in timings:
-        ends = [timing.seconds_for(count) for count in (0, micro_batches)]
-        axes.plot([0, micro_batches], ends, label=timing.name)
-    axes.set(title="training time", xlabel="micro-batch", ylabel="seconds", ylim=0)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    return figure
+    ends = [
+        {"mode": timing.name, "micro-batch": count, "seconds": timing.seconds_for(count)}
+        for timing in timings
+        for count in (0, micro_batches)
+    ]
+    return {
+        "title": "training time",
+        "width": 480,
+        "data": {"values": ends},
+        "mark": "line",
+        "encoding": {
+            "x": {"field": "micro-batch", "type": "quantitative"},
+            "y": {"field": "seconds", "type": "quantitative"},
+            "color": {"field": "mode", "type": "nominal", "sort": None},
+        },
+    }
