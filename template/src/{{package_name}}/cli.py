@@ -90,16 +90,22 @@ def _train(given: dict[str, Any], console: Console) -> None:
     _sample_when_missing(config, given, console)
     splits = _read_data(config, console)
     with _waiting(console, LIBRARIES):
-        from .report import write_report
+        from .report import measure, write_report
         from .training.loop import run_training
     result = run_training(config, console, splits)
     if process_rank() != 0:
         return
     _print_tables(result, console)
     try:
-        with _waiting(console, "writing the report"):
-            report = write_report(result.run_dir)
-        bundle = _write_bundle(config, result.best, console) if config.export_bundle else None
+        with _waiting(console, "evaluating the best checkpoint on all validation samples"):
+            measured = measure(result.run_dir)
+        bundle = None
+        try:
+            if config.export_bundle:
+                bundle = _write_bundle(config, result.best, console)
+        finally:  # it shows the bundle, and is there without one
+            with _waiting(console, "writing the report"):
+                report = write_report(result.run_dir, measured)
         _print_ending(config, result, report, bundle, console)
     except Stopped as stopped:
         stopped.add_note(

@@ -24,6 +24,7 @@ from .export import artifact_inputs
 from .export.bundle_runtime import load_runtime
 from .export.metadata import BundleMetadata
 from .export.parity import TOLERANCE
+from .report import write_evaluation_report
 from .serving.runtime import METADATA, BundleError, file_hash
 from .task import TaskSpec
 from .training.metric_names import VALIDATION
@@ -106,8 +107,11 @@ def evaluate_bundle(
     folder = output or Path(OUTPUT) / path.resolve().name / chosen.split
     subject = {"bundle": str(path), "artifact": first, "sha256": file_hash(path / METADATA)}
     write_files(found[first], folder, chosen.data, subject)
-    say(f"wrote {folder / PREDICTIONS}")
-    say(f"wrote {folder / METRICS}")
+    page = write_evaluation_report(
+        bundle, found[first], folder, path.resolve().name, f"Evaluation on {chosen.told}"
+    )
+    for file in (folder / PREDICTIONS, folder / METRICS, page):
+        say(f"wrote {file}")
     if problems := differences(found, set(bundle.metadata.reductions)):
         raise ExportError("\n".join(problems))
 

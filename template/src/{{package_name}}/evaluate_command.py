@@ -10,10 +10,11 @@ from rich.console import Console
 from .config import TrainingConfig
 from .errors import ConfigError
 from .evaluate_bundle import evaluate_bundle
-from .evaluation import Evaluation, evaluate
+from .evaluation import evaluate
 from .evaluation_data import choose
 from .evaluation_files import FOLDER, METRICS, PREDICTIONS, of_checkpoint, write_files
 from .evaluation_tables import report_lines
+from .report import write_evaluation_report
 from .training.checkpoints import find_checkpoint, run_of
 from .training.trained_model import load_trained_model
 
@@ -72,12 +73,10 @@ def _evaluate_run(
     evaluation = evaluate(trained, chosen.splits, chosen.split, console=console)
     folder = (run_of(checkpoint) or checkpoint.parent) / FOLDER / chosen.split
     write_files(evaluation, folder, chosen.data, of_checkpoint(checkpoint))
-    tell(evaluation, folder, say)
-
-
-def tell(evaluation: Evaluation, folder: Path, say: Callable[[str], None]) -> None:
-    """Print what was found, and where its files are."""
     for line in report_lines(evaluation):
         say(f"  {line}")
-    say(f"wrote {folder / PREDICTIONS}")
-    say(f"wrote {folder / METRICS}")
+    page = write_evaluation_report(
+        trained, evaluation, folder, checkpoint.stem, f"Evaluation on {chosen.told}"
+    )
+    for path in (folder / PREDICTIONS, folder / METRICS, page):
+        say(f"wrote {path}")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from .atomic import write_whole
 from .data.splits import Splits
 from .errors import DataError, TrainingError
 from .evaluation import Evaluation, Measured, evaluate, splits_of_run
+from .evaluation_files import FOLDER, of_checkpoint, write_files
 from .report_page import (
     calibration,
     classes,
@@ -36,8 +38,55 @@ from .training.trained_model import TrainedModel, load_trained_model
 COMPARISON = "comparison.html"
 
 
-def write_report(run_dir: Path) -> Path:
+@dataclass(frozen=True)
+class MeasuredRun:
+    """The best checkpoint of a run with what it makes of the validation samples.
+
+    Attributes:
+        run_dir: the run's folder.
+        trained: the network.
+        judged: what the validation in training said of it; None where there was none.
+        splits, evaluation: the data and what the network says of them; None where they are gone.
+        missing: why they are; empty where they are there.
+    """
+
+    run_dir: Path
+    trained: TrainedModel
+    judged: Judgement | None
+    splits: Splits | None
+    evaluation: Evaluation | None
+    missing: str = ""
+
+
+def measure(run_dir: Path) -> MeasuredRun:
+    """Run the best checkpoint over all validation samples; predictions and metrics are kept.
+
+    Raises:
+        TrainingError: the folder holds no finished epoch.
+        DataError: what it says cannot be written.
+    """
+    if not (run_dir / "metrics.csv").is_file():
+        raise TrainingError(f"{run_dir} holds no metrics.csv; give the folder of a run")
+    checkpoint = find_checkpoint("", str(run_dir), "best")
+    trained = load_trained_model(checkpoint)
+    kept = read_checkpoint(checkpoint)["judged"]
+    judged = None if kept is None else Judgement(**kept)
+    try:
+        splits = splits_of_run(trained)
+        evaluation = evaluate(trained, splits)
+    except DataError as error:
+        return MeasuredRun(run_dir, trained, judged, None, None, str(error))
+    subject = of_checkpoint(checkpoint)
+    write_files(evaluation, run_dir / FOLDER / evaluation.split, trained.config.data, subject)
+    return MeasuredRun(run_dir, trained, judged, splits, evaluation)
+
+
+def write_report(run_dir: Path, measured: MeasuredRun | None = None) -> Path:
     """Write `report.html` into a run's folder, from its metrics and its best checkpoint.
+
+    Args:
+        run_dir: the folder.
+        measured: what `measure` gives, where that has been done.
 
     Returns:
         the page's path.
@@ -45,25 +94,16 @@ def write_report(run_dir: Path) -> Path:
     Raises:
         TrainingError: the folder holds no finished epoch.
     """
-    if not (run_dir / "metrics.csv").is_file():
-        raise TrainingError(f"{run_dir} holds no metrics.csv; give the folder of a run")
-    checkpoint = find_checkpoint("", str(run_dir), "best")
-    trained = load_trained_model(checkpoint)
-    judged = read_checkpoint(checkpoint)["judged"]
-    splits, evaluation, missing = _evaluated(trained)
-    reached = Reached(
-        trained.metrics,
-        trained.trivial_metrics,
-        None if judged is None else Judgement(**judged),
-        evaluation,
-    )
+    found = measured or measure(run_dir)
+    trained, evaluation = found.trained, found.evaluation
+    reached = Reached(trained.metrics, trained.trivial_metrics, found.judged, evaluation)
     sections = [
         verdict.section(reached),
-        *missing,
+        *([_missing(found.missing)] if found.missing else []),
         curves.section(read_metrics(run_dir)),
         *([] if evaluation is None else evaluation_sections(trained, evaluation)),
-        data.section(trained, splits),
-        *doctor.sections(run_dir, trained, splits),
+        data.section(trained, found.splits),
+        *doctor.sections(run_dir, trained, found.splits),
         run.settings(trained.config),
         run.checkpoints(run_dir, trained),
         run.environment(run_dir, trained.config),
@@ -145,17 +185,9 @@ def evaluation_sections(measured: Measured, evaluation: Evaluation) -> list[Sect
     return [*shown, worst, *behind, *own_sections(measured, evaluation)]
 
 
-def _evaluated(
-    trained: TrainedModel,
-) -> tuple[Splits | None, Evaluation | None, list[Section]]:
-    """The data and what the network says of them; where they are gone, a section that says so."""
-    try:
-        splits = splits_of_run(trained)
-        return splits, evaluate(trained, splits), []
-    except DataError as error:
-        says = "What needs the samples is missing from this page, for they cannot be read now:"
-        body = f"{says} {error}"
-        return None, None, [Section("Samples are missing", paragraph(body))]
+def _missing(reason: str) -> Section:
+    says = "What needs the samples is missing from this page, for they cannot be read now:"
+    return Section("Samples are missing", paragraph(f"{says} {reason}"))
 
 
 def _name(folder: Path, among: Sequence[Path]) -> str:

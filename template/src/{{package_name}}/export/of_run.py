@@ -9,6 +9,8 @@ from rich.console import Console
 from torch import nn
 
 from ..config import TrainingConfig
+from ..evaluation_files import kept_metrics
+from ..training.checkpoints import run_of
 from ..training.trained_model import load_trained_model
 from .bundle import create_export_bundle
 
@@ -50,6 +52,7 @@ def export_checkpoint(
         metrics=trained.metrics,
         data=trained.data,
         trivial_metrics=trained.trivial_metrics,
+        intervals=_intervals(checkpoint),
         run=trained.run,
         optimizer_steps=trained.optimizer_steps,
         example=trained.example,
@@ -57,6 +60,13 @@ def export_checkpoint(
         sign_key=sign_key,
         sbom=sbom,
     )
+
+
+def _intervals(checkpoint: Path) -> dict[str, tuple[float, float]]:
+    """Ends of the intervals that an evaluation of this very checkpoint has left with its run."""
+    run_dir = run_of(checkpoint)
+    kept = None if run_dir is None else kept_metrics(run_dir, "val", checkpoint)
+    return {name: (found.low, found.high) for name, found in (kept or {}).items()}
 
 
 def _with_export_settings(trained: TrainingConfig, asked: TrainingConfig) -> TrainingConfig:
