@@ -39,7 +39,8 @@ def sample_input(project: Path) -> Path:
 
 def newest(folder: Path) -> Path:
     """The newest of the runs, or of the bundles, in a folder."""
-    return max(folder.iterdir(), key=lambda path: path.stat().st_mtime)
+    folders = [path for path in folder.iterdir() if path.is_dir()]  # bench leaves pictures beside
+    return max(folders, key=lambda path: path.stat().st_mtime)
 
 
 def settings(project: Path, **values: Any) -> None:
