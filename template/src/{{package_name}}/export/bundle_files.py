@@ -39,7 +39,7 @@ MAX_IMAGE = 63
 # what runtime/http imports, with the oldest version it was run with
 SERVER_REQUIREMENTS = {
     "fastapi": "0.115",
-    "fastapi-offline": "1.7.4",
+    "fastapi-offline": "1.7.7",
     "httptools": "0.6",
     "prometheus-client": "0.21",
     "python-multipart": "0.0.20",
