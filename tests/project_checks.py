@@ -24,6 +24,7 @@ MODULES = {
     "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",
+    "vl-convert-python": "vl_convert",
 }
 
 # Needed without being imported by name, and why.

@@ -39,12 +39,12 @@ class Project:
     folder: Path
     process: WarmProcess
 
-    def train(self, run: str, *options: str) -> Path:
-        """Train for a few steps; gives the run's folder, under a name that is known."""
+    def train(self, *options: str) -> Path:
+        """Train for a few steps; gives the run's folder."""
         before = set(self.folder.glob("runs/*/report.html"))
         self.process.run(self.folder, "train", *SHORT, *options)
         [made] = set(self.folder.glob("runs/*/report.html")) - before
-        return made.parent.rename(made.parent.with_name(run))
+        return made.parent
 
     def compare(self, *runs: Path) -> Path:
         """The page of several runs."""
@@ -75,7 +75,7 @@ def text(template_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Ite
 @pytest.fixture(scope="module")
 def digits(vision: Project) -> Path:
     """A run that has learned something, but not everything."""
-    return vision.train("first", "--max_steps", "60")
+    return vision.train("--max_steps", "60")
 
 
 @pytest.fixture(scope="module")
@@ -253,24 +253,22 @@ def test_without_scripts_every_table_is_there(browser: Browser, digits: Path) ->
 
 
 def test_two_runs_beside_each_other(browser: Browser, vision: Project, digits: Path) -> None:
-    second = vision.train("second", "--max_steps", "4", "--learning_rate", "0.0001")
+    second = vision.train("--max_steps", "4", "--learning_rate", "0.0001")
     comparison = vision.compare(digits, second)
     check_looks(browser, comparison, LOOKS)
     with visit(browser, comparison) as seen:
         page = drawn(seen)
-        expect(page.locator(".verdict")).to_contain_text("first is best: accuracy")
+        expect(page.locator(".verdict")).to_contain_text(f"{digits.name} is best: accuracy")
         settings = page.locator("#settings tbody th").all_inner_texts()
         assert settings == ["max_steps", "learning_rate"]
-        assert page.locator('[data-chart="train/loss"] .series').all_inner_texts() == [
-            "first",
-            "second",
-        ]
+        shown = page.locator('[data-chart="train/loss"] .series').all_inner_texts()
+        assert shown == [digits.name, second.name]
         for run in (digits, second):
             rows = pd.read_csv(run / "metrics.csv")["train/loss"].dropna()
             _, losses = curve(page, "train/loss", run.name)
             assert losses == pytest.approx(rows.tolist(), rel=1e-5)
-        page.get_by_role("link", name="second").click()
-        expect(page.locator("h1")).to_have_text("second")
+        page.get_by_role("link", name=second.name).click()
+        expect(page.locator("h1")).to_have_text(second.name)
 
 
 # --- Other tasks ----------------------------------------------------------------------------------
@@ -288,7 +286,7 @@ def test_other_tasks_of_images(
     task: str, parts: list[str], browser: Browser, vision: Project
 ) -> None:
     vision.process.run(vision.folder, "data", "sample", "--task", task, "--data", task)
-    run = vision.train(task, "--task", task, "--data", task, "--max_steps", "20")
+    run = vision.train("--task", task, "--data", task, "--max_steps", "20")
     check_task(browser, run, parts)
 
 
@@ -306,7 +304,7 @@ def test_tasks_of_texts(task: str, parts: list[str], browser: Browser, text: Pro
     for number, path in enumerate(sorted((text.folder / task).rglob("*.txt"))):
         if number % 6:
             path.unlink()
-    run = text.train(task, "--task", task, "--data", task, "--max_steps", "6")
+    run = text.train("--task", task, "--data", task, "--max_steps", "6")
     check_task(browser, run, parts)
 
 
