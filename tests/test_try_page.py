@@ -93,7 +93,7 @@ def free_port() -> int:
 def serving(bundle: Path, *options: str, **env: str) -> Iterator[Served]:
     """Run the bundle's server until it is ready, and stop it afterwards."""
     port = free_port()
-    command = [sys.executable, "-B", bundle / "server.py", "--port", str(port), *options]
+    command = [sys.executable, "-B", str(bundle / "server.py"), "--port", str(port), *options]
     served = Served(f"http://127.0.0.1:{port}", bundle)
     with subprocess.Popen(
         command,

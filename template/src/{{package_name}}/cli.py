@@ -263,7 +263,7 @@ def _evaluate(given: dict[str, Any], console: Console) -> None:
     if places["bundle"] is None:
         places["run"] = _chosen_run(places["run"], config, console)
     with _waiting(console, LIBRARIES):
-        from .evaluate_command import run_evaluate
+        from .evaluation.command import run_evaluate
     run_evaluate(data, config=config, console=console, **places)
 
 

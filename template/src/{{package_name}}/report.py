@@ -10,7 +10,7 @@ from .atomic import write_whole
 from .data.splits import Splits
 from .errors import DataError, TrainingError
 from .evaluation import Evaluation, Measured, evaluate, splits_of_run
-from .evaluation_files import FOLDER, of_checkpoint, write_files
+from .evaluation.files import FOLDER, of_checkpoint, write_files
 from .report_page import (
     calibration,
     classes,

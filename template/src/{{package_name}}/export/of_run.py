@@ -9,7 +9,7 @@ from rich.console import Console
 from torch import nn
 
 from ..config import TrainingConfig
-from ..evaluation_files import kept_metrics
+from ..evaluation.files import kept_metrics
 from ..training.checkpoints import run_of
 from ..training.trained_model import load_trained_model
 from .bundle import create_export_bundle

@@ -16,22 +16,22 @@ from rich.progress import track
 from scipy.sparse import csr_array, vstack
 from torch import Tensor
 
-from .config import TrainingConfig
-from .data.check import with_facts
-from .data.module import Batch, UniversalDataModule, load_modality
-from .data.splits import Splits, labels_of
-from .errors import DataError
-from .forward import LABELS
-from .task import TaskSpec
-from .training.adapter import UniversalModelAdapter
-from .training.hardware import inference_device
-from .training.metric_names import CLASS_FIGURES, VALIDATION
-from .training.objective import Multilabel, Objective
-from .training.objectives import OBJECTIVES
-from .training.parameters import untouched
-from .training.statistics import Floats, SampleStatistics, TokenTotals, ratio
-from .training.trained_model import TrainedModel
-from .training.validation import ValidationMetrics
+from ..config import TrainingConfig
+from ..data.check import with_facts
+from ..data.module import Batch, UniversalDataModule, load_modality
+from ..data.splits import Splits, labels_of
+from ..errors import DataError
+from ..forward import LABELS
+from ..task import TaskSpec
+from ..training.adapter import UniversalModelAdapter
+from ..training.hardware import inference_device
+from ..training.metric_names import CLASS_FIGURES, VALIDATION
+from ..training.objective import Multilabel, Objective
+from ..training.objectives import OBJECTIVES
+from ..training.parameters import untouched
+from ..training.statistics import Floats, SampleStatistics, TokenTotals, ratio
+from ..training.trained_model import TrainedModel
+from ..training.validation import ValidationMetrics
 
 # of the bootstrap
 RESAMPLES = 1000

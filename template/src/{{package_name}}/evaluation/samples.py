@@ -8,13 +8,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from .config import TrainingConfig
-from .data.account import account_lines
-from .data.columns import COLUMN_SETTINGS
-from .data.module import load_modality
-from .data.splits import Splits
-from .errors import BadSamples, DataError
-from .evaluation import Measured, splits_of_run
+from ..config import TrainingConfig
+from ..data.account import account_lines
+from ..data.columns import COLUMN_SETTINGS
+from ..data.module import load_modality
+from ..data.splits import Splits
+from ..errors import BadSamples, DataError
+from . import Measured, splits_of_run
 
 VAL, TEST = "val", "test"
 OWN_SPLITS = (VAL, TEST)

@@ -7,16 +7,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from .config import TrainingConfig
-from .errors import ConfigError
-from .evaluate_bundle import evaluate_bundle
-from .evaluation import evaluate
-from .evaluation_data import choose
-from .evaluation_files import FOLDER, METRICS, PREDICTIONS, of_checkpoint, write_files
-from .evaluation_tables import report_lines
-from .report import write_evaluation_report
-from .training.checkpoints import find_checkpoint, run_of
-from .training.trained_model import load_trained_model
+from ..config import TrainingConfig
+from ..errors import ConfigError
+from ..report import write_evaluation_report
+from ..training.checkpoints import find_checkpoint, run_of
+from ..training.trained_model import load_trained_model
+from . import evaluate
+from .bundle import evaluate_bundle
+from .files import FOLDER, METRICS, PREDICTIONS, of_checkpoint, write_files
+from .samples import choose
+from .tables import report_lines
 
 
 def run_evaluate(

@@ -13,22 +13,22 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from .config import TrainingConfig
-from .data.module import Batch, load_modality
-from .errors import ExportError
-from .evaluation import Evaluation, evaluate
-from .evaluation_data import choose
-from .evaluation_files import METRICS, PREDICTIONS, write_files
-from .evaluation_tables import report_lines
-from .export import artifact_inputs
-from .export.bundle_runtime import load_runtime
-from .export.metadata import BundleMetadata
-from .export.parity import TOLERANCE
-from .report import write_evaluation_report
-from .serving.runtime import METADATA, BundleError, file_hash
-from .task import TaskSpec
-from .training.metric_names import VALIDATION
-from .training.summary import Table, lines, shown
+from ..config import TrainingConfig
+from ..data.module import Batch, load_modality
+from ..errors import ExportError
+from ..export import artifact_inputs
+from ..export.bundle_runtime import load_runtime
+from ..export.metadata import BundleMetadata
+from ..export.parity import TOLERANCE
+from ..report import write_evaluation_report
+from ..serving.runtime import METADATA, BundleError, file_hash
+from ..task import TaskSpec
+from ..training.metric_names import VALIDATION
+from ..training.summary import Table, lines, shown
+from . import Evaluation, evaluate
+from .files import METRICS, PREDICTIONS, write_files
+from .samples import choose
+from .tables import report_lines
 
 # where files go by default, in a folder for each bundle
 OUTPUT = "evaluations"

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .atomic import write_whole
-from .errors import DataError
-from .evaluation import CONFIDENCE, RESAMPLES, SEED, Evaluation, Interval
-from .serving.runtime import file_hash
-from .training.metric_names import VALIDATION, error_name
+from ..atomic import write_whole
+from ..errors import DataError
+from ..serving.runtime import file_hash
+from ..training.metric_names import VALIDATION, error_name
+from . import CONFIDENCE, RESAMPLES, SEED, Evaluation, Interval
 
 FOLDER, PREDICTIONS, METRICS = "evaluation", "predictions.csv", "metrics.json"
 

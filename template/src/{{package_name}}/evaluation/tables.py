@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from .evaluation import Evaluation, Interval
-from .training.metric_names import VALIDATION
-from .training.summary import Table, lines, shown
+from ..training.metric_names import VALIDATION
+from ..training.summary import Table, lines, shown
+from . import Evaluation, Interval
 
 # classes that are listed each; of more, those with the lowest F1
 LISTED_CLASSES = 20
