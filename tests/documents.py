@@ -12,14 +12,15 @@ from rendering import ROOT
 
 SHELLS = ("sh", "bash")
 # what zsh, bash and PowerShell do not all take as it stands: comments, globs, redirections
-NOT_IN_EVERY_SHELL = re.compile(r"[#*?\[\]{}<>$;&|\\]")
+NOT_IN_EVERY_SHELL = re.compile(r"[@#*?\[\]{}<>$;&|\\]")
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 
 # a fenced block and the line before it that says why no test runs it, or a table's row of a
 # command, but for those of tests
 PIECE = re.compile(
     r"(?:^[ ]*<!-- not run: (?P<reason>[^\n]+?) -->\n)?"
     r"^(?P<indent>[ ]*)```(?P<language>[\w{}]*)\n(?P<code>.*?)^(?P=indent)```$"
-    r"|^\| `(?P<command>(?:uv run (?!pytest)|python )[^`]+)` \|",
+    r"|^\| `(?P<command>uv run (?!pytest)[^`]+)` \|",
     re.MULTILINE | re.DOTALL,
 )
 
@@ -44,6 +45,10 @@ class Block:
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
+
+    def for_some_shells_only(self) -> list[str]:
+        """Characters outside of quotes that zsh, bash and PowerShell do not take alike."""
+        return NOT_IN_EVERY_SHELL.findall(QUOTED.sub("", self.code))
 
     def commands(self) -> Iterator[str]:
         """The lines of a shell's block."""

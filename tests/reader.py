@@ -120,7 +120,7 @@ class Reader:
                 self.start(package(self.project), options)
             case ["uv", "run", program, *options] if program == self.program:
                 self.process.run(self.cwd, *options)
-            case ["python", script, *options]:
+            case ["uv", "run", "python", script, *options]:
                 self.process.run_script(self.cwd / script, *options, cwd=self.cwd)
             case ["cd", folder]:
                 self.cwd = self.cwd / folder

@@ -34,7 +34,7 @@ from answer_space import (
     overlay,
 )
 from conftest import Tp35
-from documents import NOT_IN_EVERY_SHELL, blocks
+from documents import blocks
 from reader import (
     Reader,
     newest,
@@ -232,7 +232,7 @@ def test_commands_of_a_readme_are_for_every_shell(projects: dict[str, Path]) -> 
         assert {block.language for block in found} == {"sh", "yaml"}
         for block in found:
             if block.language == "sh" and block.not_run != "needs SLURM":
-                assert NOT_IN_EVERY_SHELL.findall(block.code) == [], block
+                assert block.for_some_shells_only() == [], block
 
 
 @pytest.mark.parametrize("modality", ["vision", pytest.param("text", marks=pytest.mark.slow)])
