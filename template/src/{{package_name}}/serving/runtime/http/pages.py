@@ -6,8 +6,8 @@ fastapi-offline.
 
 from __future__ import annotations
 
-import importlib.util
 import mimetypes
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from fastapi.responses import FileResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 FOLDER = "page"
-ASSETS = "fastapi_offline"
 
 # some systems have a registry that says otherwise, and browsers run no script of another type
 mimetypes.add_type("text/javascript", ".js")
@@ -48,6 +47,6 @@ def _add_page(app: FastAPI, route: str, file: Path) -> None:
 
 def _assets() -> Path:
     """Where Swagger UI lies; the package around it stays unused."""
-    found = importlib.util.find_spec(ASSETS)
+    found = find_spec("fastapi_offline")
     assert found is not None and found.origin is not None  # requirements.txt has it
     return Path(found.origin).parent / "static"
