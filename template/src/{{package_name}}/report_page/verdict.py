@@ -82,7 +82,10 @@ def section(reached: Reached) -> Section:
     ]
     header = ["metric", "network", "95% interval"]
     header += ["trivial answer"] if reached.trivial_metrics else []
-    parts = [table(header, rows, "Metrics of the network beside those of the trivial answer"), *_notes(reached, names)]
+    parts = [
+        table(header, rows, "Metrics of the network beside those of the trivial answer"),
+        *_notes(reached, names),
+    ]
     return Section("Metrics", joined(parts))
 
 
