@@ -62,7 +62,11 @@ def report(project: Path, path: Path) -> None:
     [page] = project.glob("runs/*/report.html")
     with launched() as browser, visit(browser, page, width=DESKTOP) as seen:
         seen.page.wait_for_selector("html[data-drawn]", state="attached")
-        seen.page.screenshot(path=path, clip={"x": 0, "y": 0, "width": DESKTOP, "height": 1180})
+        seen.page.screenshot(
+            path=path,
+            full_page=True,
+            clip={"x": 0, "y": 0, "width": DESKTOP, "height": 1240},
+        )
 
 
 def confusion(project: Path, path: Path) -> None:
@@ -74,14 +78,14 @@ def confusion(project: Path, path: Path) -> None:
 
 
 def shrink(path: Path) -> None:
-    """Store a picture with 256 colours, which is enough for pages.
+    """Store a picture in as few bytes as it takes.
 
     Raises:
-        SystemExit: it is still too large.
+        SystemExit: they are too many.
     """
     with Image.open(path) as picture:
-        few = picture.convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    few.save(path, optimize=True)
+        whole = picture.convert("RGB")
+    whole.save(path, optimize=True)
     if path.stat().st_size > LARGEST:
         raise SystemExit(f"{path} has more than {LARGEST} bytes")
 

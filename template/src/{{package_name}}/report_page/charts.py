@@ -23,6 +23,9 @@ MARKS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     (("dots",), {"type": "point", "filled": True, "size": 22, "opacity": 0.55}),
 )
 
+# draws the range of x that is looked at next
+BRUSH = {"name": "brush", "select": {"type": "interval", "encodings": ["x"]}}
+
 # seen on light and on dark pages
 GREY = "#808a96"
 
@@ -102,6 +105,11 @@ class Chart:
             "</figure>"
         )
 
+    @property
+    def _zooms(self) -> bool:
+        """Whether a part of x can be looked at; equal axes belong together."""
+        return self.kind == "lines" and not self.is_square
+
     def _controls(self) -> str:
         name = escaped(self.name)
         parts = []
@@ -120,7 +128,7 @@ class Chart:
                 '<label class="smooth">Smoothing <input type="range" min="0" max="99" value="0" '
                 f'data-smooth aria-describedby="{name}-title"></label>'
             )
-        if self.kind == "lines":
+        if self._zooms:
             parts.append(
                 '<span class="zoom">'
                 + "".join(
@@ -237,7 +245,7 @@ class Chart:
                             "clear": "pointerout",
                         },
                     },
-                    {"name": "brush", "select": {"type": "interval", "encodings": ["x"]}},
+                    *([BRUSH] if self._zooms else []),
                 ],
                 "mark": {"type": "point", "filled": True, "size": 70},
                 "encoding": {

@@ -110,7 +110,8 @@ class Confusion:
     def drawn(self) -> npt.NDArray[np.int64]:
         """Numbers of samples in a random order, in which those of every cell come in turn.
 
-        Each cell has at most `PER_CELL` of them, and all wrong answers come before right ones.
+        Each cell has at most `PER_CELL` of them. Those of the pairs that are listed come first, and
+        all wrong answers before right ones.
         """
         order = np.random.default_rng(SEED).permutation(len(self.truth))
         cells = (self.truth * len(self.names) + self.answers)[order]
@@ -119,8 +120,9 @@ class Confusion:
         rank = np.empty(len(order), dtype=np.int64)
         rank[by_cell] = np.arange(len(order)) - np.repeat(first, sizes)
         is_right = self.truth[order] == self.answers[order]
+        listed = [truth * len(self.names) + said for truth, said in self.pairs()[:LISTED_PAIRS]]
         kept = rank < np.where(is_right, PER_RIGHT_CELL, PER_CELL)
-        turns = np.lexsort((rank[kept], is_right[kept]))
+        turns = np.lexsort((rank[kept], is_right[kept], ~np.isin(cells, listed)[kept]))
         return order[kept][turns]
 
 

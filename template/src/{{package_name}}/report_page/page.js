@@ -221,7 +221,7 @@
     const kept = cells[key] || [];
     const count = counts[key] || 0;
     const panel = document.getElementById("chosen-cell");
-    const part = kept.length < count ? `${kept.length} of ${count}, drawn at random` : `${count}`;
+    const part = kept.length < count ? `${kept.length} of ${count} are kept in this page` : `${count}`;
     const what =
       truth === answer
         ? `${names[truth]}, answered rightly: ${part}`
