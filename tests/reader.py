@@ -129,10 +129,14 @@ class Reader:
                 assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
 
     def words(self, command: str) -> list[str]:
-        """A command's words, with the names of the newest run and bundle put in."""
-        for placeholder, folder in (("RUN", "runs"), ("BUNDLE", "exports")):
+        """A command's words, with the names of the newest run, the one before and bundle put in."""
+        for placeholder, folder, place in (
+            ("RUN", "runs", 0),
+            ("OTHER", "runs", 1),
+            ("BUNDLE", "exports", 0),
+        ):
             if re.search(rf"\b{placeholder}\b", command):
-                name = newest(self.project / folder).name
+                name = newest(self.project / folder, place).name
                 command = re.sub(rf"\b{placeholder}\b", name, command)
         return shlex.split(command)
 
