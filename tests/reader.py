@@ -37,10 +37,10 @@ def sample_input(project: Path) -> Path:
     return snippet
 
 
-def newest(folder: Path) -> Path:
-    """The newest of the runs, or of the bundles, in a folder."""
+def newest(folder: Path, place: int = 0) -> Path:
+    """The newest of the runs, or of the bundles, in a folder; or one so many places before it."""
     folders = [path for path in folder.iterdir() if path.is_dir()]  # bench leaves pictures beside
-    return max(folders, key=lambda path: path.stat().st_mtime)
+    return sorted(folders, key=lambda path: path.stat().st_mtime, reverse=True)[place]
 
 
 def settings(project: Path, **values: Any) -> None:
