@@ -201,6 +201,7 @@ tests/test_distributed.py
 tests/test_docker.py
 tests/test_doctor.py
 tests/test_effective_steps.py
+tests/test_evaluate.py
 tests/test_export_bundle.py
 tests/test_failures.py
 tests/test_frozen_features.py

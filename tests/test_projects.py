@@ -280,15 +280,16 @@ def test_what_the_readme_says(
     for line in others:
         newest = max((project / "runs").glob("*/config.yaml")).parent.relative_to(project)
         command = line.replace("runs/<time>", str(newest))
+        if "exports/model_<time>" in command:
+            bundle = newest_bundle(project).relative_to(project)
+            command = command.replace("exports/model_<time>", str(bundle))
         if "--devices" in command or "torchrun" in command:
             run_several_processes(project, command)
         elif command.startswith(program):
             warm[modality].run(project, *command.removeprefix(program).split())
         else:
-            python, *arguments = command.split()
+            python, script, *options = command.split()
             assert python == "python"
-            bundle = str(newest_bundle(project).relative_to(project))
-            script, *options = (part.replace("exports/model_<time>", bundle) for part in arguments)
             warm[modality].run_script(project / script, *options, cwd=project)
 
 

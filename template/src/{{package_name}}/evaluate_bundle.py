@@ -24,6 +24,7 @@ from .export import artifact_inputs
 from .export.bundle_runtime import load_runtime
 from .export.metadata import BundleMetadata
 from .export.parity import TOLERANCE
+from .report import write_evaluation_report
 from .serving.runtime import METADATA, BundleError, file_hash
 from .task import TaskSpec
 from .training.metric_names import VALIDATION
@@ -108,8 +109,11 @@ def evaluate_bundle(
     write_files(found[first], folder, chosen.data, subject)
     say(f"wrote {folder / PREDICTIONS}")
     say(f"wrote {folder / METRICS}")
-    if differences := _differences(found, set(bundle.metadata.reductions)):
-        raise ExportError("\n".join(differences))
+    title = f"{path.resolve().name}, {chosen.split}"
+    kicker = f"Evaluation · {first} artifact of {path}"
+    say(f"wrote {write_evaluation_report(bundle, found[first], folder, title, kicker)}")
+    if problems := differences(found, set(bundle.metadata.reductions)):
+        raise ExportError("\n".join(problems))
 
 
 def artifact(runtime: ModuleType, bundle: Bundle, name: str) -> Callable[[Batch], Tensor]:
@@ -155,10 +159,12 @@ def comparison(found: dict[str, Evaluation]) -> Table:
     return [["metric", *found], *rows]
 
 
-def _differences(found: dict[str, Evaluation], reduced: set[str]) -> list[str]:
+def differences(found: dict[str, Evaluation], reduced: set[str]) -> list[str]:
     """A line for each artifact whose metrics are not those of the first, but for rounding.
 
-    Those of reduced precision answer otherwise by design; the bundle's metadata says by how much.
+    Args:
+        found: by the names of the artifacts.
+        reduced: artifacts of reduced precision, which answer otherwise by design.
     """
     exact = {name: one for name, one in found.items() if name not in reduced}
     if not exact:

@@ -14,6 +14,7 @@ from .evaluation import Evaluation, evaluate
 from .evaluation_data import choose
 from .evaluation_files import FOLDER, METRICS, PREDICTIONS, of_checkpoint, write_files
 from .evaluation_tables import report_lines
+from .report import write_evaluation_report
 from .training.checkpoints import find_checkpoint, run_of
 from .training.trained_model import load_trained_model
 
@@ -73,6 +74,9 @@ def _evaluate_run(
     folder = (run_of(checkpoint) or checkpoint.parent) / FOLDER / chosen.split
     write_files(evaluation, folder, chosen.data, of_checkpoint(checkpoint))
     tell(evaluation, folder, say)
+    title = f"{folder.parent.parent.name}, {chosen.split}"
+    page = write_evaluation_report(trained, evaluation, folder, title, f"Evaluation · {checkpoint}")
+    say(f"wrote {page}")
 
 
 def tell(evaluation: Evaluation, folder: Path, say: Callable[[str], None]) -> None:

@@ -94,7 +94,7 @@ def _other(
     for warning in account.warnings:
         warnings.warn(warning, stacklevel=2)
     try:
-        own = splits_of_run(trained)
+        own = modality.read_splits(trained.config, trained.processor)
     except DataError as error:
         say(f"whether these samples were trained on is not known: {str(error).splitlines()[0]}")
         none = rows.select([])

@@ -58,8 +58,8 @@ class Modality(Protocol):
             processor: of the network, where it has one.
 
         Returns:
-            the rows, every sample of which can be read, and the account of the reading.
-            DataError names what is wrong with them, and labels that the network has not learned.
+            the rows, for `examine` to open, and the account of the reading. DataError names what is
+            wrong with them, and labels that the network has not learned.
         """
 
     def count_repeated(self, rows: datasets.Dataset, train: datasets.Dataset) -> int:

@@ -230,11 +230,16 @@ def class_figures(
         predicted: samples that are taken for it, [..., K].
         hits: samples of it that are taken for it, [..., K].
     """
-    occurs = occurrences > 0
-    precision = np.where(occurs, hits / np.maximum(predicted, 1), np.nan)
-    figures = (ratio(hits, occurrences), precision, _f1(occurrences, predicted, hits))
+    figures = [
+        np.where(occurrences > 0, values, np.nan)
+        for values in (
+            ratio(hits, occurrences),
+            hits / np.maximum(predicted, 1),
+            _f1(occurrences, predicted, hits),
+        )
+    ]
     return {
-        f"{figure}/{name}": np.where(occurs, values, np.nan)[..., row]
+        f"{figure}/{name}": values[..., row]
         for row, name in enumerate(names)
         for figure, values in zip(CLASS_FIGURES, figures, strict=True)
     }

@@ -82,7 +82,7 @@ def _refusal(path: Path) -> str | None:
 TEXTS = FileKind("texts", TEXT_SUFFIXES, _refusal)
 
 # to be raised whenever the same texts and settings would give other rows than before
-CACHE_VERSION = 3
+CACHE_VERSION = 4
 
 # characters that are tokenised at a time; memory stays bounded for files of any size
 PIECE = 1_000_000
@@ -571,37 +571,47 @@ def _tokenizer(
 def _corpus_table(
     documents: list[Document], tokenizer: TextTokenizer, config: TrainingConfig, *, measured: bool
 ) -> datasets.Dataset:
-    """Samples of the documents; measured ones tell in `text_bytes` what each token stands for."""
+    """Samples of the documents.
+
+    Measured ones tell in `text_bytes` what each token stands for, and in `origin` where they begin.
+    """
     columns = {"input_ids": ["int32"]} | ({"text_bytes": ["int32"]} if measured else {})
     length = config.max_seq_len
     assert length is not None  # settled, by a record or without
 
     def samples() -> Iterator[dict[str, Any]]:
         rest: dict[str, list[int]] = {name: [] for name in columns}
+        begin = ""  # of what is in the rest
 
-        def taken(count: int) -> dict[str, list[int]]:
-            sample = {name: values[:count] for name, values in rest.items()}
-            for values in rest.values():
-                del values[:count]
-            return sample
+        def sample(start: int) -> dict[str, Any]:
+            values = {name: values[start : start + length] for name, values in rest.items()}
+            return {**values, "origin": begin} if measured else values
 
         for document in documents:
+            begin = begin if rest["input_ids"] else document.name
+            read = 0
             for piece in _document_pieces(document, tokenizer, measured=measured):
                 for name, values in zip(rest, piece, strict=True):
                     rest[name] += values
-                whole = len(rest["input_ids"]) // length * length
+                read += len(piece[0])
+                held = len(rest["input_ids"])
+                whole = held // length * length
                 for start in range(0, whole, length):
-                    yield {name: values[start : start + length] for name, values in rest.items()}
+                    yield sample(start)
+                    begin = f"{document.name}, token {read - (held - start - length) + 1}"
                 for values in rest.values():
                     del values[:whole]
             if not config.packing and rest["input_ids"]:
-                yield taken(length)
+                yield sample(0)
+                for values in rest.values():
+                    values.clear()
         if rest["input_ids"]:
-            yield taken(length)
+            yield sample(0)
 
-    identity = [document.identity for document in documents]
+    identity = [(document.name, document.identity) for document in documents]
     settings = (tokenizer.to_str(), config.max_seq_len, config.packing)
-    return _cached_table(samples, columns, (identity, settings, measured))
+    kinds: dict[str, Any] = columns | ({"origin": "string"} if measured else {})
+    return _cached_table(samples, kinds, (identity, settings, measured))
 
 
 def _document_pieces(

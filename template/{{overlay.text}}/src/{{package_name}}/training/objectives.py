@@ -105,9 +105,11 @@ class TokenStatistics(SampleStatistics):
         """As `TokenMetrics` has them."""
         nll, targets, sizes, hits = (block[..., 0] for block in self._split(sums))
         counted = np.maximum(targets, 1)
+        with np.errstate(over="ignore"):
+            perplexity = np.exp(nll / counted)
         return {
             LOSS: ratio(nll, targets),
-            "perplexity": np.exp(nll / counted),
+            "perplexity": perplexity,
             "bits_per_byte": np.nan_to_num(ratio(nll / math.log(2), sizes)),
             "accuracy": hits / counted,
         }
@@ -181,6 +183,8 @@ class TokenPrediction:
 
     def trivial_logits(self, task_spec: TaskSpec, rows: datasets.Dataset) -> Tensor | None:
         """Each token as likely as it is in training, whatever stands around it: the unigrams."""
+        if not len(rows):
+            return None
         return log_shares(token_counts(rows, task_spec.num_outputs))
 
 

@@ -154,10 +154,12 @@ def read_samples(
     sources = read_all_sources(config.data, _expected(config.task), account)
     parts = [_read_split(source, config, names, account)[0] for source in sources]
     account.check_labels(config.data, names)
-    rows = datasets.concatenate_datasets(parts)
-    account.problems += _unreadable_images([rows], config)
+    if account.problems:
+        account.problems += _unreadable_images(parts, config)
     account.check(config.data)
-    _account_for_unnamed(sources, parts, account)
+    rows = datasets.concatenate_datasets(parts)
+    if Path(config.data).is_dir():  # a single table need not name what lies beside it
+        _account_for_unnamed(sources, parts, account)
     _warn_of_repeated_images({"all": rows}, config.task, account)
     return rows, account
 
