@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -152,7 +153,9 @@ def write_evaluation_report(
     task_type = evaluation.task_spec.task_type
     metrics = {name: found.value for name, found in evaluation.metrics.items()}
     monitor = monitor_of(OBJECTIVES[task_type], evaluation.task_spec, measured.config)
-    judged = Judgement(monitor.column, monitor.mode, metrics[monitor.column], metrics["val/loss"])
+    # a class that decides may be missing among these samples
+    score = metrics.get(monitor.column, math.nan)
+    judged = Judgement(monitor.column, monitor.mode, score, metrics["val/loss"])
     reached = Reached(metrics, evaluation.trivial_metrics, judged, evaluation)
     sections = [verdict.section(reached), *evaluation_sections(measured, evaluation)]
     content = page(title, kicker, verdict.verdict(reached, task_type), sections)

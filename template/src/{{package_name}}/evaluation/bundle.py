@@ -107,9 +107,9 @@ def evaluate_bundle(
     folder = output or Path(OUTPUT) / path.resolve().name / chosen.split
     subject = {"bundle": str(path), "artifact": first, "sha256": file_hash(path / METADATA)}
     write_files(found[first], folder, chosen.data, subject)
-    page = write_evaluation_report(
-        bundle, found[first], folder, path.resolve().name, f"Evaluation on {chosen.told}"
-    )
+    title = f"{path.resolve().name}, {chosen.split}"
+    kicker = f"Evaluation · {first} artifact of {path}"
+    page = write_evaluation_report(bundle, found[first], folder, title, kicker)
     for file in (folder / PREDICTIONS, folder / METRICS, page):
         say(f"wrote {file}")
     if problems := differences(found, set(bundle.metadata.reductions)):

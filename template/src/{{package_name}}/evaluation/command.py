@@ -75,8 +75,7 @@ def _evaluate_run(
     write_files(evaluation, folder, chosen.data, of_checkpoint(checkpoint))
     for line in report_lines(evaluation):
         say(f"  {line}")
-    page = write_evaluation_report(
-        trained, evaluation, folder, checkpoint.stem, f"Evaluation on {chosen.told}"
-    )
+    title = f"{folder.parent.parent.name}, {chosen.split}"
+    page = write_evaluation_report(trained, evaluation, folder, title, f"Evaluation · {checkpoint}")
     for path in (folder / PREDICTIONS, folder / METRICS, page):
         say(f"wrote {path}")
