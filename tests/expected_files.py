@@ -186,6 +186,7 @@ src/training/metrics.py
 src/training/objective.py
 src/training/objectives.py
 src/training/optimizers.py
+src/training/pace.py
 src/training/parameters.py
 src/training/probe.py
 src/training/progress.py

@@ -34,6 +34,7 @@ from .training.checkpoints import Judgement, find_checkpoint, read_checkpoint
 from .training.metrics import read_metrics
 from .training.objective import monitor_of
 from .training.objectives import OBJECTIVES
+from .training.runs import RunRecord
 from .training.trained_model import TrainedModel, load_trained_model
 
 COMPARISON = "comparison.html"
@@ -102,6 +103,7 @@ def write_report(run_dir: Path, measured: MeasuredRun | None = None) -> Path:
         verdict.section(reached),
         *([_missing(found.missing)] if found.missing else []),
         curves.section(read_metrics(run_dir)),
+        *([curves.pace(paces)] if (paces := RunRecord.read(run_dir).paces) else []),
         *([] if evaluation is None else evaluation_sections(trained, evaluation)),
         data.section(trained, found.splits),
         *doctor.sections(run_dir, trained, found.splits),

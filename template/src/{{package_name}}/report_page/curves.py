@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
+from ..training.runs import EpochPace
 from .charts import Chart, Series, Values
 from .elements import Html, joined
 from .page import Section
@@ -71,6 +72,33 @@ def section(metrics: pd.DataFrame) -> Section:
     """
     charts = [*_loss(metrics), *_scores(metrics), *_of_steps(metrics)]
     return _section("Training", charts)
+
+
+def pace(paces: Sequence[EpochPace]) -> Section:
+    """Throughput by epoch, and what the time of each was spent on.
+
+    Args:
+        paces: as a run keeps them.
+    """
+    x = np.array([one.step for one in paces], dtype=float)
+    parts = {
+        "training": [one.working for one in paces],
+        "waiting for data": [one.waiting for one in paces],
+        "validating": [one.validating for one in paces],
+    }
+    speeds = np.array([one.samples_per_second for one in paces])
+    drawn = [Series(name, x, np.array(values), "points") for name, values in parts.items()]
+    charts = [
+        _chart(
+            "throughput",
+            "Throughput",
+            "Training samples a second in each epoch, its validation left out.",
+            [Series("samples a second", x, speeds, "points")],
+            "samples a second",
+        ),
+        _chart("time", "Time of an epoch", "Seconds that each epoch spent.", drawn, "seconds"),
+    ]
+    return _section("Pace", charts)
 
 
 def compared(runs: Mapping[str, pd.DataFrame]) -> Section:

@@ -46,6 +46,7 @@ from .metrics import MetricsTracker
 from .objective import Monitor, Objective, monitor_of
 from .objectives import OBJECTIVES
 from .optimizers import find_optimizer
+from .pace import Pace
 from .parameters import keeps_statistics
 from .probe import check_kind, materialise, probe
 from .progress import RunProgress
@@ -292,7 +293,8 @@ def _fit(
     find_optimizer(config)
     # what its checkpoints were judged by; balanced_sampling and others would change it
     monitor = (resumed.monitor if resumed is not None else None) or configured
-    run_folder = RunFolder(config, data)
+    pace = Pace()
+    run_folder = RunFolder(config, data, pace)
     interruption = Interruption(console)
     saves = _saves(config, run_folder, interruption, resumed)
     trainer = _trainer(
@@ -302,7 +304,8 @@ def _fit(
             run_folder,
             StepLimit(),
             *([KeepFrozenFeatures(data, console)] if config.freeze else []),
-            RunProgress(console, saves),
+            pace,
+            RunProgress(console, saves, pace),
             *([WeightAverage(config.ema_decay)] if config.ema_decay else []),
             saves,
             interruption,
@@ -509,7 +512,7 @@ def _run(
         adapter.plan.release()
         adapter.tracker.close(outcome)
         with contextlib.suppress(OSError):  # a full disk has been reported by then
-            run_folder.note(trainer, outcome=outcome)
+            run_folder.note(trainer, outcome)
 
 
 def _trainer(config: TrainingConfig, callbacks: list[Callback]) -> Trainer:

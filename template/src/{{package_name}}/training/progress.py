@@ -17,12 +17,17 @@ from rich.progress import BarColumn, Progress, TextColumn
 from ..terminal import SILENT_SECONDS
 from .adapter import UniversalModelAdapter
 from .metrics import LOSS
+from .pace import Pace
 from .run_checkpoints import RunCheckpoints
+from .runs import EpochPace
 from .summary import shown
 
 REFRESH_SECONDS = 0.2
 
 BEST = "★"
+
+# a larger share of the time that is spent on waiting for data is worth saying
+MUCH_WAITING = 0.5
 
 
 class RunProgress(ProgressBar):
@@ -33,15 +38,15 @@ class RunProgress(ProgressBar):
     Args:
         console: where to draw or print.
         saves: knows whether an epoch is the best so far.
+        pace: measures the epoch.
     """
 
-    def __init__(self, console: Console, saves: RunCheckpoints) -> None:
+    def __init__(self, console: Console, saves: RunCheckpoints, pace: Pace) -> None:
         super().__init__()
         self.console = console
-        self.saves = saves
+        self.saves, self.pace = saves, pace
         self._live: Progress | None = None
-        self._shown_at = self._epoch_started_at = 0.0
-        self._samples = self._samples_before = 0
+        self._shown_at = 0.0
         self._epoch_seconds: float | None = None
 
     def disable(self) -> None:
@@ -51,7 +56,7 @@ class RunProgress(ProgressBar):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin; a resumed run begins where it stands."""
         assert isinstance(pl_module, UniversalModelAdapter)
-        self._shown_at = self._epoch_started_at = time.monotonic()
+        self._shown_at = time.monotonic()
         if self.console.is_terminal:
             self._live = Progress(
                 TextColumn("{task.description}"),
@@ -67,15 +72,14 @@ class RunProgress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Count, and show where the run is."""
+        """Show where the run is."""
         assert isinstance(pl_module, UniversalModelAdapter)
-        self._samples += len(next(iter(batch.values()))) * trainer.world_size
         if self._is_due():
             loss = pl_module.tracker.last_values.get(LOSS)
             figures = [
                 f"step {trainer.global_step:,} of {pl_module.run_length.steps:,}",
                 *([] if loss is None else [f"train loss {loss:.4f}"]),
-                f"{self._speed():,.0f} samples/s",
+                speed(self.pace.of_epoch(trainer)),
             ]
             self._show(trainer, pl_module, figures)
 
@@ -96,8 +100,8 @@ class RunProgress(ProgressBar):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """One line that stays."""
         assert isinstance(pl_module, UniversalModelAdapter)
-        now = time.monotonic()
-        self._epoch_seconds = now - self._epoch_started_at
+        pace = self.pace.of_epoch(trainer)
+        self._epoch_seconds = pace.seconds
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
         if (loss := pl_module.tracker.epoch_loss) is not None:
             parts.append(f"train loss {loss:.4f}")
@@ -106,11 +110,10 @@ class RunProgress(ProgressBar):
                 parts.append(f"{name.replace('/', ' ')} {shown(float(value))}")
         if self.saves.is_best(pl_module.monitor, trainer.callback_metrics):
             parts.append(BEST)
-        parts += [duration(self._epoch_seconds), f"{self._speed():,.0f} samples/s"]
+        parts += [duration(pace.seconds), speed(pace)]
         parts += self._left(trainer, pl_module)
         self._print(parts)
-        self._epoch_started_at = self._shown_at = time.monotonic()
-        self._samples_before = self._samples
+        self._shown_at = time.monotonic()
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Leave the terminal as it was, however the run ended."""
@@ -142,11 +145,6 @@ class RunProgress(ProgressBar):
     def _print(self, parts: list[str]) -> None:
         self.console.print("  ".join(parts), markup=False, highlight=False, soft_wrap=True)
 
-    def _speed(self) -> float:
-        """Samples a second in this epoch."""
-        seconds = max(1e-9, time.monotonic() - self._epoch_started_at)
-        return (self._samples - self._samples_before) / seconds
-
     def _left(self, trainer: Trainer, pl_module: UniversalModelAdapter) -> list[str]:
         """Time left, once a whole epoch with its validation says what one takes."""
         if self._epoch_seconds is None or trainer.global_step >= pl_module.run_length.steps:
@@ -160,3 +158,10 @@ class RunProgress(ProgressBar):
 def duration(seconds: float) -> str:
     """Seconds, or hours, minutes and seconds from a minute on."""
     return f"{seconds:.1f} s" if seconds < 60 else str(timedelta(seconds=round(seconds)))
+
+
+def speed(pace: EpochPace) -> str:
+    """Samples a second; what much of the time is waited for data is said."""
+    share = pace.waiting / max(1e-9, pace.seconds - pace.validating)
+    waits = f" ({share:.0%} waiting for data)" if share >= MUCH_WAITING else ""
+    return f"{pace.samples_per_second:,.0f} samples/s{waits}"

@@ -136,7 +136,7 @@ class RunCheckpoints(Checkpoint):
             self.run_folder.note_best(judged, trainer)
             if trainer.is_global_zero:
                 keep_copy(self.last, self.best)
-        self.run_folder.note(trainer, epochs=trainer.current_epoch + 1)
+        self.run_folder.note_epoch(trainer)
         trainer.strategy.barrier("best checkpoint")
         if pl_module.stop_agreed:
             self.interruption.stop(trainer.global_step, self.run_folder.path)

@@ -22,6 +22,7 @@ from ..data.module import UniversalDataModule
 from ..errors import ConfigError, TrainingError
 from .adapter import UniversalModelAdapter
 from .checkpoints import Judgement
+from .pace import Pace
 from .runs import (
     FOLDER,
     RUNNING,
@@ -40,15 +41,16 @@ class RunFolder(Callback):
 
     Args:
         config, data: what the folder keeps of them, for whoever resumes or exports the run.
+        pace: measures the epochs.
 
     Attributes:
         path: the folder; only the first process has it before `setup`.
         is_new: no run has been here before.
     """
 
-    def __init__(self, config: TrainingConfig, data: UniversalDataModule) -> None:
+    def __init__(self, config: TrainingConfig, data: UniversalDataModule, pace: Pace) -> None:
         self.path, self.is_new = Path(), True
-        self.config, self.data = config, data
+        self.config, self.data, self.pace = config, data, pace
         self.record, self._since = RunRecord(), time.monotonic()
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -103,12 +105,18 @@ class RunFolder(Callback):
             ),
         )
 
-    def note(self, trainer: Trainer, *, epochs: int | None = None, outcome: str = RUNNING) -> None:
+    def note_epoch(self, trainer: Trainer) -> None:
+        """Keep that an epoch has ended, and how it went; the first process does."""
+        pace = self.pace.of_epoch(trainer)
+        before = [one for one in self.record.paces if one.epoch < pace.epoch]
+        self.record = replace(self.record, epochs=pace.epoch, paces=(*before, pace))
+        self.note(trainer)
+
+    def note(self, trainer: Trainer, outcome: str = RUNNING) -> None:
         """Keep how far the run has come; the first process does.
 
         Args:
             trainer: knows the step.
-            epochs: how many are finished; as before by default.
             outcome: how the run ended, where it has.
         """
         if not trainer.is_global_zero or not self.record.started:
@@ -120,7 +128,6 @@ class RunFolder(Callback):
             outcome=outcome,
             seconds=round(time.monotonic() - self._since, 3),
             optimizer_steps=trainer.global_step,
-            epochs=self.record.epochs if epochs is None else epochs,
             compilation=adapter.compile_hook.facts(),
         )
         self.record.write(self.path)

@@ -61,6 +61,37 @@ class BestEpoch:
 
 
 @dataclass(frozen=True)
+class EpochPace:
+    """How an epoch went; times in seconds, on the first process.
+
+    Attributes:
+        epoch: which one, from 1.
+        step: after which optimizer step it ended.
+        samples: how many were trained on, on all processes.
+        seconds: how long it took, its validation included.
+        waiting: for batches.
+        validating: on the validation samples.
+    """
+
+    epoch: int
+    step: int
+    samples: int
+    seconds: float
+    waiting: float
+    validating: float
+
+    @property
+    def working(self) -> float:
+        """Seconds spent on training batches."""
+        return max(0.0, self.seconds - self.waiting - self.validating)
+
+    @property
+    def samples_per_second(self) -> float:
+        """Training samples, in the time that is not spent on validating."""
+        return self.samples / max(1e-9, self.seconds - self.validating)
+
+
+@dataclass(frozen=True)
 class RunRecord:
     """What a run came to, as `run.json` keeps it.
 
@@ -71,6 +102,7 @@ class RunRecord:
         optimizer_steps: how many it has taken.
         epochs: how many it has finished.
         best: where its best checkpoint comes from; None before the first validation.
+        paces: how each epoch went, in order.
         compilation: lines about compiling, in order.
         environment: versions and devices, by name.
     """
@@ -81,6 +113,7 @@ class RunRecord:
     optimizer_steps: int = 0
     epochs: int = 0
     best: BestEpoch | None = None
+    paces: tuple[EpochPace, ...] = ()
     compilation: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
 
@@ -89,9 +122,13 @@ class RunRecord:
         """What a run keeps; an empty record where that is missing or damaged."""
         try:
             kept = json.loads((run_dir / RECORD_FILE).read_text(encoding="utf-8"))
-            best = kept.pop("best")
-            lines = tuple(kept.pop("compilation"))
-            return cls(**kept, compilation=lines, best=None if best is None else BestEpoch(**best))
+            best = kept["best"]
+            parts = {
+                "best": None if best is None else BestEpoch(**best),
+                "paces": tuple(EpochPace(**pace) for pace in kept["paces"]),
+                "compilation": tuple(kept["compilation"]),
+            }
+            return cls(**{**kept, **parts})
         except (OSError, ValueError, TypeError, AttributeError, KeyError):
             return cls()
 
