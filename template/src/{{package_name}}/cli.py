@@ -24,6 +24,7 @@ from .terminal import (
     pasteable_python,
     steady_output,
     stopping_at_signals,
+    telling,
     waiting,
 )
 from .training.speaker import may_say, process_rank
@@ -78,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _waiting(console: Console, what: str) -> AbstractContextManager[None]:
-    return waiting(lambda line: console.print(line, style="dim", **PLAIN), what)
+    return waiting(telling(console), what)
 
 
 # --- train ---------------------------------------------------------------------------------------

@@ -14,10 +14,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from .errors import Stopped
 from .training.speaker import process_rank
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # SIGHUP: the terminal was closed; nohup has it ignored, and so it stays
 SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
@@ -135,6 +138,15 @@ def lines_for_warnings(show: Any) -> Iterator[None]:
 
 # nobody who watches a file or a pipe waits for longer without a sign
 SILENT_SECONDS = 30.0
+
+
+def telling(console: Console) -> Callable[[str], None]:
+    """Prints lines about what is being done."""
+
+    def tell(line: str) -> None:
+        console.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+    return tell
 
 
 @contextmanager

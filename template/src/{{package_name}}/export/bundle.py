@@ -28,6 +28,7 @@ from ..errors import ExportError, IncompleteBundle, ModelError
 from ..serving import runtime
 from ..serving.runtime.weights import plain, uncompiled
 from ..task import TaskSpec
+from ..terminal import telling, waiting
 from . import dummy_inputs
 from .bundle_files import (
     generate_dockerfile,
@@ -172,7 +173,8 @@ def create_export_bundle(
             opset=onnx_opset(stage / written["onnx"]["onnx"]) if "onnx" in written else None,
         )
         metadata = metadata.write(stage)  # without hashes no artifact is opened
-        proven = _prove_all(written, references, metadata, stage, failures)
+        with waiting(telling(console), "comparing each with the network"):
+            proven = _prove_all(written, references, metadata, stage, failures)
         lines = [failures[name] for name in formats if name in failures]
         if not proven:
             raise ExportError("\n".join(lines))
@@ -190,7 +192,8 @@ def create_export_bundle(
             # what is asked of a format that failed would contradict those that are left
             training_config.to_dict() | {"export_formats": kept},
         )
-        _finish(task_spec, metadata, stage, sbom=sbom)
+        with waiting(telling(console), "running the bundle by itself"):
+            _finish(task_spec, metadata, stage, sbom=sbom)
         if sign_key is not None:
             sign(stage, sign_key)
         bundle = _publish(stage, Path(export_base_dir))
@@ -340,7 +343,7 @@ def _export_all(
         started = time.perf_counter()
         before = set(job.folder.iterdir())
         try:
-            with console.status(f"exporting {name} ({number} of {len(formats)})"):
+            with waiting(telling(console), f"exporting {name} ({number} of {len(formats)})"):
                 artifacts = export_format(name, job)
         except ExportError as error:
             failures[name] = str(error)
