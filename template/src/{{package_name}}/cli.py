@@ -21,7 +21,7 @@ from .options import CONFIG_FILE, SETTINGS, Command, Given, parse, program_name
 from .terminal import (
     lines_for_warnings,
     pasteable,
-    pasteable_python,
+    pasteable_beside,
     steady_output,
     stopping_at_signals,
     telling,
@@ -149,14 +149,14 @@ def _print_ending(
     console: Console,
 ) -> None:
     """Where everything is, and what to do next: one whole line each, to be copied."""
-    from .training.trackers import HOW_TO_OPEN
+    from .training.trackers import how_to_open
 
     export = pasteable("export", "--run", result.run_dir)
     rows = [
         ("best", f"epoch {result.best_epoch} (step {result.best_step}), by {result.best_by}"),
         ("run", f"{result.run_dir} ({result.optimizer_steps} steps)"),
         ("report", str(report)),
-        *((name, HOW_TO_OPEN[name]) for name in config.trackers),
+        *((name, how_to_open(name, config.output_dir)) for name in config.trackers),
         *([("bundle", str(bundle))] if bundle else []),
         ("next", _predict_command(bundle) if bundle else export),
     ]
@@ -166,7 +166,7 @@ def _print_ending(
 
 
 def _predict_command(bundle: Path) -> str:
-    return pasteable_python(bundle / "inference.py", "--input", "FILE")
+    return pasteable_beside("python", bundle / "inference.py", "--input", "FILE")
 
 
 # --- export, bench, report, runs -----------------------------------------------------------------

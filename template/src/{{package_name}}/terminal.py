@@ -185,9 +185,9 @@ def pasteable(*words: str | Path) -> str:
     return shlex.join([*_runner(), *_program(), *map(str, words)])
 
 
-def pasteable_python(*words: str | Path) -> str:
-    """A command line that runs a script with the Python of this program, to be pasted."""
-    return shlex.join([*_runner(), "python", *map(str, words)])
+def pasteable_beside(*words: str | Path) -> str:
+    """A command line of another program in this one's environment, to be pasted."""
+    return shlex.join([*_runner(), *map(str, words)])
 
 
 def _runner() -> list[str]:

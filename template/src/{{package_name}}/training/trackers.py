@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 from urllib.parse import quote
 
+from ..terminal import pasteable_beside
+
 Row: TypeAlias = dict[str, float]
 """Scalars by name; `optimizer_step` says when."""
 
@@ -336,13 +338,6 @@ TRACKERS: dict[str, Callable[[RunInfo], Tracker]] = {
 DISTRIBUTIONS = {"wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}
 """What to install for a tracker."""
 
-HOW_TO_OPEN = {
-    "wandb": "wandb.ai, or `uv run wandb sync wandb` for what was written offline",
-    "tensorboard": "uv run tensorboard --logdir runs",
-    "mlflow": "mlruns",
-}
-"""Where to see what a tracker got."""
-
 ENVIRONMENT: dict[str, dict[str, str]] = {
     "mlflow": {
         # MLflow announces the end of its file store, which needs no database and suits one user
@@ -355,3 +350,21 @@ ENVIRONMENT: dict[str, dict[str, str]] = {
 
 KEEP_WHAT_CAME_FIRST = frozenset({"wandb", "mlflow"})
 """Trackers that cannot replace a row."""
+
+
+def how_to_open(name: str, output_dir: str) -> str:
+    """Where to see what a tracker got: a command to paste, or an address.
+
+    Args:
+        name: of the tracker.
+        output_dir: folder of all runs.
+    """
+    match name:
+        case "tensorboard":
+            return pasteable_beside("tensorboard", "--logdir", output_dir)
+        case "wandb" if os.environ.get("WANDB_MODE") == "offline":
+            return pasteable_beside("wandb", "sync", "--sync-all")
+        case "wandb":
+            return os.environ.get("WANDB_BASE_URL", "https://wandb.ai")
+        case _:
+            return os.environ.get("MLFLOW_TRACKING_URI") or "mlruns"
