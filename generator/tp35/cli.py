@@ -85,9 +85,12 @@ def new(
     click.echo(
         f"{made['project_name']} is ready in {destination}\n\n"
         f"  cd {shlex.quote(str(destination))}\n"
-        "  git init && git add -A && git commit -m 'Start from tp35'   # lets `tp35 update` merge\n"
-        f"  uv run {made['project_slug']} train     # writes the sample data set first"
-        + (", and a bundle under exports/" if made["export_bundle"] else "")
+        "  git init\n"
+        "  git add -A\n"
+        '  git commit -m "Start from tp35"\n'
+        f"  uv run {made['project_slug']} train\n\n"
+        "The commit lets `tp35 update` merge. `train` writes the sample data set first when there is"
+        f" no data{', and a bundle under exports/' if made['export_bundle'] else ''}."
     )
     if Path(made["_src_path"]).is_absolute():
         click.echo(
