@@ -89,8 +89,8 @@ def new(
         "  git add -A\n"
         '  git commit -m "Start from tp35"\n'
         f"  uv run {made['project_slug']} train\n\n"
-        "The commit lets `tp35 update` merge. `train` writes the sample data set first when there is"
-        f" no data{', and a bundle under exports/' if made['export_bundle'] else ''}."
+        "The commit lets `tp35 update` merge. `train` writes the sample data set first when there"
+        f" is no data{', and a bundle under exports/' if made['export_bundle'] else ''}."
     )
     if Path(made["_src_path"]).is_absolute():
         click.echo(
