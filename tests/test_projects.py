@@ -287,10 +287,12 @@ def test_types(projects: dict[str, Path], tmp_path: Path) -> None:
 SAME_FOR_ALL = {
     "test_averaging.py",
     "test_buffers.py",
+    "test_commands.py",
     "test_compilation.py",
     "test_config.py",
     "test_distributed.py",
     "test_effective_steps.py",
+    "test_evaluate.py",
     "test_export_bundle.py",
     "test_failures.py",
     "test_frozen_features.py",
@@ -312,7 +314,9 @@ SAME_FOR_ALL = {
 }
 # What of these hangs on a modality's inputs and answers runs for every one: tests with these words.
 OF_EVERY_MODALITY = {
+    "test_commands.py": "grouped or imports_what",
     "test_config.py": "lists or documented",
+    "test_evaluate.py": "same_numbers and not masked",
     "test_export_bundle.py": "documented or metadata_describes or parity_with",
     "test_frozen_features.py": "same_run or inputs_come_back",
     "test_inference.py": "tables or table_of_answers",

@@ -261,7 +261,7 @@ def _evaluate(given: dict[str, Any], console: Console) -> None:
     data = given.pop("data", None)
     places = {name: given.pop(name) for name in ("run", "bundle", "output")}
     config = _config(given)
-    if places["bundle"] is None:
+    if places["bundle"] is None and places["output"] is None:  # else something is to be said
         places["run"] = _chosen_run(places["run"], config, console)
     with _waiting(console, LIBRARIES):
         from .evaluation.command import run_evaluate

@@ -237,8 +237,9 @@ class _Collected:
     ) -> None:
         self.objective, self.task_spec, self.trivial = objective, task_spec, trivial
         self.kind = objective.statistics(task_spec)
-        self.counted = ValidationMetrics(objective, task_spec, processor)
-        self.counted_trivial = ValidationMetrics(objective, task_spec, processor)
+        self.counted, self.counted_trivial = (
+            ValidationMetrics(objective, task_spec, processor, shared=False) for _ in range(2)
+        )
         self.statistics: list[csr_array] = []
         self.answers: list[npt.NDArray[Any]] = []
         self.tokens: TokenTotals | None = None

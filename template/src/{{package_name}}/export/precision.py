@@ -151,7 +151,9 @@ class Samples:
         """
         session = _session(path)
         task_spec = self.task_spec
-        counted = ValidationMetrics(OBJECTIVES[task_spec.task_type], task_spec, self.processor)
+        counted = ValidationMetrics(
+            OBJECTIVES[task_spec.task_type], task_spec, self.processor, shared=False
+        )
         for batch in self.validation():
             [answer] = session.run([LOGITS], _arrays(batch, names))
             logits = torch.from_numpy(answer)

@@ -19,13 +19,19 @@ class ValidationMetrics(nn.Module):
         objective: the plain one of the task.
         task_spec: the task.
         processor: what was learned to make the inputs, where anything was.
+        shared: whether every process of a run counts samples; else this one counts all of them,
+            and waits for no other.
     """
 
-    def __init__(self, objective: Objective, task_spec: TaskSpec, processor: Any) -> None:
+    def __init__(
+        self, objective: Objective, task_spec: TaskSpec, processor: Any, *, shared: bool = True
+    ) -> None:
         super().__init__()
         self.objective = objective
         self.loss = MeanMetric()
         self.metrics = objective.metrics(task_spec, processor)
+        for metric in (self.loss, *self.metrics.values()):
+            metric.sync_on_compute = shared
 
     def update(self, logits: Tensor, labels: Tensor, **fields: Tensor) -> None:
         """Add a batch.
