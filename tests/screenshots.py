@@ -32,7 +32,7 @@ PACKAGE = "leaves"
 # what is typed, and where what it says is kept
 TRAIN = ("train", "--epochs", "8")
 SAID = "said.txt"
-COLUMNS = 132
+COLUMNS = 148
 
 
 def main() -> int:
@@ -61,7 +61,6 @@ def trained_project(folder: Path) -> Path:
     command.parent.mkdir()
     command.write_text(f"import sys\nfrom {PACKAGE}.cli import main\nsys.exit(main())\n", "utf-8")
     environment = os.environ | {
-        "FORCE_COLOR": "1",
         "PYTHONPATH": str(project / "src"),
         "RUN_STAMP": "digits",
         "UV_RUN_RECURSION_DEPTH": "1",
@@ -85,7 +84,7 @@ def terminal(project: Path, path: Path) -> None:
     console.print(Text.from_markup(f"[bold]$[/] uv run leaves {' '.join(TRAIN)}"))
     lines = said[said.index("epoch 1/") :].splitlines()
     for line in lines:
-        console.print(Text.from_ansi(line), soft_wrap=True)
+        console.print(Text(line), soft_wrap=True)
     # a reader's browser has a font of its own, and asks nobody for another
     form = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
     console.save_svg(str(path), title="leaves", code_format=form, unique_id="terminal")
