@@ -30,8 +30,9 @@ class ValidationMetrics(nn.Module):
         self.objective = objective
         self.loss = MeanMetric()
         self.metrics = objective.metrics(task_spec, processor)
-        for metric in (self.loss, *self.metrics.values()):
-            metric.sync_on_compute = shared
+        if not shared:
+            for metric in (self.loss, *self.metrics.values()):
+                metric.distributed_available_fn = _never
 
     def update(self, logits: Tensor, labels: Tensor, **fields: Tensor) -> None:
         """Add a batch.
@@ -52,3 +53,8 @@ class ValidationMetrics(nn.Module):
         self.loss.reset()
         self.metrics.reset()
         return {f"{VALIDATION}{name}": value for name, value in found.items()}
+
+
+def _never() -> bool:
+    """Whether other processes have counted, too."""
+    return False
