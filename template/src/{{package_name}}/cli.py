@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from rich.console import Console
+from rich.text import Text
 
 from .config import TrainingConfig
 from .errors import DISK_ERRORS, ConfigError, ProjectError, Stopped
@@ -82,6 +83,11 @@ def _waiting(console: Console, what: str) -> AbstractContextManager[None]:
     return waiting(telling(console), what)
 
 
+def _say_done(console: Console, word: str, what: str) -> None:
+    """Paths are whole, to be copied, and may hold what rich takes for a style."""
+    console.print(Text.assemble((word, "green"), " ", what), soft_wrap=True)
+
+
 # --- train ---------------------------------------------------------------------------------------
 
 
@@ -99,7 +105,7 @@ def _train(given: dict[str, Any], console: Console) -> None:
     _print_tables(result, console)
     try:
         with _waiting(console, "evaluating the best checkpoint on all validation samples"):
-            measured = measure(result.run_dir)
+            measured = measure(result.run_dir, splits)
         bundle = None
         try:
             if config.export_bundle:
@@ -160,7 +166,7 @@ def _print_ending(
         *([("bundle", str(bundle))] if bundle else []),
         ("next", _predict_command(bundle) if bundle else export),
     ]
-    console.print(f"[green]trained[/] {result.run_dir}", soft_wrap=True)
+    _say_done(console, "trained", str(result.run_dir))
     for name, what in rows:
         console.print(f"  {name:12}{what}", **PLAIN)
 
@@ -227,7 +233,7 @@ def _report(given: dict[str, Any], console: Console) -> None:
         from .report import compare_reports, write_report
     with _waiting(console, f"reporting on {', '.join(map(str, runs))}"):
         page = compare_reports(runs) if len(runs) > 1 else write_report(runs[0])
-    console.print(f"[green]wrote[/] {page}", soft_wrap=True)
+    _say_done(console, "wrote", str(page))
 
 
 def _chosen_run(named: str | None, config: TrainingConfig, console: Console) -> Path:
@@ -289,7 +295,7 @@ def _write_sample(config: TrainingConfig, console: Console) -> None:
     from .data.sample import write_sample
 
     count = write_sample(Path(config.data), config.task)
-    console.print(f"[green]wrote[/] {count} samples to {config.data}", soft_wrap=True)
+    _say_done(console, "wrote", f"{count} samples to {config.data}")
 
 
 def _check(
@@ -323,7 +329,7 @@ def _check(
         _print_findings(findings, console)
     told = f"{len(splits.train)} samples to train on, {len(splits.val)} to validate on"
     test = f", {len(splits.test)} to test on" if splits.test is not None else ""
-    console.print(f"[green]fine[/] {told}{test}")
+    _say_done(console, "fine", f"{told}{test}")
 
 
 def _print_problems(problems: list[str], as_json: bool) -> None:
@@ -351,7 +357,7 @@ def _print_findings(findings: Findings, console: Console) -> None:
     for note in findings.notes:
         console.print(note, **PLAIN)
     if findings.run is not None:
-        console.print(f"[green]wrote[/] {findings.run}/{findings.FILE}; `report` shows it")
+        _say_done(console, "wrote", f"{findings.run}/{findings.FILE}; `report` shows it")
 
 
 def _settled(config: TrainingConfig, console: Console) -> TrainingConfig:

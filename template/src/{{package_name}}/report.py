@@ -60,8 +60,12 @@ class MeasuredRun:
     missing: str = ""
 
 
-def measure(run_dir: Path) -> MeasuredRun:
+def measure(run_dir: Path, splits: Splits | None = None) -> MeasuredRun:
     """Run the best checkpoint over all validation samples; predictions and metrics are kept.
+
+    Args:
+        run_dir: the run's folder.
+        splits: its data, where they have been read already.
 
     Raises:
         TrainingError: the folder holds no finished epoch.
@@ -74,7 +78,7 @@ def measure(run_dir: Path) -> MeasuredRun:
     kept = read_checkpoint(checkpoint)["judged"]
     judged = None if kept is None else Judgement(**kept)
     try:
-        splits = splits_of_run(trained)
+        splits = splits or splits_of_run(trained)
         evaluation = evaluate(trained, splits)
     except DataError as error:
         return MeasuredRun(run_dir, trained, judged, None, None, str(error))

@@ -16,6 +16,7 @@ from ..data.description import lines
 from ..data.splits import ENOUGH_TO_VALIDATE
 from ..data.tables import HUB
 from ..task import PIPELINE_TAGS, TaskSpec
+from ..training.metric_names import VALIDATION
 from .metadata import BundleMetadata
 
 if TYPE_CHECKING:
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 CARD = "MODEL_CARD.md"
 TEMPLATE = Path(__file__).resolve().parent.parent / "serving" / "MODEL_CARD.template.md"
-VALIDATION = "val/"
 # said of every run, whether or not they differ from the defaults
 ALWAYS_SAID = ("seed", "precision")
 

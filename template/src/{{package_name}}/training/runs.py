@@ -50,6 +50,15 @@ class BestEpoch:
     epoch: int
     step: int
 
+    @classmethod
+    def of(cls, kept: Mapping[str, Any]) -> Self:
+        """Inverse of `to_dict`."""
+        return cls(**{**kept, "score": math.nan if kept["score"] is None else kept["score"]})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data; JSON has no NaN, which becomes null."""
+        return {**asdict(self), "score": None if math.isnan(self.score) else self.score}
+
     def beats(self, other: BestEpoch | None) -> bool:
         """Whether it is better; results of different metrics cannot be compared."""
         if other is None or (other.metric, other.mode) != (self.metric, self.mode):
@@ -124,7 +133,7 @@ class RunRecord:
             kept = json.loads((run_dir / RECORD_FILE).read_text(encoding="utf-8"))
             best = kept["best"]
             parts = {
-                "best": None if best is None else BestEpoch(**best),
+                "best": None if best is None else BestEpoch.of(best),
                 "paces": tuple(EpochPace(**pace) for pace in kept["paces"]),
                 "compilation": tuple(kept["compilation"]),
             }
@@ -134,7 +143,11 @@ class RunRecord:
 
     def write(self, run_dir: Path) -> None:
         """Keep it with the run."""
-        write_whole(run_dir / RECORD_FILE, json.dumps(asdict(self), indent=2))
+        write_whole(run_dir / RECORD_FILE, json.dumps(self.to_dict(), indent=2, allow_nan=False))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, ready for JSON."""
+        return {**asdict(self), "best": None if self.best is None else self.best.to_dict()}
 
 
 def environment(device: str, processes: int) -> dict[str, str]:
@@ -192,7 +205,7 @@ class Run:
         """Plain data, ready for JSON."""
         return {
             "run": str(self.folder),
-            **asdict(self.record),
+            **self.record.to_dict(),
             "settings": dict(self.settings),
             "bundle": None if self.bundle is None else str(self.bundle),
             "is_best": self.is_best,
