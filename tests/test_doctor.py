@@ -78,7 +78,8 @@ def test_a_pristine_project(
 
 
 def test_what_is_no_project(tp35: Tp35, tmp_path: Path) -> None:
-    """One line and its remedy; what an environment lacks is no matter there."""
+    """One line and its remedy; nothing that lies there is read, which could take very long."""
+    (tmp_path / "theirs.py").write_text("<<<<<<< a\nb\n=======\nc\n>>>>>>> d\n")
     ran = tp35("doctor", tmp_path)
     line, remedy = ran.out.splitlines()
     assert ran.code == 1

@@ -18,8 +18,13 @@ def read(project: Path) -> dict[str, Any]:
     """Everything in the answers file, Copier's own keys included."""
     path = project / NAME
     if not path.is_file():
-        raise Problem(f"{project} has no {NAME}: it is no project of this template")
+        raise Problem(missing(project))
     return parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def missing(project: Path) -> str:
+    """What to say of a folder without one."""
+    return f"{project} has no {NAME}: it is no project of this template"
 
 
 def parse(text: str, name: str) -> dict[str, Any]:

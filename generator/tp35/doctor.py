@@ -29,6 +29,9 @@ def diagnose(project: Path) -> Iterator[Finding]:
     if not project.is_dir():
         raise Misuse(f"{project} is no folder")
     project = project.resolve()
+    if not _ever_had_answers(project):  # nor is what lies there to be read through, a home perhaps
+        yield problem("project", answers_file.missing(project), NO_PROJECT)
+        return
     for path, line in conflicts.in_project(project):
         yield problem("conflict", f"{path}:{line}", "resolve it and remove the markers")
     for use in deprecated_uses(project):
@@ -36,9 +39,6 @@ def diagnose(project: Path) -> Iterator[Finding]:
     try:
         recorded = answers_file.read(project)
     except Problem as unreadable:
-        if not _ever_had_answers(project):
-            yield problem("project", unreadable.message, NO_PROJECT)
-            return
         restored = f"git checkout HEAD -- {answers_file.NAME}"
         yield problem("answers", unreadable.message, restored)
     else:
