@@ -12,9 +12,8 @@ import pandas as pd
 
 from ..errors import TrainingError
 from ..training.checkpoints import Judgement, find_checkpoint, read_checkpoint
-from ..training.metric_names import CLASS_FIGURES
+from ..training.metric_names import VALIDATION, is_of_class
 from ..training.metrics import read_metrics
-from ..training.objective import MAX
 from . import curves
 from .elements import Cell, Html, escaped, number, paragraph, table
 from .page import Section
@@ -71,11 +70,12 @@ def verdict(runs: Mapping[str, ComparedRun]) -> Html:
     if len(judged) < len(runs) or len(kinds) > 1:
         says = "The runs were not judged by the same metric."
         return Html(f'<div class="verdict">{paragraph(says, "first")}</div>')
-    [(metric, mode)] = kinds
-    choose = max if mode == MAX else min
-    best = choose(judged, key=lambda name: judged[name].score)
-    reached = number(judged[best].score)
-    says = f"{best} is best: {metric.removeprefix('val/')} {reached}."
+    best = next(iter(judged))
+    for name, one in judged.items():
+        if one.beats(judged[best]):
+            best = name
+    metric = judged[best].metric.removeprefix(VALIDATION)
+    says = f"{best} is best: {metric} {number(judged[best].score)}."
     return Html(f'<div class="verdict good">{paragraph(says, "first")}</div>')
 
 
@@ -95,10 +95,7 @@ def sections(runs: Mapping[str, ComparedRun], place: Path) -> list[Section]:
 
 def _metrics(runs: Mapping[str, ComparedRun], place: Path) -> Html:
     names = dict.fromkeys(
-        name
-        for run in runs.values()
-        for name in run.metrics
-        if not any(name.startswith(f"val/{figure}/") for figure in CLASS_FIGURES)
+        name for run in runs.values() for name in run.metrics if not is_of_class(name)
     )
     rows: list[list[Cell]] = [
         [

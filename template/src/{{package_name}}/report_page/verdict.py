@@ -9,7 +9,7 @@ import numpy as np
 
 from ..evaluation import Evaluation, Interval
 from ..training.checkpoints import Judgement
-from ..training.metric_names import CLASS_FIGURES
+from ..training.metric_names import VALIDATION, is_of_class
 from ..training.objective import MAX
 from .classes import Confusion
 from .elements import Cell, Html, escaped, joined, number, paragraph, percent, table
@@ -51,7 +51,7 @@ def verdict(reached: Reached, task_type: str) -> Html:
     if judged is None or judged.metric not in reached.metrics:
         return _box("", [paragraph("These weights were never validated.", "first")])
     name, value = judged.metric, reached.metrics[judged.metric]
-    shown = f"{name.removeprefix('val/')} {number(value)}{_within(reached.interval(name))}"
+    shown = f"{name.removeprefix(VALIDATION)} {number(value)}{_within(reached.interval(name))}"
     if name not in reached.trivial_metrics:
         return _box("", [paragraph(f"It reaches {shown}.", "first"), *_confused(reached)])
     trivial = reached.trivial_metrics[name]
@@ -70,7 +70,7 @@ def verdict(reached: Reached, task_type: str) -> Html:
 
 def section(reached: Reached) -> Section:
     """Every metric that is not of one class."""
-    names = [name for name in reached.metrics if not _is_of_class(name)]
+    names = [name for name in reached.metrics if not is_of_class(name)]
     rows: list[list[Cell]] = [
         [
             name,
@@ -125,7 +125,7 @@ def _confused(reached: Reached) -> list[Html]:
         return []
     confusion = Confusion.of(evaluation)
     if not (pairs := confusion.pairs()):
-        return [paragraph("Every validation sample was answered rightly.")]
+        return [paragraph("Every sample was answered rightly.")]
     truth, said = pairs[0]
     return [
         paragraph(
@@ -138,10 +138,6 @@ def _confused(reached: Reached) -> list[Html]:
 
 def _box(kind: str, lines: list[Html]) -> Html:
     return Html(f'<div class="verdict{f" {escaped(kind)}" if kind else ""}">{joined(lines)}</div>')
-
-
-def _is_of_class(name: str) -> bool:
-    return any(name.startswith(f"val/{figure}/") for figure in CLASS_FIGURES)
 
 
 def _includes(found: Interval | None, value: float) -> bool:

@@ -13,6 +13,11 @@ LOSS, BALANCED_LOSS = "loss", "balanced_loss"
 CLASS_FIGURES = ("recall", "precision", "class_f1")
 
 
+def is_of_class(name: str) -> bool:
+    """Whether a metric, by its name in metrics.csv, is of one class only."""
+    return any(name.startswith(f"{VALIDATION}{figure}/") for figure in CLASS_FIGURES)
+
+
 def error_name(kind: str, name: str, names: Sequence[str]) -> str:
     """Several values have units of their own: there is no error of all together.
 
