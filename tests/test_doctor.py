@@ -14,7 +14,7 @@ from conftest import Tp35
 from history import NEWEST, PastVersion
 from rendering import commit_all, git, started
 
-from tp35 import answers_file, environment, template
+from tp35 import answers_file, doctor, environment, template
 from tp35.doctor import diagnose
 from tp35.findings import Finding, Level
 
@@ -78,7 +78,7 @@ def test_a_pristine_project(
 
 
 def test_what_is_no_project(tp35: Tp35, tmp_path: Path) -> None:
-    """One line and its remedy; nothing that lies there is read, which could take very long."""
+    """One line and its remedy; of conflicts and environments there nothing is said."""
     (tmp_path / "theirs.py").write_text("<<<<<<< a\nb\n=======\nc\n>>>>>>> d\n")
     ran = tp35("doctor", tmp_path)
     line, remedy = ran.out.splitlines()
@@ -86,6 +86,24 @@ def test_what_is_no_project(tp35: Tp35, tmp_path: Path) -> None:
     assert line.endswith("it is no project of this template")
     assert "tp35 new" in remedy
     assert "git" not in remedy
+
+
+def test_a_large_folder_that_is_no_project(
+    tp35: Tp35, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home is not read through; a folder of few files is, for what v3.4 called differently."""
+    (tmp_path / "config.json").write_text('{"lr": 1, "batch_size": 2}')
+    assert "config.json:1: the field lr" in tp35("doctor", tmp_path).out
+    (tmp_path / ".venv").mkdir()
+    for number in range(3):
+        (tmp_path / ".venv" / f"{number}.py").touch()
+    monkeypatch.setattr(doctor, "FILES_TO_SEARCH", 1)
+    assert "config.json:1" in tp35("doctor", tmp_path).out
+    (tmp_path / "more.txt").touch()
+    ran = tp35("doctor", tmp_path)
+    assert ran.code == 1
+    assert "config.json:1" not in ran.out
+    assert "not searched for, among more than 1 files" in ran.out
 
 
 def test_before_the_first_commit(project: Path) -> None:

@@ -17,10 +17,12 @@ from tp35.deprecations import deprecated_uses
 from tp35.environment import check_environment
 from tp35.findings import Finding, good, problem, warning
 from tp35.problems import Misuse, Problem, nearest
+from tp35.project_files import more_files_than
 from tp35.questions import Answers, check, questions
 from tp35.template import Source
 
 SECONDS_TO_ANSWER = 30
+FILES_TO_SEARCH = 2_000
 NO_PROJECT = "name the folder of one, tp35 doctor FOLDER, or make one: tp35 new FOLDER"
 
 
@@ -29,13 +31,20 @@ def diagnose(project: Path) -> Iterator[Finding]:
     if not project.is_dir():
         raise Misuse(f"{project} is no folder")
     project = project.resolve()
-    if not _ever_had_answers(project):  # nor is what lies there to be read through, a home perhaps
+    if not _ever_had_answers(project):
         yield problem("project", answers_file.missing(project), NO_PROJECT)
+        if more_files_than(FILES_TO_SEARCH, project):  # a home perhaps: it would take minutes
+            yield warning(
+                "deprecated",
+                f"not searched for, among more than {FILES_TO_SEARCH} files",
+                "name the folder of the code from before the template",
+            )
+        else:
+            yield from _deprecated(project)
         return
     for path, line in conflicts.in_project(project):
         yield problem("conflict", f"{path}:{line}", "resolve it and remove the markers")
-    for use in deprecated_uses(project):
-        yield warning("deprecated", f"{use.path}:{use.line}: {use.what}", f"use {use.instead}")
+    yield from _deprecated(project)
     try:
         recorded = answers_file.read(project)
     except Problem as unreadable:
@@ -45,6 +54,12 @@ def diagnose(project: Path) -> Iterator[Finding]:
         yield from _check_answers(answers_file.answers(recorded))
         yield from _check_origin(project, recorded)
     yield from check_environment(project)
+
+
+def _deprecated(project: Path) -> Iterator[Finding]:
+    """What v3.4 called differently."""
+    for use in deprecated_uses(project):
+        yield warning("deprecated", f"{use.path}:{use.line}: {use.what}", f"use {use.instead}")
 
 
 def _ever_had_answers(project: Path) -> bool:

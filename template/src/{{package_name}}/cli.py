@@ -125,11 +125,11 @@ def _read_data(config: TrainingConfig, console: Console) -> Splits | None:
     """The data with what was found in them, told; None where that needs a trained processor."""
     if config.resume is not None or config.pretrained is not None:
         return None
-    from .data import reading
-    from .data.check import with_facts
-    from .data.description import describe, tell
-
     with _waiting(console, f"reading {config.data}"):
+        from .data import reading
+        from .data.check import with_facts
+        from .data.description import describe, tell
+
         splits = with_facts(reading, reading.read_splits(config), config)
     if process_rank() == 0:
         tell(describe(splits), console)
@@ -302,14 +302,15 @@ def _check(
     config: TrainingConfig, console: Console, *, as_json: bool, deep: bool, run: Path | None
 ) -> None:
     """Say what was understood, and list every sample that cannot be used."""
-    from .data import reading
-    from .data.check import read_checked_splits
-    from .data.description import describe, tell
     from .errors import BadSamples, DataError
 
     config = _settled(config, console)
     try:
         with _waiting(console, f"reading {config.data}"):
+            from .data import reading
+            from .data.check import read_checked_splits
+            from .data.description import describe, tell
+
             splits = read_checked_splits(reading, config)
     except BadSamples as error:
         _print_problems(error.problems, as_json)
