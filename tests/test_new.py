@@ -55,6 +55,33 @@ def test_says_what_to_do_next(from_folder: Path, tp35: Tp35, tmp_path: Path) -> 
     assert "others need" not in ran.out.lower()  # a wheel's project names no path of this machine
 
 
+def test_quietly(from_folder: Path, tp35: Tp35, tmp_path: Path) -> None:
+    ran = tp35("new", tmp_path / "p", "--defaults", "--quiet")
+    assert (ran.code, ran.out, ran.err) == (0, "", "")
+    assert "is not empty" in tp35("new", tmp_path / "p", "--defaults", "--quiet").err
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        (["upd"], ["update"]),
+        (["new", "p", "--preset", "lm"], ["lm-tiny"]),
+        (
+            ["new", "p", "--data", "compile_"],
+            ["compile_mode=", "compile_fullgraph=", "compile_dynamic="],
+        ),
+    ],
+    ids=str,
+)
+def test_a_shell_completes(
+    typed: list[str], offered: list[str], monkeypatch: pytest.MonkeyPatch, tp35: Tp35
+) -> None:
+    monkeypatch.setenv("_TP35_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_WORDS", " ".join(["tp35", *typed]))
+    monkeypatch.setenv("COMP_CWORD", str(len(typed)))
+    assert tp35().out.splitlines() == [f"plain,{answer}" for answer in offered]
+
+
 def test_from_a_git_template_equals_copier(history: Any, tmp_path: Path, tp35: Tp35) -> None:
     repository, _ = history
     ran = tp35("new", tmp_path / "ours", "--defaults", "--template", repository, "--ref", "HEAD")

@@ -17,13 +17,32 @@ from tp35.problems import Problem, nearest
 INTERRUPTED = 130
 FOLDER = click.Path(path_type=Path)
 
+
+def _complete_preset(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
+    from tp35 import presets
+
+    return [name for name in presets.presets() if name.startswith(typed)]
+
+
+def _complete_key(_: click.Context, __: click.Parameter, typed: str) -> list[str]:
+    from tp35 import questions
+
+    return [f"{key}=" for key in questions.questions() if key.startswith(typed)]
+
+
 data_option = click.option(
-    "--data", "-d", metavar="KEY=VALUE", multiple=True, help="Answer a question; repeatable."
+    "--data",
+    "-d",
+    metavar="KEY=VALUE",
+    multiple=True,
+    shell_complete=_complete_key,
+    help="Answer a question; repeatable.",
 )
 template_option = click.option(
     "--template", metavar="PATH|URL", help="Take the template from here (default: this tp35's own)."
 )
 ref_option = click.option("--ref", metavar="TAG|COMMIT", help="Take this version of the template.")
+quiet_option = click.option("--quiet", "-q", is_flag=True, help="Say nothing but what is wrong.")
 skip_hooks_option = click.option(
     "--skip-hooks", is_flag=True, help="Leave out the checks and migrations of hooks/."
 )
@@ -48,12 +67,18 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("destination", metavar="DEST", type=FOLDER)
-@click.option("--preset", metavar="NAME", help="Start from a row of `tp35 presets`.")
+@click.option(
+    "--preset",
+    metavar="NAME",
+    shell_complete=_complete_preset,
+    help="Start from a row of `tp35 presets`.",
+)
 @data_option
 @click.option("--defaults", is_flag=True, help="Ask nothing; take defaults for the rest.")
 @template_option
 @ref_option
 @skip_hooks_option
+@quiet_option
 def new(
     destination: Path,
     preset: str | None,
@@ -62,6 +87,7 @@ def new(
     template: str | None,
     ref: str | None,
     skip_hooks: bool,
+    quiet: bool,
 ) -> None:
     """Make a project in the new folder DEST."""
     from tp35 import answers_file, hooks, presets, questions
@@ -81,6 +107,8 @@ def new(
         source=source,
         hooks_folder=None if skip_hooks else hooks.folder(),
     )
+    if quiet:
+        return
     made = answers_file.read(destination)
     click.echo(
         f"{made['project_name']} is ready in {destination}\n\n"
@@ -119,10 +147,11 @@ def presets() -> None:
 
 @cli.command()
 @click.argument("project", metavar="[DEST]", type=FOLDER, default=".")
-def doctor(project: Path) -> None:
+@click.option("--verbose", "-v", is_flag=True, help="Show what is well, too.")
+def doctor(project: Path, verbose: bool) -> None:
     """Look over the project DEST (default: here) and name a remedy for each problem.
 
-    Where there is none, one line says what was looked at.
+    Says nothing where there is none.
     """
     from rich.console import Console
     from rich.markup import escape
@@ -130,21 +159,18 @@ def doctor(project: Path) -> None:
     from tp35.doctor import diagnose
     from tp35.findings import Level
 
-    colours = {Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
+    colours = {Level.GOOD: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
     console = Console(soft_wrap=True, highlight=False)
-    well: list[str] = []
-    bad: list[Level] = []
+    worst = Level.GOOD
     for finding in diagnose(project):
-        said = f"{finding.subject}: {finding.state}"
-        if finding.level is Level.GOOD:
-            well.append(said)
+        worst = max(worst, finding.level, key=list(Level).index)
+        if finding.level is Level.GOOD and not verbose:
             continue
-        bad.append(finding.level)
-        console.print(f"[{colours[finding.level]}]{finding.level:8}[/] {escape(said)}")
-        console.print(f"         remedy: {escape(finding.remedy)}")
-    if not bad:
-        console.print(f"[green]all is well[/] ({escape('; '.join(well))})")
-    if Level.PROBLEM in bad:
+        said = escape(f"{finding.subject}: {finding.state}")
+        console.print(f"[{colours[finding.level]}]{finding.level:8}[/] {said}")
+        if finding.remedy:
+            console.print(f"         remedy: {escape(finding.remedy)}")
+    if worst is Level.PROBLEM:
         sys.exit(1)
 
 
@@ -171,6 +197,7 @@ def demo(destination: Path, modality: str | None) -> None:
 @template_option
 @ref_option
 @skip_hooks_option
+@quiet_option
 def update(
     project: Path,
     data: tuple[str, ...],
@@ -179,6 +206,7 @@ def update(
     template: str | None,
     ref: str | None,
     skip_hooks: bool,
+    quiet: bool,
 ) -> None:
     """Bring the project DEST (default: here) to the newest version of its template.
 
@@ -187,7 +215,7 @@ def update(
     from tp35 import hooks, questions
     from tp35 import update as updating
     from tp35.template import Source
-    from tp35.update_report import print_plan
+    from tp35.update_report import print_conflicts, print_plan
 
     plan = updating.prepare(
         project,
@@ -199,8 +227,10 @@ def update(
     )
     if not dry_run:
         plan.apply()
-    print_plan(plan, dry_run=dry_run, diff=diff)
-    if plan.conflicts():
+    if not quiet:
+        print_plan(plan, dry_run=dry_run, diff=diff)
+    if conflicts := plan.conflicts():
+        print_conflicts(conflicts, dry_run=dry_run)
         sys.exit(1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import click
 from rich.console import Console
@@ -27,7 +28,7 @@ def _label(fate: Fate, dry_run: bool) -> str:
 
 
 def print_plan(plan: Plan, *, dry_run: bool, diff: bool) -> None:
-    """Print the table of files, the changes when asked for, and what is left to do."""
+    """Print the table of files, and the changes when asked for."""
     console = Console()
     kept = plan.old_ref == plan.new_ref
     console.print(f"version {plan.old_ref}" + ("" if kept else f" -> {plan.new_ref}"))
@@ -57,8 +58,11 @@ def print_plan(plan: Plan, *, dry_run: bool, diff: bool) -> None:
     counts = Counter(outcome.fate for outcome in shown)
     summary = ", ".join(f"{counts[fate]} {_label(fate, dry_run)}" for fate in Fate if counts[fate])
     console.print(summary or "nothing to do: the project is up to date")
-    conflicts = plan.conflicts()
+
+
+def print_conflicts(conflicts: Iterable[tuple[str, int]], *, dry_run: bool) -> None:
+    """Print each file and line that is left to resolve, and how to go on."""
     for path, line in conflicts:
         click.echo(f"{path}:{line}: conflict" if line else f"{path}: conflict", err=True)
-    if conflicts and not dry_run:
+    if not dry_run:
         click.echo("Resolve them, then `git add` the files and commit.", err=True)

@@ -21,7 +21,7 @@ from torch.nn.parameter import is_lazy
 from ..data.module import Batch, UniversalDataModule
 from ..errors import ModelError, ProjectError
 from ..forward import LABELS
-from ..user_code import USER_ERRORS, told
+from ..user_code import USER_ERRORS, place_of, reason
 from .adapter import UniversalModelAdapter
 from .buffers import unsaved_buffers
 from .compilation import unchanged
@@ -258,7 +258,7 @@ def _call(adapter: UniversalModelAdapter, batch: Batch) -> None:
 
 @contextmanager
 def _told(adapter: UniversalModelAdapter, batch: Mapping[str, Tensor]) -> Iterator[None]:
-    """One line for whatever the network raises: what it was given, what it says, and where."""
+    """Two lines for whatever the network raises: what it was given; where it failed, and why."""
     try:
         yield
     except (ProjectError, torch.OutOfMemoryError):
@@ -269,8 +269,13 @@ def _told(adapter: UniversalModelAdapter, batch: Mapping[str, Tensor]) -> Iterat
         )
         mode = "training" if adapter.training else "evaluation"
         raise ModelError(
-            f"{_name(adapter)} fails in {mode} on {shapes}: {told(error)}{_remedy(error)}"
+            f"{_name(adapter)} fails in {mode} on {shapes}\n{_where(error)}{_remedy(error)}"
         ) from error
+
+
+def _where(error: BaseException) -> str:
+    """The user's own line that failed, and what it raised."""
+    return f"{place}: {reason(error)}" if (place := place_of(error)) else reason(error)
 
 
 def _remedy(error: BaseException) -> str:
