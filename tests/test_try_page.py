@@ -97,6 +97,8 @@ def browser() -> Iterator[Browser]:
 def images(exported: Exported) -> Iterator[Served]:
     """A server of images in ten classes, whose names mean harm."""
     bundle = exported("vision_classification", *HOSTILE)
+    metadata = json.loads((bundle / "metadata.json").read_text("utf-8"))
+    (bundle / "metadata.json").write_text(json.dumps(metadata | {"caveats": HOSTILE[:2]}), "utf-8")
     with serving(bundle, "--max_body_bytes", str(MAX_BODY_BYTES)) as served:
         yield served
 
@@ -264,6 +266,8 @@ def test_the_card_tells_what_is_recorded(images: Served, browser: Browser) -> No
         card = seen.page.inner_text("#card")
         for told in ("seam-check", metadata["run"], "0.25", "0.2 to 0.3", "2.5", "pixel_values"):
             assert told in card
+        for caveat in HOSTILE[:2]:
+            assert seen.page.get_by_role("listitem").filter(has_text=caveat).count() == 1
         seen.page.evaluate("document.querySelectorAll('details').forEach(one => one.open = true)")
         assert metadata["versions"]["onnxruntime"] in seen.page.inner_text("#card")
         assert_in_order(seen)

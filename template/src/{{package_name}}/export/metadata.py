@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import platform
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from ..data.splits import ENOUGH_TO_VALIDATE
 from ..identity import Project, commit
 from ..serving.runtime import METADATA, BundleError, file_hash, read_metadata
 from ..serving.runtime.sessions import EXTERNAL
@@ -54,6 +56,7 @@ class BundleMetadata:
         intervals: low and high end of the 95 % interval of those metrics that have one.
         data: what was understood of the training data, as in the run's data.json; `digest` is of
             the training samples.
+        caveats: what the data do not tell the network, or its metrics; a line each.
         trivial_metrics: of the answer that looks at no input, on the same samples.
         git_commit: of the project, `-dirty` behind it where tracked files differ; None outside of
             a repository that tracks the project.
@@ -91,6 +94,7 @@ class BundleMetadata:
     metrics: dict[str, float] = field(default_factory=dict)
     intervals: dict[str, list[float]] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
+    caveats: list[str] = field(default_factory=list)
     trivial_metrics: dict[str, float] = field(default_factory=dict)
     git_commit: str | None = None
     versions: dict[str, str]
@@ -161,9 +165,21 @@ class BundleMetadata:
                 files[name] = self.files[name]
             else:
                 files[name] = {"sha256": file_hash(path), "bytes": path.stat().st_size}
-        written = replace(self, files=files)
+        written = replace(self, files=files, caveats=list(caveats_of(self.data)))
         write_json(bundle / METADATA, asdict(written))
         return written
+
+
+def caveats_of(data: Mapping[str, Any]) -> Iterator[str]:
+    """What data as in the run's data.json leave open."""
+    splits = data.get("splits", {})
+    validated = splits.get("val", {})
+    counts = validated.get("classes") or validated.get("labels") or {}
+    if few := [name for name, count in counts.items() if count < ENOUGH_TO_VALIDATE]:
+        names = ", ".join(few)
+        yield f"fewer than {ENOUGH_TO_VALIDATE} validation samples, so metrics say little: {names}"
+    for name, seen in splits.get("train", {}).get("targets", {}).items():
+        yield f"{name} was learned from {seen['min']:.6g} to {seen['max']:.6g}, and no further"
 
 
 def artifact_files(path: Path) -> list[Path]:

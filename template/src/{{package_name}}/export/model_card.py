@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import TrainingConfig, read_mapping
 from ..data.description import lines
-from ..data.splits import ENOUGH_TO_VALIDATE
 from ..data.tables import HUB
 from ..task import PIPELINE_TAGS, TaskSpec
 from ..training.metric_names import VALIDATION
@@ -138,15 +137,7 @@ def _takes(metadata: BundleMetadata) -> Iterator[str]:
 
 
 def _limits(metadata: BundleMetadata) -> Iterator[str]:
-    splits = metadata.data.get("splits", {})
-    validated = splits.get("val", {})
-    counts = validated.get("classes") or validated.get("labels") or {}
-    if few := [name for name, count in counts.items() if count < ENOUGH_TO_VALIDATE]:
-        yield f"fewer than {ENOUGH_TO_VALIDATE} validation samples, so its metrics say little: " + (
-            _named(few)
-        )
-    for name, seen in splits.get("train", {}).get("targets", {}).items():
-        yield f"{name} was learned from {seen['min']:.6g} to {seen['max']:.6g}, and no further"
+    yield from metadata.caveats
     yield from metadata.data.get("warnings", [])
 
 

@@ -133,7 +133,8 @@ def section(evaluation: Evaluation, gallery: Gallery) -> Section:
     wrong = int(len(confusion.truth) - np.trace(confusion.counts))
     says = (
         f"{wrong:,} of {len(confusion.truth):,} samples were taken for another class. A row is the "
-        "truth, a column the answer. Choose a cell to see its samples."
+        "truth, a column the answer. Choose a cell to see its samples"
+        f"{'; arrow keys move between cells' if is_table else ''}."
     )
     body = [
         paragraph(says),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,11 +12,13 @@ from typing import Any, Self
 import pandas as pd
 
 from ..errors import TrainingError
+from ..evaluation import Interval
+from ..evaluation.files import kept_metrics
 from ..training.checkpoints import Judgement, find_checkpoint, read_checkpoint
 from ..training.metric_names import VALIDATION, is_of_class
 from ..training.metrics import read_metrics
 from . import curves
-from .elements import Cell, Html, escaped, number, paragraph, table
+from .elements import Cell, Html, Ranged, escaped, joined, number, paragraph, table
 from .page import Section
 from .run import differing
 
@@ -33,6 +36,7 @@ class ComparedRun:
         metrics: of its best checkpoint.
         step: optimizer steps taken there.
         judged: what made it the best; None where nothing was validated.
+        intervals: of the metrics, where the best checkpoint was evaluated.
     """
 
     folder: Path
@@ -41,6 +45,7 @@ class ComparedRun:
     metrics: Mapping[str, float]
     step: int
     judged: Judgement | None
+    intervals: Mapping[str, Interval]
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -51,7 +56,8 @@ class ComparedRun:
         """
         if not (folder / "metrics.csv").is_file():
             raise TrainingError(f"{folder} holds no metrics.csv; give the folder of a run")
-        checkpoint = read_checkpoint(find_checkpoint("", str(folder), "best"))
+        best = find_checkpoint("", str(folder), "best")
+        checkpoint = read_checkpoint(best)
         judged = checkpoint["judged"]
         return cls(
             folder,
@@ -60,6 +66,7 @@ class ComparedRun:
             checkpoint["metrics"],
             int(checkpoint["global_step"]),
             None if judged is None else Judgement(**judged),
+            kept_metrics(folder, "val", best) or {},
         )
 
 
@@ -74,9 +81,20 @@ def verdict(runs: Mapping[str, ComparedRun]) -> Html:
     for name, one in judged.items():
         if one.beats(judged[best]):
             best = name
-    metric = judged[best].metric.removeprefix(VALIDATION)
-    says = f"{best} is best: {metric} {number(judged[best].score)}."
-    return Html(f'<div class="verdict good">{paragraph(says, "first")}</div>')
+    metric = judged[best].metric
+    says = f"{best} is best: {metric.removeprefix(VALIDATION)} {number(judged[best].score)}."
+    lines = [paragraph(says, "first")]
+    found = runs[best].intervals.get(metric)
+    near = [name for name in judged if name != best and _includes(found, judged[name].score)]
+    if found is not None and near:
+        ends = f"{number(found.low)} to {number(found.high)}"
+        says = f"Perhaps by chance: its 95% interval, {ends}, includes {', '.join(near)}."
+        lines.append(paragraph(says))
+    return Html(f'<div class="verdict{"" if near else " good"}">{joined(lines)}</div>')
+
+
+def _includes(found: Interval | None, score: float) -> bool:
+    return found is not None and found.low <= score <= found.high
 
 
 def sections(runs: Mapping[str, ComparedRun], place: Path) -> list[Section]:
@@ -101,12 +119,19 @@ def _metrics(runs: Mapping[str, ComparedRun], place: Path) -> Html:
         [
             _link(name, run, place),
             run.step,
-            *(run.metrics.get(metric) for metric in names),
+            *(_with_interval(run, metric) for metric in names),
         ]
         for name, run in runs.items()
     ]
-    caption = "Metrics of the best checkpoint of each run; the headers sort"
+    caption = "Metrics of the best checkpoint of each run, with 95% intervals; the headers sort"
     return table(["run", "optimizer step", *names], rows, caption, sortable=True)
+
+
+def _with_interval(run: ComparedRun, metric: str) -> float | None:
+    value, found = run.metrics.get(metric), run.intervals.get(metric)
+    if value is None or found is None or math.isnan(found.low) or math.isnan(found.high):
+        return value
+    return Ranged(value, found.low, found.high)
 
 
 def _link(name: str, run: ComparedRun, place: Path) -> Html:

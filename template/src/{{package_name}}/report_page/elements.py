@@ -6,7 +6,7 @@ import html
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Self, TypeAlias
 
 from ..training.summary import shown
 
@@ -38,6 +38,25 @@ class Share(float):
     """A number that people read as a percentage."""
 
     __slots__ = ()
+
+
+class Ranged(float):
+    """A number that people read with its interval.
+
+    Attributes:
+        low, high: ends of the interval.
+    """
+
+    __slots__ = ("high", "low")
+
+    low: float
+    high: float
+
+    def __new__(cls, value: float, low: float, high: float) -> Self:
+        """The number between its ends."""
+        made = super().__new__(cls, value)
+        made.low, made.high = low, high
+        return made
 
 
 Cell: TypeAlias = str | Html | float | int | None
@@ -149,6 +168,8 @@ def number(value: float | None) -> str:
         return "–"
     if isinstance(value, Share):
         return percent(value)
+    if isinstance(value, Ranged):
+        return f"{shown(value)} ({shown(value.low)} to {shown(value.high)})"
     return f"{value:,}" if isinstance(value, int) else shown(value)
 
 

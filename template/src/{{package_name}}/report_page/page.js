@@ -259,6 +259,40 @@
     });
   }
 
+  // The matrix is one stop of the Tab key. Left and right go through its cells in reading order, up
+  // and down stay in a column; cells without samples are passed over.
+  function moveByArrows(matrix) {
+    const cells = [...matrix.querySelectorAll("[data-cell]")];
+    const columnOf = (button) => button.closest("td").cellIndex;
+    const enter = (button) => {
+      for (const one of cells) one.tabIndex = one === button ? 0 : -1;
+    };
+    const inColumn = (from, step) => {
+      const column = columnOf(from);
+      let place = cells.indexOf(from) + step;
+      while (cells[place] && columnOf(cells[place]) !== column) place += step;
+      return cells[place];
+    };
+    const ways = {
+      ArrowLeft: (from) => cells[cells.indexOf(from) - 1],
+      ArrowRight: (from) => cells[cells.indexOf(from) + 1],
+      ArrowUp: (from) => inColumn(from, -1),
+      ArrowDown: (from) => inColumn(from, 1),
+      Home: () => cells[0],
+      End: () => cells[cells.length - 1],
+    };
+    matrix.addEventListener("keydown", (event) => {
+      const isPlain = !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey;
+      if (!isPlain || !cells.includes(event.target) || !(event.key in ways)) return;
+      event.preventDefault();
+      ways[event.key](event.target)?.focus();
+    });
+    matrix.addEventListener("focusin", (event) => {
+      if (cells.includes(event.target)) enter(event.target);
+    });
+    enter(cells[0]);
+  }
+
   // Many classes: a picture with a pixel for each cell. Its most confused pairs are a table, too.
   function heatmap(canvas) {
     const { names, counts } = data.confusion;
@@ -309,6 +343,8 @@
   async function start() {
     const first = document.querySelector(".cell[data-cell]");
     if (first) showCell(...cellOf(first));
+    const matrix = document.querySelector("table.confusion");
+    if (matrix) moveByArrows(matrix);
     const canvas = document.querySelector(".heatmap canvas");
     if (canvas) heatmap(canvas);
     for (const figure of document.querySelectorAll("[data-chart]")) {

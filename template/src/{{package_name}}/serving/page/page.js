@@ -200,7 +200,8 @@ function showCard() {
     facts("Identity", identity()),
     ...metricTables(),
     ...dataParts(),
-    facts("Limits", limits()),
+    ...caveats(),
+    facts("Limits of a request", limits()),
     signature(),
     folded("Versions", facts("What made it", Object.entries(model.versions))),
   );
@@ -276,6 +277,12 @@ function dataParts() {
     counts.map(([name, count]) => [name, number(count)]),
   );
   return [made, folded(`Samples of each of ${counts.length}`, each)];
+}
+
+function caveats() {
+  if (!model.caveats.length) return [];
+  const items = model.caveats.map((caveat) => element("li", {}, caveat));
+  return [element("h3", {}, "Limits of the data"), element("ul", {}, ...items)];
 }
 
 function limits() {

@@ -21,6 +21,7 @@ RECORDED = (
     "input_schema",
     "metrics",
     "intervals",
+    "caveats",
     "trivial_metrics",
     "project",
     "run",
