@@ -20,7 +20,6 @@ WINDOWS_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")
 
 # Where the distribution and the module it brings differ.
 MODULES = {
-    "mlflow-skinny": "mlflow",
     "pillow": "PIL",
     "pyyaml": "yaml",
     "scikit-learn": "sklearn",

@@ -327,9 +327,15 @@ OF_EVERY_MODALITY = {
 # What the gate runs of files that repeat for one name what they show for another: tests with these
 # words. The slow set runs the whole file.
 WITHOUT_REPEATS = {
+    "test_averaging.py": "not as_in_one_process",
+    "test_low_rank.py": "not (corrections_compile or in_one_process)",
+    "test_optimizers.py": "not in_one_process",
     "test_resume_changes.py": "not (damaged and unlink)",
-    "test_trackers.py": "not (silent and mlflow)",
-    "test_vision_networks.py": "not (catalogues and (timm or transformers))",
+    "test_trackers.py": "not (mlflow and (silent or has_ended))",
+    "test_vision_networks.py": (
+        "not (catalogues and (timm or transformers) or travels and (siblings or without))"
+    ),
+    "test_vision_training.py": "not other_tasks",
 }
 # Files of which every test is slow: two have tests of their own below, the others are run by hand.
 SLOW_FILES = {

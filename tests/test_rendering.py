@@ -133,7 +133,8 @@ def _check_dependencies(project: Path, chosen: Answers) -> None:
 
     everything = set().union(*groups.values())
     modules = {module_of(distribution) for distribution in everything}
-    optional = {"wandb", "tensorboard", "mlflow", "onnx", "onnx_ir", "onnxruntime", "onnxscript"}
+    optional = {"wandb", "tensorboard", "mlflow", "filelock"}
+    optional |= {"onnx", "onnx_ir", "onnxruntime", "onnxscript"}
     optional.add("pyarrow")  # a bundle reads Parquet where it is installed
     # What an answer leaves out is imported where it is used only; all else must be declared.
     assert imported - modules - optional == set()
@@ -152,7 +153,7 @@ def _check_dependencies(project: Path, chosen: Answers) -> None:
         for tracker, distribution in {
             "wandb": "wandb",
             "tensorboard": "tensorboard",
-            "mlflow": "mlflow-skinny",
+            "mlflow": "mlflow",
         }.items()
         if distribution in groups["project"]
     }

@@ -32,30 +32,30 @@ SETS: dict[str, Answers] = {
 # Answers at distance one from the default: each kind of change on every run ...
 ONE_CHANGE: list[Answers] = [
     {"package_name": "leaves"},
-    {"description": "Sorts leaves"},
     {"license": "Proprietary"},
     *[{"modality": modality} for modality in MODALITIES if modality != "vision"],
     {"task": "vision_multilabel"},
-    {"compile_mode": "default"},
-    {"gradient_accumulation_steps": 4},
-    {"export_bundle": False},
     {"export_formats": ["pytorch"]},
     {"trackers": ["wandb"]},
     {"ci": "none"},
-    {"notebook": True},
 ]
 # ... and those like another one in the slow set.
 MORE_CHANGES: list[Answers] = [
     {"project_name": "Leaf Classifier"},
     {"project_slug": "leaf-classifier"},
+    {"description": "Sorts leaves"},
     {"author_name": "Ada Lovelace"},
     {"author_email": "ada@example.org"},
     {"license": "Apache-2.0"},
     {"task": "vision_regression"},
     {"compile_mode": "auto"},
+    {"compile_mode": "default"},
+    {"gradient_accumulation_steps": 4},
+    {"export_bundle": False},
     {"export_formats": ["onnx", "torchscript", "pytorch", "pt2"]},
     {"trackers": ["tensorboard", "mlflow"]},
     {"ci": "gitlab"},
+    {"notebook": True},
 ]
 SLOW_CHANGES = [pytest.param(change, marks=pytest.mark.slow) for change in MORE_CHANGES]
 

@@ -1,4 +1,4 @@
-"""The command line: train, export, bench, report, runs, data.
+"""The command line: train, evaluate, export, bench, report, runs, data.
 
 What a command needs is imported inside it: help, a wrong option and a look at data answer at once.
 """
@@ -267,6 +267,8 @@ def _evaluate(given: dict[str, Any], console: Console) -> None:
     data = given.pop("data", None)
     places = {name: given.pop(name) for name in ("run", "bundle", "output")}
     config = _config(given)
+    if (bundle := places["bundle"]) is not None and not bundle.is_dir():
+        raise ConfigError([f"--bundle: {bundle} is no folder"])
     if places["bundle"] is None and places["output"] is None:  # else something is to be said
         places["run"] = _chosen_run(places["run"], config, console)
     with _waiting(console, LIBRARIES):

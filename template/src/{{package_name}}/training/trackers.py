@@ -14,6 +14,7 @@ import struct
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
@@ -224,7 +225,7 @@ class TensorBoardTracker:
 
 
 class MlflowTracker:
-    """MLflow: the server that MLFLOW_TRACKING_URI names, or the folder `mlruns`.
+    """MLflow: the server or database that MLFLOW_TRACKING_URI names, or the file mlflow.db.
 
     The experiment is MLFLOW_EXPERIMENT_ID or MLFLOW_EXPERIMENT_NAME, else the project's. Every
     training run is a run of its own; one that MLFLOW_RUN_ID names becomes its parent. MLflow cannot
@@ -244,12 +245,16 @@ class MlflowTracker:
 
     def __init__(self, info: RunInfo) -> None:
         import mlflow
+        from filelock import FileLock
         from mlflow.entities import Metric, Param
 
         self._metric, self._param = Metric, Param
-        uri = os.environ.get("MLFLOW_TRACKING_URI") or Path("mlruns").resolve().as_uri()
-        self._client = mlflow.MlflowClient(tracking_uri=uri)
-        experiment = self._experiment(info)
+        self._next_time = 0
+        uri = os.environ.get("MLFLOW_TRACKING_URI")
+        # several runs that begin together would each make the tables of a new database
+        with nullcontext() if uri else FileLock(f"{MLFLOW_FILE}.lock"):
+            self._client = mlflow.MlflowClient(tracking_uri=uri or MLFLOW_DATABASE)
+            experiment = self._experiment(info)
         known = self._known_run(experiment, info) if info.resumed else None
         self._run_id = known or self._new_run(experiment, info)
         self._had = self._values_had() if known else Counter[tuple[str, int]]()
@@ -305,16 +310,21 @@ class MlflowTracker:
 
     def write(self, rows: Sequence[NumberedRow]) -> None:
         """As few requests as possible."""
-        now = int(time.time() * 1000)
         metrics = [
-            self._metric(self.BARRED.sub("_", name), value, now, int(row[STEP]))
-            for _, row in rows
+            self._metric(self.BARRED.sub("_", name), value, written, int(row[STEP]))
+            for (_, row), written in zip(rows, self._times(len(rows)), strict=True)
             for name, value in row.items()
             if name != STEP
         ]
         missing = [metric for metric in metrics if not self._has(metric)]
         for start in range(0, len(missing), self.BATCH):
             self._client.log_batch(self._run_id, missing[start : start + self.BATCH])
+
+    def _times(self, count: int) -> range:
+        """Milliseconds: a database keeps one of values that are equal in time, step and number."""
+        first = max(int(time.time() * 1000), self._next_time)
+        self._next_time = first + count
+        return range(first, self._next_time)
 
     def _has(self, metric: Any) -> bool:
         """Whether a value of this step arrived before the resume; each counts once."""
@@ -335,13 +345,16 @@ TRACKERS: dict[str, Callable[[RunInfo], Tracker]] = {
     "mlflow": MlflowTracker,
 }
 
-DISTRIBUTIONS = {"wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow-skinny"}
+DISTRIBUTIONS = {"wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow"}
 """What to install for a tracker."""
+
+MLFLOW_FILE = "mlflow.db"
+MLFLOW_DATABASE = f"sqlite:///{MLFLOW_FILE}"
+"""Where MLflow keeps runs unless it is told where; its own default in recent versions."""
 
 ENVIRONMENT: dict[str, dict[str, str]] = {
     "mlflow": {
-        # MLflow announces the end of its file store, which needs no database and suits one user
-        "MLFLOW_ALLOW_FILE_STORE": "true",
+        "MLFLOW_LOGGING_LEVEL": "WARNING",  # a new database is a page of lines
         # by default it tries for minutes, and would never come to say what is wrong
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
     }
@@ -367,4 +380,7 @@ def how_to_open(name: str, output_dir: str) -> str:
         case "wandb":
             return os.environ.get("WANDB_BASE_URL", "https://wandb.ai")
         case _:
-            return os.environ.get("MLFLOW_TRACKING_URI") or "mlruns"
+            store = os.environ.get("MLFLOW_TRACKING_URI") or MLFLOW_DATABASE
+            if store.startswith(("http:", "https:", "databricks")):
+                return store
+            return pasteable_beside("mlflow", "ui", "--backend-store-uri", store)

@@ -264,7 +264,7 @@ def _eight_bits(image: Image.Image, value_range: Sequence[float] | None) -> Imag
     if image.mode == "F":
         raise InvalidImage(
             "floating-point pixels, and no value_range to scale them by; save 8 bits, or train "
-            "with --value_range [LOW,HIGH]"
+            "with --value_range LOW,HIGH"
         )
     _warn_of_lost_levels(values)
     return Image.fromarray((values.astype(np.int64).clip(0, 65535) >> 8).astype(np.uint8))
@@ -281,6 +281,6 @@ def _warn_of_lost_levels(values: npt.NDArray[Any]) -> None:
         return
     warnings.warn(
         f"the values of this image lie from {low} to {high}: {loses}; a model trained with "
-        "--value_range [LOW,HIGH] scales them by that",
+        "--value_range LOW,HIGH scales them by that",
         stacklevel=2,
     )

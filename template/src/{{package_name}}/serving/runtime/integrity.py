@@ -36,8 +36,10 @@ def read_metadata(bundle: Path) -> dict[str, Any]:
     """
     try:
         metadata: dict[str, Any] = json.loads((bundle / METADATA).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise BundleError(f"{METADATA} cannot be read: {error}") from error
+    except OSError as error:
+        raise BundleError(f"{METADATA} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise BundleError(f"{METADATA} is damaged: {error}") from error
     return metadata
 
 

@@ -361,7 +361,7 @@ def _without_range(facts: Mapping[str, Facts]) -> list[str]:
         if split["deep"]:
             lines.append(
                 f"{name}: {split['deep']:,} images have more than 8 bits, but the training images "
-                "8: their upper byte is used; --value_range [LOW,HIGH] scales them"
+                "8: their upper byte is used; --value_range LOW,HIGH scales them"
             )
     return lines
 
@@ -375,14 +375,14 @@ def _range_problems(low: float, high: float, bulk_low: float, bulk_high: float) 
     if low == high:
         raise DataError(
             f"every pixel of the training images of more than 8 bits is {low:g}: no range is known "
-            "to scale by; give --value_range [LOW,HIGH]"
+            "to scale by; give --value_range LOW,HIGH"
         )
     if bulk_high - bulk_low < (high - low) / 2:
         bulk, share = _text((bulk_low, bulk_high)), (bulk_high - bulk_low) / (high - low)
         return [
             f"{BULK:.1%} of the values in training images of more than 8 bits lie within {bulk}, "
             f"{share:.1%} of what was measured and becomes black to white, {_text((low, high))}: "
-            f"--value_range {bulk} gives them all levels"
+            f"--value_range {bulk_low:.6g},{bulk_high:.6g} gives them all levels"
         ]
     return []
 

@@ -420,7 +420,7 @@ def _refuse_texts(table: Table, columns: Sequence[str]) -> None:
         others = [name for name in columns if name not in texts]
         raise DataError(
             f"{table.name}: column {shown(texts)} holds no numbers; name the targets with "
-            f"--target_columns [{','.join(others) or 'NAME'}]"
+            f"--target_columns {','.join(others) or 'NAME'}"
         )
 
 
