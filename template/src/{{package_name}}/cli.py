@@ -395,12 +395,12 @@ def _sample_when_missing(config: TrainingConfig, given: dict[str, Any], console:
         DataError: this is not the project's folder, where data may well lie; or it cannot be
             written.
     """
-    from .data.sample import write_sample
-    from .errors import DataError
-
     data = Path(config.data)
     if data.exists() or config.data != TrainingConfig.defaults()["data"]:
         return
+    from .data.sample import write_sample
+    from .errors import DataError
+
     if not Path(CONFIG_FILE).is_file():
         there = Path(given["config"] or CONFIG_FILE).parent / data
         raise DataError(
