@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 
 import pytest
-from answer_space import MODALITIES
 from conftest import Tp35
 from history import NEWEST, PastVersion
 from rendering import commit_all, git, started
@@ -61,7 +60,7 @@ def test_a_healthy_project(project: Path, tp35: Tp35, monkeypatch: pytest.Monkey
     assert any("v1.0.0 is the newest" in line for line in lines)
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", ["vision", pytest.param("text", marks=pytest.mark.slow)])
 def test_a_pristine_project(
     modality: str,
     tp35: Tp35,

@@ -285,6 +285,7 @@ def test_types(projects: dict[str, Path], tmp_path: Path) -> None:
 # Shared tests of code that does the same for every modality: they run for the first one, and for
 # the others in the slow set.
 SAME_FOR_ALL = {
+    "test_accumulation.py",
     "test_averaging.py",
     "test_buffers.py",
     "test_commands.py",
@@ -308,12 +309,15 @@ SAME_FOR_ALL = {
     "test_resume_at_random.py",
     "test_resume_changes.py",
     "test_server.py",
+    "test_settings.py",
     "test_stopping.py",
     "test_trackers.py",
+    "test_trivial.py",
     "test_tuning.py",
 }
 # What of these hangs on a modality's inputs and answers runs for every one: tests with these words.
 OF_EVERY_MODALITY = {
+    "test_accumulation.py": "not 22-settings0",
     "test_commands.py": "grouped or imports_what",
     "test_config.py": "lists or documented",
     "test_evaluate.py": "same_numbers and not masked",
@@ -323,6 +327,8 @@ OF_EVERY_MODALITY = {
     "test_model_card.py": "hubs_library",
     "test_precision.py": "fewer_bits",
     "test_server.py": "answers_equal or protocol or fit or bad_item or bodies",
+    "test_settings.py": "not ([1] or [3])",
+    "test_trivial.py": "not (bundle or everywhere)",
 }
 # What the gate runs of files that repeat for one name what they show for another: tests with these
 # words. The slow set runs the whole file.
@@ -330,8 +336,11 @@ WITHOUT_REPEATS = {
     "test_averaging.py": "not as_in_one_process",
     "test_low_rank.py": "not (corrections_compile or in_one_process)",
     "test_optimizers.py": "not in_one_process",
-    "test_resume_changes.py": "not (damaged and unlink)",
-    "test_trackers.py": "not (mlflow and (silent or has_ended))",
+    "test_resume_changes.py": (
+        "not (damaged and unlink or owed and (before1 or before3 or before5) or survive and "
+        "(best-unlink or best-_zero or last-_truncate or last-_flip or previous-_))"
+    ),
+    "test_trackers.py": "not (mlflow and (silent or has_ended or none_twice))",
     "test_vision_networks.py": (
         "not (catalogues and (timm or transformers) or travels and (siblings or without))"
     ),

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -172,8 +173,15 @@ def test_core_answers_all(row: Row, template_folder: Path, tmp_path: Path) -> No
     check(render(template_folder, tmp_path / "p", chosen), chosen)
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
-@pytest.mark.parametrize("chosen", OTHERS, ids=str)
+def _others() -> Iterator[Any]:
+    """On every run each answer for one modality, by turns."""
+    for number, chosen in enumerate(OTHERS):
+        for place, modality in enumerate(MODALITIES):
+            marks = [] if number % len(MODALITIES) == place else [pytest.mark.slow]
+            yield pytest.param(chosen, modality, id=f"{chosen}-{modality}", marks=marks)
+
+
+@pytest.mark.parametrize(("chosen", "modality"), list(_others()))
 def test_other_answers(
     chosen: Answers, modality: str, template_folder: Path, tmp_path: Path
 ) -> None:

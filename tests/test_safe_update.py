@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import copier
 import pytest
 import yaml
-from answer_space import MODALITIES
 from conftest import Tp35
 from history import NEWEST, PastVersion, build_two_versions, commit_before
 from rendering import ROOT, commit_all, files, git, render, started, update
@@ -61,7 +61,7 @@ def fates(plan: Plan) -> dict[str, Fate]:
 # --- equal to Copier's --------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", [0, pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("version", [0, *(pytest.param(v, marks=pytest.mark.slow) for v in (1, 2))])
 def test_equals_copier_without_edits(
     history: History, version: int, tmp_path: Path, tp35: Tp35
 ) -> None:
@@ -299,18 +299,20 @@ def _markable(project: Path) -> Iterator[Path]:
             yield path
 
 
-@pytest.mark.parametrize("place", ["head", "tail"])
-@pytest.mark.parametrize(
-    "answers",
-    [
+def _edited_places() -> Iterator[Any]:
+    """From two versions, with four answers, a line at either end; each once on every run."""
+    changes: list[dict[str, Any]] = [
         {},
         {"package_name": "leaves"},
-        pytest.param({"ci": "none"}, marks=pytest.mark.slow),
-        pytest.param({"license": "Proprietary"}, marks=pytest.mark.slow),
-    ],
-    ids=str,
-)
-@pytest.mark.parametrize("version", [0, 2])
+        {"ci": "none"},
+        {"license": "Proprietary"},
+    ]
+    on_every_run = [(0, {"package_name": "leaves"}, "head"), (2, {}, "tail")]
+    for row in product([0, 2], changes, ["head", "tail"]):
+        yield pytest.param(*row, marks=[] if row in on_every_run else [pytest.mark.slow])
+
+
+@pytest.mark.parametrize(("version", "answers", "place"), list(_edited_places()), ids=str)
 def test_a_line_in_every_file_is_never_lost(
     history: History, version: int, answers: dict[str, Any], place: str, tmp_path: Path
 ) -> None:
@@ -346,7 +348,7 @@ def moved_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_two_versions(tmp_path_factory.mktemp("moved") / "tp35", commit)
 
 
-@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("modality", ["vision", pytest.param("text", marks=pytest.mark.slow)])
 def test_edits_survive_the_real_moves(
     modality: str, moved_template: Path, tmp_path: Path, tp35: Tp35
 ) -> None:

@@ -28,8 +28,11 @@ pytestmark = [
     pytest.mark.skipif(program() is None, reason="no Chromium on this machine"),
 ]
 
-LOOKS: list[tuple[int, Scheme]] = [
-    (width, scheme) for width in (PHONE, DESKTOP) for scheme in ("light", "dark")
+LOOKS = [
+    pytest.param(PHONE, "light", marks=pytest.mark.slow),
+    (PHONE, "dark"),
+    (DESKTOP, "light"),
+    pytest.param(DESKTOP, "dark", marks=pytest.mark.slow),
 ]
 MAX_BODY_BYTES = 200_000
 # what the browser itself logs of a request that was refused, whatever the page makes of it

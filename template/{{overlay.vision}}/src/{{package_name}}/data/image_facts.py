@@ -356,7 +356,7 @@ def _without_range(facts: Mapping[str, Facts]) -> list[str]:
             raise DataError(
                 f"{name}: {split['modes']['F']:,} images have floating-point pixels, but the "
                 "training images 8 bits: no range is known to scale by; give --value_range "
-                "[LOW,HIGH]"
+                "LOW,HIGH"
             )
         if split["deep"]:
             lines.append(
