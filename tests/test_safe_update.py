@@ -300,7 +300,7 @@ def _markable(project: Path) -> Iterator[Path]:
 
 
 def _edited_places() -> Iterator[Any]:
-    """From two versions, with four answers, a line at either end; each once on every run."""
+    """From two versions, with four answers, a line at either end; two of these on every run."""
     changes: list[dict[str, Any]] = [
         {},
         {"package_name": "leaves"},

@@ -55,6 +55,10 @@ class Interval:
     low: float
     high: float
 
+    def includes(self, value: float) -> bool:
+        """Whether a number may as well be the metric of all samples; False for ends of NaN."""
+        return self.low <= value <= self.high
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -18,6 +18,7 @@ from ..training.checkpoints import Judgement, find_checkpoint, read_checkpoint
 from ..training.metric_names import VALIDATION, is_of_class
 from ..training.metrics import read_metrics
 from . import curves
+from .classes import interval
 from .elements import Cell, Html, Ranged, escaped, joined, number, paragraph, table
 from .page import Section
 from .run import differing
@@ -85,16 +86,16 @@ def verdict(runs: Mapping[str, ComparedRun]) -> Html:
     says = f"{best} is best: {metric.removeprefix(VALIDATION)} {number(judged[best].score)}."
     lines = [paragraph(says, "first")]
     found = runs[best].intervals.get(metric)
-    near = [name for name in judged if name != best and _includes(found, judged[name].score)]
+    near = [
+        name
+        for name, one in judged.items()
+        if name != best and found is not None and found.includes(one.score)
+    ]
     if found is not None and near:
-        ends = f"{number(found.low)} to {number(found.high)}"
+        ends = interval(found.low, found.high)
         says = f"Perhaps by chance: its 95% interval, {ends}, includes {', '.join(near)}."
         lines.append(paragraph(says))
     return Html(f'<div class="verdict{"" if near else " good"}">{joined(lines)}</div>')
-
-
-def _includes(found: Interval | None, score: float) -> bool:
-    return found is not None and found.low <= score <= found.high
 
 
 def sections(runs: Mapping[str, ComparedRun], place: Path) -> list[Section]:

@@ -11,7 +11,7 @@ from ..evaluation import Evaluation, Interval
 from ..training.checkpoints import Judgement
 from ..training.metric_names import VALIDATION, is_of_class
 from ..training.objective import MAX
-from .classes import Confusion
+from .classes import Confusion, interval
 from .elements import Cell, Html, escaped, joined, number, paragraph, percent, table
 from .page import Section
 
@@ -61,7 +61,7 @@ def verdict(reached: Reached, task_type: str) -> Html:
     sign = 1 if judged.mode == MAX else -1
     if not sign * value > sign * trivial:
         says, kind = "No better than the trivial answer: nothing useful was learned.", "bad"
-    elif _includes(reached.interval(name), trivial):
+    elif (found := reached.interval(name)) is not None and found.includes(trivial):
         says, kind = "Perhaps better than the trivial answer: the interval includes it.", ""
     else:
         says, kind = "Better than the trivial answer.", "good"
@@ -140,16 +140,10 @@ def _box(kind: str, lines: list[Html]) -> Html:
     return Html(f'<div class="verdict{f" {escaped(kind)}" if kind else ""}">{joined(lines)}</div>')
 
 
-def _includes(found: Interval | None, value: float) -> bool:
-    return found is not None and found.low <= value <= found.high
-
-
 def _within(found: Interval | None) -> str:
     ends = _ends(found)
     return "" if ends == "–" else f" (95% interval {ends})"
 
 
 def _ends(found: Interval | None) -> str:
-    if found is None or np.isnan(found.low) or np.isnan(found.high):
-        return "–"
-    return f"{number(found.low)} to {number(found.high)}"
+    return "–" if found is None else interval(found.low, found.high)
