@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import os
 import re
 import shlex
@@ -11,7 +12,7 @@ import shutil
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, packages_distributions, version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -29,6 +30,7 @@ from .config import (
     read_value,
 )
 from .errors import ConfigError
+from .identity import Project
 
 CONFIG_FILE = "config.yaml"
 TEXTS = (str, str | None)
@@ -132,7 +134,7 @@ def _read_values(given: dict[str, Any], settings: Iterable[str]) -> dict[str, An
     Raises:
         ConfigError: one line for each that is none.
     """
-    hints, problems = get_type_hints(TrainingConfig), []
+    hints, problems = _hints(), []
     for name in given.keys() & set(settings):
         try:
             given[name] = _read(hints[name], given[name])
@@ -141,6 +143,12 @@ def _read_values(given: dict[str, Any], settings: Iterable[str]) -> dict[str, An
     if problems:
         raise ConfigError(sorted(problems))
     return given
+
+
+@functools.cache
+def _hints() -> dict[str, Any]:
+    """Types of all settings, by name."""
+    return get_type_hints(TrainingConfig)
 
 
 def _read(hint: Any, typed: str | list[str]) -> Any:
@@ -251,7 +259,7 @@ def _usage(command: Command) -> str:
 
 
 def _add_settings(parser: _Parser, command: Command, *, everything: bool) -> None:
-    hints, in_force = get_type_hints(TrainingConfig), _values_in_force()
+    hints, in_force = _hints(), _values_in_force()
     title, group = FIRST_SECTION, None
     for name, meaning in TrainingConfig.descriptions().items():
         if name in SECTIONS:
@@ -355,7 +363,7 @@ def _parse(
 def _apart(word: str) -> list[str]:
     """`--name=value` as two words for what takes several, of which more may follow."""
     name, is_given, value = word.partition("=")
-    hint = get_type_hints(TrainingConfig).get(name.removeprefix("--"))
+    hint = _hints().get(name.removeprefix("--"))
     is_several = is_given and hint is not None and _takes_several(hint)
     return [name, value] if is_several and value and not value.startswith("-") else [word]
 
@@ -385,7 +393,7 @@ def _cut_by_the_shell(words: Sequence[str]) -> list[str]:
     """A line for each setting of one value that got several words, as a text without quotes."""
     found: dict[str, list[str]] = {}
     current: list[str] = []
-    hints = get_type_hints(TrainingConfig)
+    hints = _hints()
     for word in words:
         if word.startswith("--"):
             name, is_given, value = word[2:].partition("=")
@@ -426,8 +434,7 @@ def program_name(called: str) -> str:
 
 def _version() -> str:
     """Of the distribution that this package was installed with."""
-    package = __package__ or ""
     try:
-        return version(packages_distributions()[package][0])
-    except (KeyError, PackageNotFoundError):
+        return version(Project.own().slug)
+    except PackageNotFoundError:
         return "(not installed)"

@@ -13,13 +13,14 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 from typing import Any, Self
 
 from ..atomic import write_whole
 from ..config import TrainingConfig, nearest, read_mapping
 from ..errors import ConfigError, TrainingError
+from ..identity import Project
 
 SETTINGS_FILE = "config.yaml"
 RECORD_FILE = "run.json"
@@ -166,11 +167,9 @@ def environment(device: str, processes: int) -> dict[str, str]:
 
 def _libraries() -> list[str]:
     """Distributions that this project names, where it is installed; else those it cannot lack."""
-    package = (__package__ or "").partition(".")[0]
     try:
-        [distribution, *_] = packages_distributions()[package]
-        wanted = requires(distribution) or []
-    except (KeyError, PackageNotFoundError):
+        wanted = requires(Project.own().slug) or []
+    except PackageNotFoundError:
         return ["torch", "lightning", "numpy"]
     return sorted({re.split(r"[^\w.-]", name, maxsplit=1)[0] for name in wanted})
 
