@@ -35,7 +35,7 @@ class BaseInputConfig:
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
-        hints = _hints(cls)  # type: ignore[arg-type]  # mypy takes the class for its instances
+        hints = type_hints(cls)  # type: ignore[arg-type]  # mypy takes the class for its instances
         # what a library's function takes is for that library to check
         takes_truth = hints[info.field_name or ""] in (bool, dict[str, Any])
         if not takes_truth and _holds_truth(value):
@@ -62,7 +62,8 @@ class BaseInputConfig:
 
 
 @cache
-def _hints(config: type[BaseInputConfig]) -> dict[str, Any]:
+def type_hints(config: type[BaseInputConfig]) -> dict[str, Any]:
+    """Types of all settings, by name; worked out once."""
     return get_type_hints(config)
 
 

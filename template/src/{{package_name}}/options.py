@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import os
 import re
 import shlex
@@ -14,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from rich.console import Console
 
@@ -29,6 +28,7 @@ from .config import (
     read_mapping,
     read_value,
 )
+from .config_base import type_hints
 from .errors import ConfigError
 from .identity import Project
 
@@ -134,7 +134,7 @@ def _read_values(given: dict[str, Any], settings: Iterable[str]) -> dict[str, An
     Raises:
         ConfigError: one line for each that is none.
     """
-    hints, problems = _hints(), []
+    hints, problems = type_hints(TrainingConfig), []
     for name in given.keys() & set(settings):
         try:
             given[name] = _read(hints[name], given[name])
@@ -143,12 +143,6 @@ def _read_values(given: dict[str, Any], settings: Iterable[str]) -> dict[str, An
     if problems:
         raise ConfigError(sorted(problems))
     return given
-
-
-@functools.cache
-def _hints() -> dict[str, Any]:
-    """Types of all settings, by name."""
-    return get_type_hints(TrainingConfig)
 
 
 def _read(hint: Any, typed: str | list[str]) -> Any:
@@ -259,7 +253,7 @@ def _usage(command: Command) -> str:
 
 
 def _add_settings(parser: _Parser, command: Command, *, everything: bool) -> None:
-    hints, in_force = _hints(), _values_in_force()
+    hints, in_force = type_hints(TrainingConfig), _values_in_force()
     title, group = FIRST_SECTION, None
     for name, meaning in TrainingConfig.descriptions().items():
         if name in SECTIONS:
@@ -363,7 +357,7 @@ def _parse(
 def _apart(word: str) -> list[str]:
     """`--name=value` as two words for what takes several, of which more may follow."""
     name, is_given, value = word.partition("=")
-    hint = _hints().get(name.removeprefix("--"))
+    hint = type_hints(TrainingConfig).get(name.removeprefix("--"))
     is_several = is_given and hint is not None and _takes_several(hint)
     return [name, value] if is_several and value and not value.startswith("-") else [word]
 
@@ -393,7 +387,7 @@ def _cut_by_the_shell(words: Sequence[str]) -> list[str]:
     """A line for each setting of one value that got several words, as a text without quotes."""
     found: dict[str, list[str]] = {}
     current: list[str] = []
-    hints = _hints()
+    hints = type_hints(TrainingConfig)
     for word in words:
         if word.startswith("--"):
             name, is_given, value = word[2:].partition("=")
