@@ -2,4 +2,5 @@
 
 from tp35.cli import main
 
-main()
+if __name__ == "__main__":  # and not in the processes that an update starts
+    main()

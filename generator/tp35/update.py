@@ -7,9 +7,12 @@ conflicts. So its result is compared with the two renderings it came from, and c
 
 from __future__ import annotations
 
+import multiprocessing
+import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +35,11 @@ class _Origin:
     location: str
     ref: str
     answers: Answers
+
+    @property
+    def source(self) -> Source:
+        """The version of the template."""
+        return Source(self.location, self.ref)
 
 
 @dataclass(frozen=True)
@@ -78,9 +86,17 @@ def prepare(
     """
     checked = _check(project.resolve(), source, allow_dirty=allow_dirty)
     scripts = None if skip_hooks else hooks_folder
-    with _scratch_clone(checked) as clone:
+    with _scratch_clone(checked) as clone, _process_beside() as beside:
+        _prepare_clone(clone, checked, scripts)
+        base = beside.submit(_render, checked.origin.source, checked.origin.answers)
+        likely = beside.submit(
+            _render,
+            Source(checked.origin.location, source.ref),
+            {**answers_file.answers(answers_file.read(clone.folder)), **answers},
+        )
         origin = _update_clone(clone, checked, answers, source.ref, scripts)
-        sides, copied = _compare(clone, checked, origin, hooks_folder)
+        theirs = _rendering_of(origin, likely)
+        sides, copied = _compare(clone, checked, origin, base.result(), theirs, hooks_folder)
     merged = complete(copied, sides, checked.folder)
     return _plan(checked, origin, sides, merged)
 
@@ -149,10 +165,8 @@ def _scratch_clone(project: _Project) -> Iterator[_Clone]:
         yield _Clone(folder, commit, frozenset(git.own_files(folder)))
 
 
-def _update_clone(
-    clone: _Clone, project: _Project, answers: Answers, ref: str | None, scripts: Path | None
-) -> _Origin:
-    """Run Copier between the hooks; gives what the clone is rendered from afterwards."""
+def _prepare_clone(clone: _Clone, project: _Project, scripts: Path | None) -> None:
+    """Make the clone what Copier is to update."""
     before = project.origin
     if project.template_moved:
         path = clone.folder / answers_file.NAME
@@ -161,6 +175,13 @@ def _update_clone(
     if scripts:
         hooks.run("before_update", clone.folder, hooks=scripts, old=before.ref)
     _commit_all(clone.folder, "prepared")
+
+
+def _update_clone(
+    clone: _Clone, project: _Project, answers: Answers, ref: str | None, scripts: Path | None
+) -> _Origin:
+    """Run Copier and the hooks behind it; gives what the clone is rendered from then."""
+    before = project.origin
     _run_copier(clone.folder, answers, ref)
     recorded = answers_file.read(clone.folder)
     after = _Origin(before.location, str(recorded["_commit"]), answers_file.answers(recorded))
@@ -194,29 +215,57 @@ def _run_copier(folder: Path, answers: Answers, ref: str | None) -> None:
 
 
 def _compare(
-    clone: _Clone, project: _Project, after: _Origin, hooks_folder: Path
+    clone: _Clone,
+    project: _Project,
+    after: _Origin,
+    base: Tree,
+    theirs: Tree,
+    hooks_folder: Path,
 ) -> tuple[Sides, Tree]:
     """The sides of the merge, and the files as Copier and the hooks left them."""
     before = project.origin
-    base = _render(before)
-    try:
-        theirs = _render(after)
-    except Problem as problem:
-        raise Problem(
-            f"the template at {after.location} has no commit {after.ref}; "
-            "commit its changes, or name a version with --ref"
-        ) from problem
     touched = {*base, *theirs, *git.changed_files(clone.folder, clone.commit)}
     mine = read_tree(project.folder, touched & clone.files)
     successors = moves.successors(hooks_folder, base, theirs, before.answers, after.answers)
     return Sides(base, mine, theirs, successors), read_tree(clone.folder, touched)
 
 
-def _render(origin: _Origin) -> Tree:
+@contextmanager
+def _process_beside() -> Iterator[ProcessPoolExecutor]:
+    """A process that renders while Copier updates, which renders three times itself."""
+    beside = ProcessPoolExecutor(
+        1,
+        multiprocessing.get_context("spawn"),
+        # Ctrl-C reaches this process, too, which ends the other one.
+        initializer=signal.signal,
+        initargs=(signal.SIGINT, signal.SIG_IGN),
+    )
+    try:
+        yield beside
+    finally:
+        beside.shutdown(cancel_futures=True)
+
+
+def _rendering_of(origin: _Origin, likely: Future[Tree]) -> Tree:
+    """The template rendered so: the likely rendering, where that came out as this one."""
+    if likely.exception() is None:
+        tree = likely.result()
+        recorded = answers_file.parse(tree[answers_file.NAME].text or "", answers_file.NAME)
+        if _Origin(origin.location, recorded["_commit"], answers_file.answers(recorded)) == origin:
+            return tree
+    try:
+        return _render(origin.source, origin.answers)
+    except Problem as problem:
+        raise Problem(
+            f"the template at {origin.location} has no commit {origin.ref}; "
+            "commit its changes, or name a version with --ref"
+        ) from problem
+
+
+def _render(source: Source, answers: Answers) -> Tree:
     with tempfile.TemporaryDirectory(prefix="tp35-render-") as scratch:
         project = Path(scratch) / "project"
-        source = Source(origin.location, origin.ref)
-        new.render(source, project, origin.answers, defaults=True)
+        new.render(source, project, answers, defaults=True)
         return read_tree(project)
 
 
