@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import catalogue as _catalogue  # noqa: F401
-from .harness import BENCHMARKS, Benchmark, Outcome, Scale, measure, temporary_folder
+from .catalogue import BENCHMARKS
+from .harness import Benchmark, Outcome, Scale, measure, temporary_folder
 from .page import FIGURES, PAGE, PICTURE, path_in_clone, read_outcomes, section, write
 
 WORKER = "--in-this-process"
