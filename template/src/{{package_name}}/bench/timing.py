@@ -102,7 +102,12 @@ def print_table(
 
 def percentiles(timings: Sequence[Timing], *percents: int) -> dict[str, list[str]]:
     """Columns for `print_table`: milliseconds within which so many percent of batches were done."""
-    return {f"p{p}": [f"{timing.percentile(p):,.3f}" for timing in timings] for p in percents}
+    return {f"p{p}": [_short(timing.percentile(p)) for timing in timings] for p in percents}
+
+
+def _short(value: float) -> str:
+    """Three digits that count, or all before the point."""
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
 def save_picture(

@@ -188,14 +188,19 @@ def train_in_turns(
     warnings.simplefilter("ignore")  # the table gives the reason
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     try:
-        _train(config, splits, TakeTurns(asked))
+        train_as_configured(config, splits, TakeTurns(asked))
     except EOFError:  # nobody asks any more
         return
     except ProjectError as error:
         asked.send(str(error))
 
 
-def _train(config: TrainingConfig, splits: Splits, turns: TakeTurns) -> None:
+def train_as_configured(config: TrainingConfig, splits: Splits, turns: TakeTurns) -> None:
+    """The training that is configured, on one device, held in the callback's hands.
+
+    Raises:
+        ProjectError: the network cannot be found, built or trained.
+    """
     seed_everything(config.seed, verbose=False)
     task_spec = TaskSpec.from_config(config, splits)
     data = UniversalDataModule(task_spec, config.batch_size, config=config, splits=splits)
@@ -418,8 +423,8 @@ def bench_train(config: TrainingConfig, console: Console) -> None:
     micro_batches = _micro_batches(config, data)
     columns = {
         **percentiles(usable, 95),
-        "first compiling": [_seconds(timing.compile_seconds) for timing in usable],
-        "later": [_seconds(timing.warm_seconds) for timing in usable],
+        "compiles": [_seconds(timing.compile_seconds) for timing in usable],
+        "again": [_seconds(timing.warm_seconds) for timing in usable],
         "pays after": [_pays_after(timing, usable[0]) for timing in usable],
     }
     print_table("training", usable, console, columns)
@@ -446,8 +451,10 @@ def verdict(
     share = chosen.loading_ms / (chosen.loading_ms + chosen.milliseconds)
     if share > 0.5:
         loads = 1000 * chosen.samples / chosen.loading_ms
-        yield f"bottleneck: loading data, {share:.0%} of the time: {loads:,.0f} samples a second; "
-        yield "`bench data` shows what of it"
+        yield (
+            f"bottleneck: loading data, {share:.0%} of the time: {loads:,.0f} samples a second; "
+            "`bench data` shows what takes it"
+        )
     else:
         yield (
             f"bottleneck: the training step, {1 - share:.0%} of the time: "
@@ -487,7 +494,8 @@ def run_times(timings: Sequence[StepTiming], micro_batches: int) -> dict[str, An
     points = [
         {
             "mode": timing.name,
-            "compiled": "before, by an earlier run" if warm else "in this run",
+            "warm": warm,
+            "compiled": "by an earlier run" if warm else "in this run",
             "micro-batches": count,
             "seconds": timing.seconds_for(round(count), warm=warm),
         }
