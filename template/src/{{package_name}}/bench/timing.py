@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import vl_convert
 from rich.console import Console
 from rich.table import Table
@@ -27,16 +28,22 @@ class Timing:
         name: what was timed.
         milliseconds: for one batch.
         samples: in one batch.
+        each: milliseconds of each batch that was timed.
     """
 
     name: str
     milliseconds: float
     samples: int
+    each: tuple[float, ...] = ()
 
     @property
     def per_second(self) -> float:
         """Samples a second."""
         return 1000 * self.samples / self.milliseconds
+
+    def percentile(self, percent: int) -> float:
+        """Milliseconds within which so many of the batches were done."""
+        return float(np.percentile(self.each or [self.milliseconds], percent))
 
 
 def interleave(work: Mapping[str, Callable[[], int]], rounds: int = ROUNDS) -> list[Timing]:
@@ -55,7 +62,12 @@ def interleave(work: Mapping[str, Callable[[], int]], rounds: int = ROUNDS) -> l
             if number:
                 seconds[name].append(time.perf_counter() - start)
     return [
-        Timing(name, 1000 * statistics.median(values), samples[name])
+        Timing(
+            name,
+            1000 * statistics.median(values),
+            samples[name],
+            tuple(1000 * value for value in values),
+        )
         for name, values in seconds.items()
     ]
 
@@ -86,6 +98,16 @@ def print_table(
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     console.print(table)
+
+
+def percentiles(timings: Sequence[Timing], *percents: int) -> dict[str, list[str]]:
+    """Columns for `print_table`: milliseconds within which so many percent of batches were done."""
+    return {f"p{p}": [_short(timing.percentile(p)) for timing in timings] for p in percents}
+
+
+def _short(value: float) -> str:
+    """Three digits that count, or all before the point."""
+    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
 def save_picture(

@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import torch
@@ -27,7 +28,7 @@ from ..serving.runtime.weights import unwrapped
 from ..task import TaskSpec
 from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
 from .buffers import UNSAVED_BUFFERS, restore_buffers, unsaved_buffers
-from .compilation import CompileHook
+from .compilation import CACHE_FOLDER, CompileHook
 from .distributed import CheckedDDPStrategy
 from .low_rank import UNMERGED_WEIGHTS
 from .metrics import MetricsTracker, WindowRow
@@ -133,6 +134,7 @@ class UniversalModelAdapter(LightningModule):
             config.compile_mode,
             fullgraph=config.compile_fullgraph,
             dynamic=config.compile_dynamic,
+            cache=Path(config.output_dir) / CACHE_FOLDER,
             log=log,
         )
         if config.compile_mode not in (None, "auto"):

@@ -5,19 +5,28 @@ the backward is compiled later still. So one real step is tried first, forward a
 real batch; gradients, buffers, weights and random state are afterwards as if it had not been. Where
 the step fails, the same step is run without the compiler. If that fails too, the network is at
 fault and its error is raised; if not, training goes on uncompiled, with one warning.
+
+What was compiled is kept beside the runs, so that the next run of the same network begins at once.
 """
 
 from __future__ import annotations
 
+import hashlib
 import math
+import os
+import platform
 import random
 import signal
+import statistics
+import sys
+import tempfile
 import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -48,7 +57,16 @@ STEP_ERRORS = (*COMPILE_ERRORS, RuntimeError)
 LIKELY_GAIN = 0.2
 # ... would win back this many seconds. Both as measured on 2 CPU cores, without a warm cache.
 LIKELY_COMPILE_SECONDS = 30.0
-TIMED_STEPS = 5
+# then steps of both kinds are timed in turns: a few at least, and more while that takes no time
+FEWEST_PAIRS, MOST_PAIRS = 5, 25
+PAIRS_SECONDS = 5.0
+# compiled code is chosen where it won so many of them: a machine that is busy with other things
+# makes one of two equals look faster half of the time
+WON_SHARE = 0.75
+
+# where torch keeps what it has compiled; a place of the user's own stands
+CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
+CACHE_FOLDER = ".compiled"
 
 
 @dataclass(frozen=True)
@@ -107,6 +125,8 @@ class CompileHook:
         fullgraph: refuse graph breaks.
         dynamic: compile for changing shapes: axes that are left open from the first step on, others
             once they change.
+        cache: folder in which what is compiled is kept for later runs; None for torch's own, which
+            a restart of the machine empties.
         log: takes one line of text about what was done.
     """
 
@@ -117,12 +137,14 @@ class CompileHook:
         *,
         fullgraph: bool = False,
         dynamic: bool = True,
+        cache: Path | None = None,
         log: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.model = model
         self.mode = mode
         self.fullgraph = fullgraph
         self.dynamic = dynamic
+        self.cache = cache
         self.log = log
         self.compilation: Compilation | None = None
         self.wants_fallback = False
@@ -142,6 +164,9 @@ class CompileHook:
 
     def compile(self, mode: str) -> None:
         """Mark the network for compiling at its next call."""
+        if self.cache is not None:
+            keep_compiled_code(self.cache, self.log)
+            self.cache = None  # that is for good, and said once
         # Backward is compiled along with forward then, so that a failure shows in forward, before
         # anything has run that could not be undone.
         torch._functorch.config.force_non_lazy_backward_lowering = True
@@ -227,11 +252,11 @@ class CompileHook:
 
     def _measure(self, step: Step, remaining_steps: int | None) -> Compilation:
         self._timed(step)
-        eager = mean_over_processes(self._median(step))
-        likely_saving = LIKELY_GAIN * eager * (remaining_steps or float("inf"))
+        likely = mean_over_processes(statistics.median(self._timed(step) for _ in range(3)))
+        likely_saving = LIKELY_GAIN * likely * (remaining_steps or float("inf"))
         if likely_saving < LIKELY_COMPILE_SECONDS:
             reason = (
-                f"auto: {remaining_steps} micro-batches of {1000 * eager:.1f} ms are too few "
+                f"auto: {remaining_steps} micro-batches of {1000 * likely:.1f} ms are too few "
                 "to win back the time that compiling takes"
             )
             return Compilation(None, reason)
@@ -241,17 +266,37 @@ class CompileHook:
             tried = self._try(step, "default", limit)
             if tried.mode is None:
                 return tried
-            compiled = mean_over_processes(self._median(step))
-        measured = Compilation(
-            tried.mode, "", tried.seconds, tried.graphs, 1000 * eager, 1000 * compiled
+            pairs = self._time_in_turns(step)
+        eager, compiled = (
+            1000 * mean_over_processes(statistics.median(times))
+            for times in zip(*pairs, strict=True)
         )
-        if compiled < eager:
-            return measured
-        reason = f"auto: {1000 * compiled:.1f} ms compiled, {1000 * eager:.1f} ms without"
-        return Compilation(None, reason, tried.seconds, tried.graphs, 1000 * eager, 1000 * compiled)
+        won = mean_over_processes(sum(b < a for a, b in pairs) / len(pairs))
+        faster = compiled < eager and won >= WON_SHARE
+        reason = "" if faster else f"auto: {compiled:.1f} ms compiled, {eager:.1f} ms without"
+        if compiled < eager and not faster:
+            reason += f", and faster in only {won:.0%} of the steps"
+        mode = tried.mode if faster else None
+        return Compilation(mode, reason, tried.seconds, tried.graphs, eager, compiled)
 
-    def _median(self, step: Step) -> float:
-        return sorted(self._timed(step) for _ in range(TIMED_STEPS))[TIMED_STEPS // 2]
+    def _time_in_turns(self, step: Step) -> list[tuple[float, float]]:
+        """Seconds of a step without the compiler and of a compiled one, time after time.
+
+        In turns, since what else the machine does comes and goes.
+        """
+        pairs: list[tuple[float, float]] = []
+        started = time.perf_counter()
+        compiled = self.model._compiled_call_impl
+        while len(pairs) < FEWEST_PAIRS or (
+            len(pairs) < MOST_PAIRS and time.perf_counter() - started < PAIRS_SECONDS
+        ):
+            self.model._compiled_call_impl = None
+            try:
+                eager = self._timed(step)
+            finally:
+                self.model._compiled_call_impl = compiled
+            pairs.append((eager, self._timed(step)))
+        return pairs
 
     def _timed(self, step: Step) -> float:
         """Seconds of one forward and backward; gradients go nowhere."""
@@ -343,6 +388,51 @@ class CompileHook:
         if self.is_active:
             self._fall_back(reason)
         warn_once(reason)
+
+
+def keep_compiled_code(folder: Path, log: Callable[[str], None]) -> None:
+    """Have torch keep what it compiles from now on in a folder, where nobody has chosen another.
+
+    Processes may share it: torch writes under locks. Kernels are built for the processor at hand,
+    so each kind has a folder of its own: `folder` may lie on a disk that several machines see.
+
+    Args:
+        folder: made where it is missing.
+        log: takes a line where it cannot be used; torch's own folder is, then.
+    """
+    if CACHE_VARIABLE in os.environ:
+        return
+    place = folder.absolute() / processor()
+    if problem := _why_unusable(place):
+        log(f"compiled code is kept in the system's temporary folder: {place} {problem}")
+        return
+    os.environ[CACHE_VARIABLE] = str(place)
+
+
+def _why_unusable(folder: Path) -> str:
+    """Why compiled code cannot be kept in a folder; empty where it can."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+        if sys.platform == "linux" and os.statvfs(folder).f_flag & os.ST_NOEXEC:
+            return "lies on a disk that runs no code (noexec)"
+    except OSError as error:
+        return f"cannot be written: {error.strerror}"
+    return ""
+
+
+def processor() -> str:
+    """A name for this kind of processor; equal where the same instructions run."""
+    described = [platform.system(), platform.machine(), platform.processor()]
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        # what g++ makes of -march=native
+        wanted = ("model name", "flags", "Features", "CPU part")
+        lines = cpuinfo.read_text("utf-8", errors="replace").splitlines()
+        described += sorted({line for line in lines if line.startswith(wanted)})
+    digest = hashlib.sha256("\n".join(described).encode()).hexdigest()
+    return f"{platform.machine().lower() or 'cpu'}-{digest[:12]}"
 
 
 class TooLong(RuntimeError):
