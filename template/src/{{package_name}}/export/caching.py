@@ -1,4 +1,4 @@
-"""The graph with a key-value cache that stands beside model.onnx, and which tensors it passes on."""
+"""A network with its key-value cache as it is exported, and its graph beside model.onnx."""
 
 from __future__ import annotations
 

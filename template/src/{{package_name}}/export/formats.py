@@ -136,11 +136,15 @@ def export_onnx(job: ExportJob) -> dict[str, Path]:
     _check_onnx(path)
     if isinstance(job.cached, CachedNetwork):
         target = path.with_name(CACHED_ONNX)
-        _try_cached("onnx", job, target, lambda cached: _export_cached_onnx(cached, path, target, job))
+        _try_cached(
+            "onnx", job, target, lambda cached: _export_cached_onnx(cached, path, target, job)
+        )
     return {"onnx": path}
 
 
-def _onnx_program(program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]) -> Any:
+def _onnx_program(
+    program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]
+) -> Any:
     exported = torch.onnx.export(
         with_four_axes(program),
         input_names=inputs,
@@ -178,8 +182,8 @@ def _export_cached_onnx(cached: CachedNetwork, path: Path, target: Path, job: Ex
     import onnx_ir
 
     if job.samples is not None:
-        # ranges of int8, and roundings of float16, are those of all tokens that are computed at once
-        raise ExportError("its precision is reduced, so that answers depend on what is run together")
+        # int8 has the range of all tokens of a run, and float16 rounds by their number
+        raise ExportError("in fewer bits answers depend on what is computed together")
     names = [spec.name for spec in cached.tensors]
     grown = [f"grown.{name}" for name in names]
     program = _onnx_program(cached.traced(), [job.signature.names[0], *names], [LOGITS, *grown])

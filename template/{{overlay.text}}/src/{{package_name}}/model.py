@@ -74,7 +74,8 @@ class Block(nn.Module):
 
         Args:
             x: [B, T, width].
-            keys, values: [B, heads, C, width / heads] each, of the C positions before.
+            keys: [B, heads, C, width / heads], of the C positions before.
+            values: the same of theirs.
             mask: bool [T, C + T], what each position sees.
 
         Returns:

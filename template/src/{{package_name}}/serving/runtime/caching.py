@@ -1,6 +1,6 @@
-"""A key-value cache: what was computed of a text is kept, so that each token more costs itself.
+"""A key-value cache: what was computed of a text is kept, so that a further token costs itself.
 
-Needs numpy; what is said of networks is for the formats that hold weights alone, and for the export.
+Needs numpy; what is said of networks is for the export, and for formats that hold weights alone.
 """
 
 from __future__ import annotations
@@ -73,24 +73,30 @@ class CachingNetwork(Protocol):
         """Logits [B, T, V] of int64 [B, T] that follow what is cached, and the cache of all."""
 
 
+# what networks of the library transformers call their cache, newer versions first
+CACHE_NAMES = ("cache", "past_key_values")
+
+
 def caching(network: Any) -> CachingNetwork | None:
     """A network as one that goes on with texts; None where it keeps no cache."""
     if isinstance(network, CachingNetwork):
         return network
-    if {"past_key_values", "use_cache"} <= inspect.signature(network.forward).parameters.keys():
-        return PastKeyValues(network)
-    return None
+    taken = inspect.signature(network.forward).parameters
+    name = next((name for name in CACHE_NAMES if name in taken), None)
+    return LibraryNetwork(network, name) if name and "use_cache" in taken else None
 
 
-class PastKeyValues:
-    """A `CachingNetwork` of one in the manner of the Hugging Face hub's.
+class LibraryNetwork:
+    """A `CachingNetwork` of one in the manner of transformers, whose caches are objects.
 
     Args:
-        network: its forward takes `input_ids`, `past_key_values` and `use_cache`.
+        network: its forward takes `input_ids`, `use_cache` and a cache.
+        name: by which it takes and gives that.
     """
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: Any, name: str) -> None:
         self._network = network
+        self._name = name
 
     def empty_cache(self, batch_size: int) -> list[Tensor]:
         """Keys and values of each layer, [batch_size, heads, 0, width] each."""
@@ -98,8 +104,8 @@ class PastKeyValues:
 
         with torch.no_grad():
             ids = torch.zeros(batch_size, 1, dtype=torch.int64)
-            past = self._network(input_ids=ids, use_cache=True).past_key_values
-        return [tensor[:, :, :0] for tensor in _tensors(past)]
+            grown = self._tensors(self._network(input_ids=ids, use_cache=True))
+        return [tensor[:, :, :0] for tensor in grown]
 
     def forward_cached(
         self, input_ids: Tensor, cache: Sequence[Tensor]
@@ -110,9 +116,9 @@ class PastKeyValues:
         past = DynamicCache()
         for layer, (keys, values) in enumerate(zip(cache[::2], cache[1::2], strict=True)):
             past.update(keys, values, layer)
-        output = self._network(input_ids=input_ids, past_key_values=past, use_cache=True)
-        return output.logits, _tensors(output.past_key_values)
+        output = self._network(input_ids=input_ids, use_cache=True, **{self._name: past})
+        return output.logits, self._tensors(output)
 
-
-def _tensors(past: Any) -> list[Tensor]:
-    return [tensor for layer in past.layers for tensor in (layer.keys, layer.values)]
+    def _tensors(self, output: Any) -> list[Tensor]:
+        layers = getattr(output, self._name).layers
+        return [tensor for layer in layers for tensor in (layer.keys, layer.values)]
