@@ -68,6 +68,7 @@ src/export/attention.py
 src/export/bundle.py
 src/export/bundle_files.py
 src/export/bundle_runtime.py
+src/export/caching.py
 src/export/dummy_inputs.py
 src/export/formats.py
 src/export/imports.py
@@ -137,6 +138,7 @@ src/serving/page/modality.js
 src/serving/page/page.css
 src/serving/page/page.js
 src/serving/runtime/__init__.py
+src/serving/runtime/caching.py
 src/serving/runtime/commandline.py
 src/serving/runtime/engine.py
 src/serving/runtime/http/__init__.py

@@ -3,6 +3,7 @@
 # ruff: noqa: F401, I001  (the order is that of the page)
 from . import loading
 from . import compiling
+from . import generating
 from . import templates
 from .harness import BENCHMARKS
 

@@ -84,6 +84,11 @@ class BaseTaskSpec:
         return len(next(iter(inputs.values()))), self.num_outputs
 
     @property
+    def continues(self) -> bool:
+        """Whether the network is asked again and again, to go on with what it has said."""
+        return False
+
+    @property
     def class_names(self) -> list[str]:
         """Names of the outputs, in order; empty where they have none."""
         return list(self.output_schema.get("class_names", []))

@@ -38,13 +38,15 @@ from .bundle_files import (
     runtime_requirements,
 )
 from .bundle_runtime import load_runtime
+from .caching import CachedNetwork, describe
 from .formats import EXPORTERS, ExportJob, export_format, onnx_opset
 from .imports import distributions_of_network
 from .input_graph import FORMAT as WITH_INPUT_GRAPH
-from .input_graph import InputGraph, describe, sample_reference
+from .input_graph import InputGraph, sample_reference
+from .input_graph import describe as describe_input
 from .metadata import ARTIFACTS, BundleMetadata, artifact_files, write_json
 from .model_card import generate_model_card
-from .parity import TOLERANCE, ParityResult, Reference, check_parity, reference
+from .parity import TOLERANCE, ParityResult, Reference, check_cache, check_parity, reference
 from .plain_copy import make_runnable, plain_copy
 from .precision import REDUCED_TOLERANCE, Samples
 from .shipped_source import ROOT, ship_source
@@ -145,7 +147,7 @@ def create_export_bundle(
             task_spec,
             signature,
             outputs=[_output_spec(expected).to_dict()],
-            artifact_inputs={WITH_INPUT_GRAPH: describe(input_graph)} if input_graph else {},
+            artifact_inputs={WITH_INPUT_GRAPH: describe_input(input_graph)} if input_graph else {},
             model_config=config if config is None or isinstance(config, dict) else vars(config),
             metrics=metrics or {},
             data=data or {},
@@ -158,7 +160,16 @@ def create_export_bundle(
         )
         samples = _samples(task_spec, training_config, processor, splits, failures)
         essentials, folder = metadata.essentials(), stage / "artifacts"
-        job = ExportJob(network, inputs, signature, essentials, folder, input_graph, samples)
+        job = ExportJob(
+            network,
+            inputs,
+            signature,
+            essentials,
+            folder,
+            input_graph,
+            samples,
+            cached=CachedNetwork.of(network, task_spec),
+        )
         write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
         written = _export_all([n for n in formats if n not in failures], job, failures, console)
         load_modality(task_spec.modality).save_processor(processor, stage)
@@ -166,9 +177,15 @@ def create_export_bundle(
         references = dict.fromkeys(written, expected)
         if input_graph is not None:
             references[WITH_INPUT_GRAPH] = sample_reference(network, input_graph)
+        cached = {
+            name: path.relative_to(stage).as_posix()
+            for name, path in job.cached_files.items()
+            if path.exists()  # it goes with its format
+        }
         metadata = replace(
             metadata,
             artifacts=_of_all(written),
+            cache=describe(job.cached, cached),
             reductions={name: found.to_dict() for name, found in job.reductions.items()},
             opset=onnx_opset(stage / written["onnx"]["onnx"]) if "onnx" in written else None,
         )
@@ -179,6 +196,8 @@ def create_export_bundle(
         if not proven:
             raise ExportError("\n".join(lines))
         metadata = _without(failures, metadata, written, stage)
+        if task_spec.continues:
+            metadata = _prove_cache(metadata, expected, written, proven, job, stage, console)
         _print_parity([result for results in proven.values() for result in results], console)
         metadata = replace(
             metadata,
@@ -377,6 +396,40 @@ def _prove_all(
         except ExportError as error:
             failures[name] = str(error)
     return proven
+
+
+def _prove_cache(
+    metadata: BundleMetadata,
+    expected: Reference,
+    written: dict[str, dict[str, str]],
+    proven: dict[str, list[ParityResult]],
+    job: ExportJob,
+    stage: Path,
+    console: Console,
+) -> BundleMetadata:
+    """The bundle with those caches only that change no answer; `proven` gets what was found.
+
+    An artifact without one is named, with the reason: it computes a text anew for each token.
+    """
+    found = metadata.cache["artifacts"] if metadata.cache else {}
+    kept: dict[str, str] = {}
+    for format, artifacts in written.items():
+        for name in artifacts:
+            try:
+                if name not in found:
+                    raise ExportError(job.why_uncached(name))
+                proven[format] += check_cache(stage, name, expected)
+                kept[name] = found[name]
+            except ExportError as error:
+                console.print(
+                    f"{name}: computes a text anew for each token that continues it: {error}",
+                    highlight=False,
+                    markup=False,
+                    soft_wrap=True,
+                )
+    for file in set(found.values()) - {*kept.values(), *_of_all(written).values()}:
+        (stage / file).unlink(missing_ok=True)
+    return replace(metadata, cache=describe(job.cached, kept))
 
 
 def _without(

@@ -152,6 +152,7 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
             outputs=", ".join(task_spec.class_names) or f"{task_spec.num_outputs} without names",
             signature="\n".join(rows),
             meanings="".join(meanings),
+            cache=_cache(task_spec, metadata),
             reductions="".join(reductions),
             artifacts="\n".join(artifacts),
             tolerance=f"{TOLERANCE:.0e}",
@@ -161,6 +162,28 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
         encoding="utf-8",
     )
     return path
+
+
+def _cache(task_spec: TaskSpec, metadata: BundleMetadata) -> str:
+    """What continuing a text costs, artifact by artifact; nothing where no text is continued."""
+    if not task_spec.continues:
+        return ""
+    kept = metadata.cache["artifacts"] if metadata.cache else {}
+    sentences = []
+    if kept:
+        names = ", ".join(f"`{name}`" for name in kept)
+        sentences.append(
+            f"{names}: what was computed of a text is kept while it is continued (a key-value "
+            "cache), until it is longer than the network takes."
+        )
+    if others := [f"`{name}`" for name in metadata.artifacts if name not in kept]:
+        sentences.append(f"{', '.join(others)}: a text is computed anew for each token.")
+    if kept.get("onnx"):
+        sentences.append(
+            f"`{kept['onnx']}` is the graph with the cache, whose weights are those in "
+            f"`{metadata.artifacts['onnx']}`; keep both in one folder."
+        )
+    return "\n" + "\n".join(sentences) + "\n"
 
 
 def _recorded(task_spec: TaskSpec, export_dir: Path) -> BundleMetadata:

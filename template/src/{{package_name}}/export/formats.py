@@ -19,15 +19,18 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from ..errors import ExportError
+from ..serving.runtime.caching import CACHED
 from ..serving.runtime.weights import write_safetensors
 from .attention import with_four_axes
+from .caching import LENGTH, CachedNetwork, share_weights
 from .input_graph import InputGraph, prepend
+from .metadata import artifact_files
 from .precision import Reduction, Samples, reduce_precision
 from .reading_data import RefuseReadingData
 from .signature import LOGITS, ExportedNetwork, InputSignature
@@ -35,6 +38,9 @@ from .untraceable import Untraceable, entered_modules
 
 # protobuf writes no message of 2 GiB; the graph beside the weights needs its share
 ONNX_MAX_BYTES = 2**31 - 2**26
+CACHED_ONNX = "model.cached.onnx"
+
+Result = TypeVar("Result")
 
 TALKATIVE = (
     "torch.onnx._internal.exporter._registration",
@@ -62,6 +68,9 @@ class ExportJob:
         input_graph: the preprocessing that goes into an ONNX file; None for none.
         samples: to judge an ONNX file of reduced precision by; None where it keeps float32.
         reductions: what reducing did, by format; exporters add to it.
+        cached: the network with its key-value cache, or why it has none.
+        cached_files: where the cache is used, by artifact; exporters add to it.
+        uncached: why an artifact goes without where the network has one; exporters add to it.
     """
 
     network: ExportedNetwork
@@ -72,6 +81,9 @@ class ExportJob:
     input_graph: InputGraph | None = None
     samples: Samples | None = None
     reductions: dict[str, Reduction] = field(default_factory=dict)
+    cached: CachedNetwork | str = "the network keeps no cache"
+    cached_files: dict[str, Path] = field(default_factory=dict)
+    uncached: dict[str, str] = field(default_factory=dict)
 
     @property
     def args(self) -> tuple[Tensor, ...]:
@@ -97,6 +109,10 @@ class ExportJob:
             except Exception as error:  # as in export_format
                 return Untraceable.of(error, entered, self.network)
 
+    def why_uncached(self, name: str) -> str:
+        """Why an artifact keeps no cache."""
+        return self.cached if isinstance(self.cached, str) else self.uncached[name]
+
     def essentials_json(self) -> str:
         """`essentials` as text."""
         return json.dumps(self.essentials, ensure_ascii=False)
@@ -104,34 +120,54 @@ class ExportJob:
 
 def export_onnx(job: ExportJob) -> dict[str, Path]:
     """One ONNX file with its weights inside, or beside it where they are too large for one."""
-    import onnx
     import onnx_ir
 
     size = sum(math.prod(t.shape) * t.element_size() for t in _tensors(job.network))
     path = job.folder / "model.onnx"
-    program = torch.onnx.export(
-        with_four_axes(job.program),
-        input_names=job.signature.names,
-        output_names=[LOGITS],
-        external_data=False,
-        verbose=False,
-        optimize=False,
-    )
-    assert program is not None
-    _simplify(program.model)
+    program = _onnx_program(job.program, job.signature.names, [LOGITS])
     for value, tensor in zip(program.model.graph.inputs, job.signature.tensors, strict=True):
         value.shape = onnx_ir.Shape(tensor.shape)  # the tracer's names of open axes are s53 and s77
-    program.model.metadata_props.update(
-        {
-            key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            for key, value in job.essentials.items()
-        }
-    )
+    program.model.metadata_props.update(_properties(job))
     program.save(path, external_data=size > ONNX_MAX_BYTES)
     if job.samples is not None:
         job.reductions["onnx"] = reduce_precision(path, job.samples, job.signature.names)
     if job.input_graph is not None:
         prepend(path, job.input_graph)
+    _check_onnx(path)
+    if isinstance(job.cached, CachedNetwork):
+        target = path.with_name(CACHED_ONNX)
+        _try_cached(
+            "onnx", job, target, lambda cached: _export_cached_onnx(cached, path, target, job)
+        )
+    return {"onnx": path}
+
+
+def _onnx_program(
+    program: torch.export.ExportedProgram, inputs: list[str], outputs: list[str]
+) -> Any:
+    exported = torch.onnx.export(
+        with_four_axes(program),
+        input_names=inputs,
+        output_names=outputs,
+        external_data=False,
+        verbose=False,
+        optimize=False,
+    )
+    assert exported is not None
+    _simplify(exported.model)
+    return exported
+
+
+def _properties(job: ExportJob) -> dict[str, str]:
+    return {
+        key: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for key, value in job.essentials.items()
+    }
+
+
+def _check_onnx(path: Path) -> None:
+    import onnx
+
     try:
         onnx.checker.check_model(path)
     except onnx.checker.ValidationError as error:
@@ -139,7 +175,47 @@ def export_onnx(job: ExportJob) -> dict[str, Path]:
             f"onnx: the file breaks the standard: {str(error).splitlines()[0]}; "
             + REMEDY["operator"].format(format="onnx")
         ) from error
-    return {"onnx": path}
+
+
+def _export_cached_onnx(cached: CachedNetwork, path: Path, target: Path, job: ExportJob) -> None:
+    """The graph with a cache, beside the file that holds the weights."""
+    import onnx_ir
+
+    if job.samples is not None:
+        # int8 has the range of all tokens of a run, and float16 rounds by their number
+        raise ExportError("in fewer bits answers depend on what is computed together")
+    names = [spec.name for spec in cached.tensors]
+    grown = [f"grown.{name}" for name in names]
+    program = _onnx_program(cached.traced(), [job.signature.names[0], *names], [LOGITS, *grown])
+    model = program.model
+    for value, shape in zip(model.graph.inputs, cached.input_shapes(), strict=True):
+        value.shape = onnx_ir.Shape(shape)
+    for value, spec in zip(model.graph.outputs[1:], cached.tensors, strict=True):
+        value.shape = onnx_ir.Shape(
+            [f"{CACHED} + {LENGTH}" if size == CACHED else size for size in spec.shape]
+        )
+    model.metadata_props.update(_properties(job))
+    share_weights(model, artifact_files(path)[-1])  # where the weights lie
+    onnx_ir.save(model, target)
+    _check_onnx(target)
+
+
+def _try_cached(
+    name: str, job: ExportJob, file: Path, export: Callable[[CachedNetwork], Result]
+) -> Result | None:
+    """Give a format the cache, in `file`; without it the format is complete, too, and says why."""
+    assert isinstance(job.cached, CachedNetwork)
+    try:
+        result = export(job.cached)
+    except ExportError as error:
+        job.uncached[name] = str(error)
+    # as in export_format
+    except Exception as error:
+        job.uncached[name] = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    else:
+        job.cached_files[name] = file
+        return result
+    return None
 
 
 def _simplify(model: Any) -> None:
@@ -182,16 +258,26 @@ def export_torchscript(job: ExportJob) -> dict[str, Path]:
     # thrown away, since what watches also keeps the tracer from seeing the parts of operations
     with torch.no_grad(), RefuseReadingData(job.args):
         torch.jit.trace(job.network, job.args, check_trace=False)  # type: ignore[no-untyped-call]
-    with torch.no_grad():
-        # parity.py compares with the eager network, on more shapes than check_trace would
-        traced = torch.jit.trace(  # type: ignore[no-untyped-call]
-            job.network, job.args, check_trace=False
+    traced = None
+    if isinstance(job.cached, CachedNetwork):
+        traced = _try_cached(
+            "torchscript", job, path, lambda cached: _trace(job, forward_cached=cached.example())
         )
+    traced = traced or _trace(job)
     # through memory: torch.jit.save writes the file's own name into it
     buffer = io.BytesIO()
     torch.jit.save(traced, buffer, _extra_files={"metadata.json": job.essentials_json()})
     path.write_bytes(buffer.getvalue())
     return {"torchscript": path}
+
+
+def _trace(job: ExportJob, **methods: tuple[Tensor, ...]) -> Any:
+    """The network's `forward`, and more methods with the inputs to trace them with."""
+    with torch.no_grad():
+        # parity.py compares with the eager network, on more shapes than check_trace would
+        return torch.jit.trace_module(  # type: ignore[no-untyped-call]
+            job.network, {"forward": job.args, **methods}, check_trace=False
+        )
 
 
 def export_pytorch(job: ExportJob) -> dict[str, Path]:
@@ -207,6 +293,8 @@ def export_pytorch(job: ExportJob) -> dict[str, Path]:
         )
     write_safetensors(weights, safetensors, {"format": "pt", "model": job.essentials_json()})
     safetensors.chmod(state_dict.stat().st_mode)  # safetensors would keep it from other users
+    if isinstance(job.cached, CachedNetwork):  # the network itself does it
+        job.cached_files.update(pytorch=state_dict, safetensors=safetensors)
     return {"pytorch": state_dict, "safetensors": safetensors}
 
 
@@ -217,6 +305,7 @@ def export_pt2(job: ExportJob) -> dict[str, Path]:
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
                 node.meta.pop("stack_trace", None)  # which has this machine's folders
+    job.uncached["pt2"] = "the format holds one graph"
     torch.export.save(job.program, path, extra_files={"metadata.json": job.essentials_json()})
     return {"pt2": path}
 

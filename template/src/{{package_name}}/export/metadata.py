@@ -67,6 +67,8 @@ class BundleMetadata:
         formats: those asked for; the first is what serves.
         architecture: how to build the network, for the formats that hold weights alone.
         artifacts: file of each artifact, by the name under which it is opened.
+        cache: `tensors` of a key-value cache, and the file of each artifact that keeps one, by the
+            artifact's name; the others compute a text anew for each token. None where none does.
         reductions: what reducing the precision of an artifact did to it, its validation metrics
             before and after among that.
         parity: what comparing each artifact with the network found.
@@ -103,6 +105,7 @@ class BundleMetadata:
     formats: list[str] = field(default_factory=list)
     architecture: dict[str, Any] | None = None
     artifacts: dict[str, str] = field(default_factory=dict)
+    cache: dict[str, Any] | None = None
     reductions: dict[str, dict[str, Any]] = field(default_factory=dict)
     parity: list[dict[str, Any]] = field(default_factory=list)
     example: dict[str, Any] | None = None

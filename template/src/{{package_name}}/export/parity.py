@@ -18,6 +18,7 @@ import torch
 
 from ..config import TrainingConfig
 from ..errors import ExportError
+from ..serving.runtime.caching import CACHED
 from ..task import TaskSpec
 from ..user_code import USER_ERRORS, told
 from . import dummy_inputs
@@ -42,7 +43,8 @@ class ParityResult:
 
     Attributes:
         format: name under which the bundle's runtime opens the artifact.
-        sizes: sizes of the named axes.
+        sizes: sizes of the named axes; `cached` among them where a cache was used, for the
+            positions that were in it at the last run.
         max_error: as `runtime.relative_error` has it.
         tolerance: what it may be; None where the artifact's precision was reduced, and its metrics
             decide.
@@ -183,6 +185,40 @@ def check_parity(
                 f"on something the format does not keep"
                 f"{LOST.get(result.format, '')}; or leave {result.format} out of export_formats"
             )
+    return results
+
+
+def check_cache(bundle: Path, name: str, expected: Reference) -> list[ParityResult]:
+    """Compare an artifact that reads texts piece by piece with the network, which reads them whole.
+
+    The pieces are half of a text, all but one token of what is left, and that token.
+
+    Args:
+        bundle: its folder, with a metadata.json.
+        name: of the artifact.
+        expected: what the network answers.
+
+    Raises:
+        ExportError: it cannot be run, or differs by more than the tolerance.
+    """
+    runtime = load_runtime(bundle)
+    session, results = _open(runtime, bundle, name), []
+    for inputs, logits in zip(expected.inputs, expected.logits, strict=True):
+        ids = next(iter(inputs.values()))[0]  # the first text of each batch has no padding
+        sizes = {"batch": 1, "length": len(ids), CACHED: len(ids) - 1}
+        pieces = [piece for piece in np.split(ids, [len(ids) // 2, len(ids) - 1]) if len(piece)]
+        try:
+            text = session.sequence()
+            actual = np.concatenate([text.extend(piece) for piece in pieces])
+        except (*runtime.RUN_ERRORS, runtime.BundleError) as error:
+            raise ExportError(f"fails at {_sizes(sizes)}: {_reason(error)}") from error
+        found = runtime.relative_error(actual, logits[0])
+        if not found <= TOLERANCE:
+            raise ExportError(
+                f"with a cache it differs from the network by {found:.1e} at {_sizes(sizes)} "
+                f"(tolerance {TOLERANCE:.0e})"
+            )
+        results.append(ParityResult(name, sizes, found, TOLERANCE))
     return results
 
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..errors import ModelError
 from ..forward import ModelSignatureInspector, OutputLayout, find_outputs
+from ..serving.runtime.caching import caching
 from ..task import TaskSpec
 from ..task_base import Standardisation
 from ..user_code import USER_ERRORS, told
@@ -119,6 +120,16 @@ class ExportedNetwork(nn.Module):
         if not self.standardised:
             return logits
         return logits.float() * self.standardisation_std + self.standardisation_mean
+
+    def forward_cached(self, input_ids: Tensor, *cache: Tensor) -> tuple[Tensor, ...]:
+        """Logits [B, T, V] of int64 [B, T] that follow what is cached, and the cache of all.
+
+        Only for networks of which `caching` gives something.
+        """
+        goes_on = caching(self.network)
+        assert goes_on is not None
+        logits, grown = goes_on.forward_cached(input_ids, cache)
+        return (logits, *grown)
 
     def calling_convention(self, batch: Mapping[str, Tensor]) -> dict[str, Any]:
         """How to call the bare network, for code that does not have this class.

@@ -7,6 +7,8 @@ Improve Language Models", 2017 (tied weights).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -31,9 +33,16 @@ class Rotary(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., T, width] to the same shape."""
-        cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
-        a, b = x.chunk(2, dim=-1)
-        return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+        return _turned(x, self.cos[: x.shape[-2]], self.sin[: x.shape[-2]])
+
+    def at(self, positions: Tensor, x: Tensor) -> Tensor:
+        """The same for [..., T, width] at other positions than the first, int64 [T]."""
+        return _turned(x, self.cos[positions], self.sin[positions])
+
+
+def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
 class Block(nn.Module):
@@ -53,16 +62,49 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
         """[B, T, width] to the same; mask is bool [B, 1, 1, T], or None for causal attention."""
-        qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
-        q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, T, width / heads]
+        q, k, v = self._heads(x)
         q, k = self.rotary(q), self.rotary(k)
         h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+        return self._add(x, h)
+
+    def forward_cached(
+        self, x: Tensor, keys: Tensor, values: Tensor, mask: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The same for positions behind those whose keys and values are kept.
+
+        Args:
+            x: [B, T, width].
+            keys: [B, heads, C, width / heads], of the C positions before.
+            values: the same of theirs.
+            mask: bool [T, C + T], what each position sees.
+
+        Returns:
+            [B, T, width], and keys and values of C + T positions.
+        """
+        cached = keys.shape[2]
+        positions = torch.arange(cached, cached + x.shape[1], device=x.device)
+        q, k, v = self._heads(x)
+        keys = torch.cat([keys, self.rotary.at(positions, k)], dim=2)
+        values = torch.cat([values, v], dim=2)
+        q = self.rotary.at(positions, q)
+        h = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
+        return self._add(x, h), keys, values
+
+    def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Queries, keys and values, [B, heads, T, width / heads] each."""
+        qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
+        return qkv.permute(2, 0, 3, 1, 4).unbind(0)
+
+    def _add(self, x: Tensor, h: Tensor) -> Tensor:
+        """To x, what was attended to, [B, heads, T, width / heads], and the feed-forward layer."""
         x = x + self.out(h.transpose(1, 2).flatten(2))
         return torch.add(x, self.mlp(self.norm2(x)))
 
 
 class Decoder(nn.Module):
     """A GPT: each position sees those before it. Padding, being on the right, is seen by none.
+
+    `empty_cache` and `forward_cached` are for going on with a text, token by token.
 
     Args:
         vocab_size: tokens.
@@ -74,6 +116,7 @@ class Decoder(nn.Module):
         self, vocab_size: int, max_seq_len: int, width: int = 128, depth: int = 3, heads: int = 4
     ) -> None:
         super().__init__()
+        self.heads = heads
         self.embedding = nn.Embedding(vocab_size, width)
         self.blocks = nn.ModuleList(Block(width, heads, max_seq_len) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
@@ -85,6 +128,34 @@ class Decoder(nn.Module):
         for block in self.blocks:
             x = block(x, None)
         return F.linear(self.norm(x), self.embedding.weight)  # the same weights in and out
+
+    def empty_cache(self, batch_size: int) -> list[Tensor]:
+        """A cache of no position: for each block keys and values, the axis of size 0 grows."""
+        weight = self.embedding.weight
+        shape = (batch_size, self.heads, 0, weight.shape[1] // self.heads)
+        return [weight.new_zeros(shape) for _ in range(2 * len(self.blocks))]
+
+    def forward_cached(
+        self, input_ids: Tensor, cache: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """As `forward`, for tokens that follow those in the cache: they alone are computed.
+
+        Args:
+            input_ids: int64 [B, T].
+            cache: what `empty_cache` or the call before gave; it is left as it is.
+
+        Returns:
+            logits [B, T, vocab_size], and the cache of all positions up to the last one.
+        """
+        x = self.embedding(input_ids)
+        cached, new = cache[0].shape[2], input_ids.shape[1]
+        mask = torch.ones(new, cached + new, dtype=torch.bool, device=x.device).tril(cached)
+        grown: list[Tensor] = []
+        for block, keys, values in zip(self.blocks, cache[::2], cache[1::2], strict=True):
+            assert isinstance(block, Block)
+            x, keys, values = block.forward_cached(x, keys, values, mask)
+            grown += [keys, values]
+        return F.linear(self.norm(x), self.embedding.weight), grown
 
 
 class Encoder(nn.Module):

@@ -49,6 +49,11 @@ class TaskSpec(BaseTaskSpec):
             return super().logits_shape(inputs)
         return *next(iter(inputs.values())).shape, self.num_outputs
 
+    @property
+    def continues(self) -> bool:
+        """Whether texts are continued, token by token."""
+        return self.task_type == "lm"
+
     @classmethod
     def lm_tiny(cls) -> Self:
         """The sample corpus, continued token by token."""

@@ -4,6 +4,7 @@ Needs numpy, and what the artifact's format needs. Serving over HTTP is `runtime
 file leaves alone: `inference.py --verify` hashes it before anything executes it.
 """
 
+from .caching import CachedSequence
 from .engine import InferenceEngine, InvalidInput, Item, relative_error
 from .integrity import METADATA, SIGNATURE, BundleError, file_hash, read_metadata, verify_files
 from .predictions import (
@@ -23,6 +24,7 @@ __all__ = [
     "SIGNATURE",
     "Array",
     "BundleError",
+    "CachedSequence",
     "ClassPrediction",
     "InferenceEngine",
     "InvalidInput",

@@ -10,14 +10,16 @@ import importlib.util
 import json
 import os
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol
 
-import numpy.typing as npt
+import numpy as np
 
+from .caching import Array, CachedSequence, cached_file, caching, empty_cache
 from .integrity import BundleError, file_hash, read_metadata
 
 # onnxruntime reports home by default since 1.29, and only listens before it is imported
@@ -28,14 +30,15 @@ LOGITS = "logits"
 EXTERNAL = ".data"
 TASK_FILE = "configs/task_spec.json"
 
-Array: TypeAlias = npt.NDArray[Any]
-
 
 class Session(Protocol):
     """An opened artifact."""
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
         """Logits [B, ...], float32, for inputs with a leading batch axis."""
+
+    def sequence(self) -> CachedSequence | None:
+        """A text without tokens, to be extended; None where the artifact keeps no cache."""
 
 
 # what `run` raises for shapes a graph refuses; the sessions below turn the rest into RuntimeError
@@ -85,6 +88,8 @@ def _files_to_load(name: str, metadata: Mapping[str, Any]) -> list[str]:
     files = [metadata["artifacts"][name]]
     if (weights := f"{files[0]}{EXTERNAL}") in metadata["files"]:
         files.append(weights)
+    if cached := cached_file(metadata, name):
+        files.append(cached)
     if name in ("pytorch", "safetensors"):
         files += _sources(metadata["architecture"])
         if metadata["architecture"].get("task"):
@@ -112,35 +117,77 @@ class _OnnxSession:
         import onnxruntime
 
         self._errors = onnxruntime_errors()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
+        self._options = onnxruntime.SessionOptions()
+        self._options.intra_op_num_threads = threads or 0
+        self._options.log_severity_level = 3
+        self._bundle, self._metadata = bundle, metadata
+        self._session = self._open(metadata["artifacts"]["onnx"])
+        self._cached: Any = None
+        self._opening = threading.Lock()
+
+    def _open(self, file: str) -> Any:
+        import onnxruntime
+
         available = onnxruntime.get_available_providers()
         wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        path = metadata["artifacts"]["onnx"]
+        providers = [name for name in wanted if name in available]
+        path = self._bundle / file
         try:
-            self._session = onnxruntime.InferenceSession(
-                bundle / path, options, providers=[name for name in wanted if name in available]
-            )
+            return onnxruntime.InferenceSession(path, self._options, providers=providers)
         except self._errors as error:
-            raise BundleError(f"{path} cannot be loaded: {error}") from error
+            raise BundleError(f"{file} cannot be loaded: {error}") from error
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
+        logits: Array = self._run(self._session, [LOGITS], dict(inputs))[0]
+        return logits
+
+    def _run(self, session: Any, outputs: list[str] | None, inputs: dict[str, Array]) -> Any:
         try:
-            logits: Array = self._session.run([LOGITS], dict(inputs))[0]
+            return session.run(outputs, inputs)
         except self._errors as error:
             raise RuntimeError(str(error)) from error
-        return logits
+
+    def sequence(self) -> CachedSequence | None:
+        file = cached_file(self._metadata, "onnx")
+        if file is None:
+            return None
+        with self._opening:  # by whoever needs it first
+            if self._cached is None:
+                self._cached = self._open(file)
+        session = self._cached
+        names = [tensor.name for tensor in session.get_inputs()]
+
+        def extend(input_ids: Array, cache: list[Array]) -> tuple[Array, list[Array]]:
+            inputs = dict(zip(names, (input_ids, *cache), strict=True))
+            logits, *grown = self._run(session, None, inputs)
+            return logits, grown
+
+        return CachedSequence(extend, empty_cache(self._metadata))
 
 
 class _TorchSession:
-    """Calls `forward(*tensors)` and takes the logits."""
+    """Calls `forward(*tensors)` and takes the logits.
 
-    def __init__(self, forward: Callable[[list[Any]], Any], threads: int | None) -> None:
+    Args:
+        forward: gives logits.
+        threads: how many one run may use.
+        forward_cached: token ids and a cache in, logits and the grown cache out; None for none.
+        empty: tensors of a cache of one text and no position.
+    """
+
+    def __init__(
+        self,
+        forward: Callable[[list[Any]], Any],
+        threads: int | None,
+        forward_cached: Callable[[Any, list[Any]], tuple[Any, Sequence[Any]]] | None = None,
+        empty: Sequence[Array] = (),
+    ) -> None:
         import torch
 
         self._torch = torch
         self._forward = forward
+        self._forward_cached = forward_cached
+        self._empty = [torch.from_numpy(array) for array in empty]
         if threads:
             torch.set_num_threads(threads)
 
@@ -149,6 +196,19 @@ class _TorchSession:
             logits = self._forward([self._torch.from_numpy(array) for array in inputs.values()])
         array: Array = logits.float().numpy()
         return array
+
+    def sequence(self) -> CachedSequence | None:
+        forward_cached = self._forward_cached
+        if forward_cached is None:
+            return None
+
+        def extend(input_ids: Array, cache: list[Any]) -> tuple[Array, list[Any]]:
+            ids = self._torch.from_numpy(np.ascontiguousarray(input_ids))
+            with self._torch.inference_mode():
+                logits, grown = forward_cached(ids, cache)
+            return logits.float().numpy(), list(grown)
+
+        return CachedSequence(extend, self._empty)
 
 
 def _open_torchscript(bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> Session:
@@ -162,7 +222,15 @@ def _open_torchscript(bundle: Path, metadata: Mapping[str, Any], threads: int | 
         except RuntimeError as error:
             raise BundleError(f"{path} cannot be loaded: {error}") from error
     network.eval()
-    return _TorchSession(lambda tensors: network(*tensors), threads)
+    if cached_file(metadata, "torchscript") is None:
+        return _TorchSession(lambda tensors: network(*tensors), threads)
+
+    def forward_cached(input_ids: Any, cache: list[Any]) -> tuple[Any, Sequence[Any]]:
+        logits, *grown = network.forward_cached(input_ids, *cache)
+        return logits, grown
+
+    empty = empty_cache(metadata)
+    return _TorchSession(lambda tensors: network(*tensors), threads, forward_cached, empty)
 
 
 def _open_pt2(bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> Session:
@@ -180,18 +248,19 @@ def _open_state_dict(bundle: Path, metadata: Mapping[str, Any], threads: int | N
     from .weights import read_state_dict
 
     path = bundle / metadata["artifacts"]["pytorch"]
-    return _open_network(bundle, lambda: read_state_dict(path), metadata, threads)
+    return _open_network(bundle, "pytorch", lambda: read_state_dict(path), metadata, threads)
 
 
 def _open_safetensors(bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> Session:
     from .weights import read_safetensors
 
     path = bundle / metadata["artifacts"]["safetensors"]
-    return _open_network(bundle, lambda: read_safetensors(path), metadata, threads)
+    return _open_network(bundle, "safetensors", lambda: read_safetensors(path), metadata, threads)
 
 
 def _open_network(
     bundle: Path,
+    name: str,
     read: Callable[[], Mapping[str, Any]],
     metadata: Mapping[str, Any],
     threads: int | None,
@@ -227,7 +296,16 @@ def _open_network(
             f"the weights do not fit what {metadata['architecture']['name']} builds: {error}"
         ) from error
     network.eval()
-    return _TorchSession(forward, threads)
+    if cached_file(metadata, name) is None:
+        return _TorchSession(forward, threads)
+    goes_on = caching(network)
+    assert goes_on is not None  # or it had not been recorded
+
+    def forward_cached(input_ids: Any, cache: list[Any]) -> tuple[Any, Sequence[Any]]:
+        with uncompiled():
+            return goes_on.forward_cached(input_ids, cache)
+
+    return _TorchSession(forward, threads, forward_cached, empty_cache(metadata))
 
 
 def _sources(architecture: Mapping[str, Any]) -> list[str]:

@@ -226,21 +226,21 @@ class TextInferenceEngine(InferenceEngine):
 
     def _continue(self, prompt: Array, logits: Array) -> Continuation:
         random = np.random.default_rng(self.generation.seed)
-        window, added, ended = prompt, list[int](), False
+        text, added, ended = _GrowingText(self, prompt), list[int](), False
         while len(added) < self.generation.max_new_tokens and not ended:
             token = self._choose(logits[-1], random)
             ended = token == self.tokenizer.eos_token_id
             if not ended:
                 added.append(token)
-                window = np.append(window, token)[-self.max_seq_len :]
-                item = {"input_ids": window, "attention_mask": np.ones_like(window)}
-                logits = self.logits([item])[0]
+                # nobody asks what follows the last one
+                if len(added) < self.generation.max_new_tokens:
+                    logits = text.append(token)
         given = self.tokenizer.decode(prompt.tolist())
-        text = self.tokenizer.decode([*prompt.tolist(), *added])
+        whole = self.tokenizer.decode([*prompt.tolist(), *added])
         # many tokenizers leave out the space before a first word: what was added has it
-        is_longer = text.startswith(given)
-        continuation = text[len(given) :] if is_longer else self.tokenizer.decode(added)
-        return Continuation(text, continuation, len(added), ended)
+        is_longer = whole.startswith(given)
+        continuation = whole[len(given) :] if is_longer else self.tokenizer.decode(added)
+        return Continuation(whole, continuation, len(added), ended)
 
     def _choose(self, logits: Array, random: np.random.Generator) -> int:
         scores = logits.astype(np.float64)
@@ -278,6 +278,37 @@ class TextInferenceEngine(InferenceEngine):
 
 
 Engine = TextInferenceEngine
+
+
+class _GrowingText:
+    """A text to which tokens are added, and what the network says of the one behind them.
+
+    Where the artifact keeps a cache, each token alone is computed. A text longer than the network
+    takes loses its first tokens, and all others change their positions: what was kept of them is
+    wrong then, and the whole window is computed for every token.
+
+    Args:
+        engine: runs the network.
+        prompt: int64 [T], of which no logits are asked.
+    """
+
+    def __init__(self, engine: TextInferenceEngine, prompt: Array) -> None:
+        self._engine = engine
+        self._window = prompt
+        self._sequence = engine.session.sequence()
+        self._read = 0
+
+    def append(self, token: int) -> Array:
+        """Logits of what follows, float32 [1, vocab_size]."""
+        self._window = np.append(self._window, token)
+        if len(self._window) > self._engine.max_seq_len:
+            self._window = self._window[-self._engine.max_seq_len :]
+            self._sequence = None
+        if self._sequence is None:
+            item = {"input_ids": self._window, "attention_mask": np.ones_like(self._window)}
+            return self._engine.logits([item])[0][-1:]
+        unread, self._read = self._window[self._read :], len(self._window)
+        return self._sequence.extend(unread)[-1:]
 
 
 def _at_least_zero(kind: type[int] | type[float]) -> Callable[[str], int | float]:
