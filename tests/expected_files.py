@@ -167,6 +167,7 @@ src/task_base.py
 src/terminal.py
 src/training/__init__.py
 src/training/accumulation.py
+src/training/activation_checkpointing.py
 src/training/adapter.py
 src/training/averaging.py
 src/training/batch_norm.py

@@ -2,6 +2,7 @@
 
 # ruff: noqa: F401, I001  (the order is that of the page)
 from . import loading
+from . import steps
 from . import compiling
 from . import generating
 from . import templates

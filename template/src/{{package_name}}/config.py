@@ -265,6 +265,19 @@ class TrainingConfig(InputConfig):
     compile_dynamic: bool = True
     """Compile for changing shapes, so that the last, smaller batch compiles nothing anew."""
 
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    """Of products of float32 matrices in training, as torch.set_float32_matmul_precision takes it.
+
+    highest is float32; high and medium let hardware that can do so count in fewer bits, such as
+    TF32 and bfloat16, which is faster.
+    """
+
+    activation_checkpointing: bool = False
+    """Keep only what goes into a network's blocks, and compute the rest again for the gradient.
+
+    It takes less memory, and about a third more time; what is learned is the same.
+    """
+
     accelerator: Literal["auto", "cpu", "gpu", "mps"] = "auto"
     """Kind of device; auto takes the best there is."""
 
@@ -390,6 +403,11 @@ class TrainingConfig(InputConfig):
             problems.append("lora: strategy: fsdp cannot hold parts still; give ddp or auto")
         if self.freeze and self.strategy == "fsdp":
             problems.append("freeze: strategy: fsdp cannot hold parts still; give ddp or auto")
+        if self.freeze and self.activation_checkpointing:
+            problems.append(
+                "activation_checkpointing: what is frozen keeps no activations; leave it out, or "
+                "freeze"
+            )
         if self.unfreeze_epoch is not None and not self.freeze:
             problems.append("unfreeze_epoch: nothing is frozen; give freeze, or leave it out")
         elif self.unfreeze_epoch is not None and self.unfreeze_epoch >= self.epochs:

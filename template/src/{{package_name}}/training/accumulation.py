@@ -65,8 +65,9 @@ class AccumulationWindow:
 
     def __init__(self, micro_batches: int, expected_targets: int) -> None:
         self.micro_batches = micro_batches
-        # a power of two, so that dividing by it and multiplying again loses no bit
-        self.constant = float(2 ** round(math.log2(max(1, expected_targets))))
+        # a power of two, so that dividing by it and multiplying again loses no bit; as large as a
+        # full window, whose gradient then often is the mean already
+        self.constant = float(2 ** round(math.log2(max(1, expected_targets * micro_batches))))
         self._weight = 0.0
         self._loss_sums: list[Tensor] = []
 
@@ -113,8 +114,6 @@ class AccumulationWindow:
         loss_sum = torch.stack(loss_sums).sum(dtype=_wide(loss_sums[0]))
         counts = (weight, signals.stop, signals.fallback)
         sums = torch.stack([loss_sum, *(torch.full_like(loss_sum, count) for count in counts)])
-        parameters = list(parameters)
-        gradients = [p.grad for p in parameters if p.grad is not None]
         factor: Tensor | float = self.constant / (weight or 1)
         is_empty = weight == 0
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -124,8 +123,10 @@ class AccumulationWindow:
             is_empty = is_empty and sums[1].item() == 0
         if is_empty:
             drop_gradients(parameters)
-        elif gradients:
-            torch._foreach_mul_(gradients, factor)
+        # asking what a tensor holds would wait for the device
+        elif isinstance(factor, Tensor) or factor != 1:
+            if gradients := [p.grad for p in parameters if p.grad is not None]:
+                torch._foreach_mul_(gradients, factor)
         return WindowTotal(sums, is_empty)
 
 

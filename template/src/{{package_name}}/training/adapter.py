@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -45,6 +46,8 @@ if TYPE_CHECKING:
 # Counts up when what a checkpoint holds changes, so that code can tell old ones apart.
 CHECKPOINT_VERSION = 4
 MODEL_PREFIX = "model."  # the adapter's name for the network
+# what is neither parameter nor module nor buffer, where an attribute is none already
+PLAIN = frozenset((str, float, bool, type(None)))
 
 
 class UniversalModelAdapter(LightningModule):
@@ -147,6 +150,17 @@ class UniversalModelAdapter(LightningModule):
         self._validated_at = -1  # optimizer step of these metrics
         self._buffers_before: list[Tensor] = []
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """As every module does.
+
+        Lightning notes some forty times in a micro-batch which hook it calls, and torch looks for
+        long whether a text might be a parameter.
+        """
+        if type(value) in PLAIN and name in self.__dict__:
+            self.__dict__[name] = value
+        else:
+            super().__setattr__(name, value)
+
     def forward(self, batch: Batch) -> Tensor:
         """Logits for a batch.
 
@@ -208,6 +222,13 @@ class UniversalModelAdapter(LightningModule):
             self._host_weight = float(self.objective.count(batch[LABELS]))
         return batch
 
+    def transfer_batch_to_device(
+        self, batch: Batch, device: torch.device, dataloader_idx: int
+    ) -> Batch:
+        """Move every field; from pinned memory nobody waits for it."""
+        wait_not = device.type == "cuda"
+        return {name: value.to(device, non_blocking=wait_not) for name, value in batch.items()}
+
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Fix the random numbers of this micro-batch; before the first one, compile.
 
@@ -264,6 +285,9 @@ class UniversalModelAdapter(LightningModule):
         self.tracker.log_micro_batch(loss_sum.detach())
         return self.window.scale_loss(loss_sum, weight)
 
+    # Lightning asks in every micro-batch what this takes; kept, the answer takes half as long
+    training_step.__signature__ = inspect.signature(training_step)  # type: ignore[attr-defined]
+
     def _weigh(self, labels: Tensor) -> float:
         weight, self._host_weight = self._host_weight, None
         return float(self.objective.count(labels)) if weight is None else weight
@@ -273,7 +297,7 @@ class UniversalModelAdapter(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         """The accumulated sums become the gradient of the mean; it is clipped next."""
         signals = Signals(stop=self.stop_requested, fallback=self.compile_hook.wants_fallback)
-        self._closed = self.window.normalize_gradients(self.parameters(), signals)
+        self._closed = self.window.normalize_gradients(self.plan.parameters.values(), signals)
         if self._closed.is_empty:
             warnings.warn(
                 f"optimizer step {self.tracker.optimizer_step + 1}: no sample of the window has a "
@@ -293,7 +317,7 @@ class UniversalModelAdapter(LightningModule):
         if isinstance(network, FullyShardedDataParallel):
             norm = network.clip_grad_norm_(limit)
         else:
-            norm = nn.utils.clip_grad_norm_(list(self._trainable()), limit)
+            norm = nn.utils.clip_grad_norm_(self.plan.parameters.values(), limit)
         self._measured = {"grad_norm": norm.detach()}
         if self.config.on_nonfinite == "skip":
             self._skip_if_nonfinite(norm)
@@ -305,7 +329,7 @@ class UniversalModelAdapter(LightningModule):
         watched = [self._closed.loss_sum, *([] if scaled else [norm])]
         if all(math.isfinite(value.item()) for value in watched):
             return
-        drop_gradients(self.parameters())
+        drop_gradients(self.plan.parameters.values())
         for buffer, before in zip(self.model.buffers(), self._buffers_before, strict=True):
             buffer.copy_(before)  # running statistics have seen what was skipped
         self.tracker.skipped_windows += 1
@@ -461,9 +485,6 @@ class UniversalModelAdapter(LightningModule):
         super().train(mode)
         self.plan.hold()
         return self
-
-    def _trainable(self) -> Iterator[nn.Parameter]:
-        return (p for p in self.model.parameters() if p.requires_grad)
 
     # --- checkpoints -----------------------------------------------------------------------------
 

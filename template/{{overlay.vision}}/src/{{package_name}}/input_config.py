@@ -57,6 +57,9 @@ class InputConfig(BaseInputConfig):
     normalize_on: Literal["device", "collator"] = "device"
     """Where images become floats: after the transfer (a quarter of the bytes) or in the loader."""
 
+    channels_last: bool = False
+    """Lay the channels of a pixel side by side for the network, which suits most convolutions."""
+
     value_range: Annotated[tuple[float, float] | None, Kept] = None
     """[low, high] that become black and white in images of more than 8 bits; null: as measured."""
 

@@ -288,6 +288,15 @@ class DeviceNormalize(nn.Module):
         return {**batch, "pixel_values": normalized}
 
 
+class ChannelsLast(nn.Module):
+    """Lets the channels of a pixel lie beside each other in memory; convolutions go on with it."""
+
+    def forward(self, batch: Batch) -> Batch:
+        """The batch with `pixel_values` as before, [B, C, H, W]."""
+        pixels = batch["pixel_values"].contiguous(memory_format=torch.channels_last)
+        return {**batch, "pixel_values": pixels}
+
+
 def make_collator(
     task_spec: TaskSpec, config: TrainingConfig, processor: Any = None
 ) -> VisionDataCollator:
@@ -333,6 +342,8 @@ class MixSamples(nn.Module):
 def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
     """Normalisation on the device, where the collator has not done it, and mixing in training.
 
+    Last of all, the memory's layout.
+
     Raises:
         ConfigError: this task has no classes to mix.
     """
@@ -350,6 +361,8 @@ def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Modu
                 ]
             )
         steps.append(MixSamples(config.mixup, config.cutmix, task_spec.num_outputs))
+    if config.channels_last:
+        steps.append(ChannelsLast())
     return nn.Sequential(*steps)
 
 
