@@ -47,6 +47,7 @@ src/data/layout.py
 src/data/module.py
 src/data/new_folder.py
 src/data/order.py
+src/data/processor.py
 src/data/reading.py
 src/data/sample.py
 src/data/similarity.py
@@ -181,6 +182,7 @@ src/training/frozen_features.py
 src/training/frozen_part.py
 src/training/hardware.py
 src/training/interruption.py
+src/training/intervals.py
 src/training/labels.py
 src/training/loop.py
 src/training/low_rank.py

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib
 import signal
-import tempfile
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Sized
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
@@ -25,6 +24,7 @@ from ..task_base import Standardisation
 from .check import Reading, with_facts
 from .known import KnownSamples, NamingCollator
 from .order import EpochSampler, EpochShape, Key, MicroBatches, Position, Start
+from .processor import KeepsProcessor
 from .splits import Splits
 from .validation_order import ValidationBatches
 
@@ -35,7 +35,7 @@ Batch: TypeAlias = dict[str, torch.Tensor]
 Collator: TypeAlias = Callable[[list[dict[str, Any]]], Batch]
 
 
-class Modality(Reading, Protocol):
+class Modality(Reading, KeepsProcessor, Protocol):
     """What a module `data/<modality>.py` provides."""
 
     def make_dataset(
@@ -58,15 +58,6 @@ class Modality(Reading, Protocol):
 
     def make_input_transform(self, task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
         """What is left to do to a batch once it is on the device; maps a batch to a batch."""
-
-    PROCESSOR_FILES: tuple[str, ...]
-    """Names of the files that `save_processor` writes."""
-
-    def save_processor(self, processor: Any, folder: Path) -> None:
-        """Write the processor into a run or a bundle."""
-
-    def load_processor(self, folder: Path) -> Any:
-        """The processor kept with a run; None in modalities that have none."""
 
     def keep_example(self, splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
         """Write a validation input to `example.*`, for the bundle to store with its answer."""
@@ -91,23 +82,6 @@ def load_modality(name: str) -> Modality:
         raise ValueError(
             f"Unsupported modality: {name!r}; this project was made for {TaskSpec.modality!r}"
         ) from error
-
-
-def processor_files(modality: Modality, processor: Any) -> dict[str, bytes]:
-    """The files of a processor, by name; empty where there is none."""
-    if processor is None:
-        return {}
-    with tempfile.TemporaryDirectory() as folder:
-        modality.save_processor(processor, Path(folder))
-        return {name: (Path(folder) / name).read_bytes() for name in modality.PROCESSOR_FILES}
-
-
-def processor_from(modality: Modality, files: Mapping[str, bytes]) -> Any:
-    """Inverse of `processor_files`."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, content in files.items():
-            (Path(folder) / name).write_bytes(content)
-        return modality.load_processor(Path(folder)) if files else None
 
 
 class StandardisingCollator:

@@ -25,6 +25,7 @@ from ..forward import LABELS
 from ..task import TaskSpec
 from ..training.adapter import UniversalModelAdapter
 from ..training.hardware import inference_device
+from ..training.intervals import Interval as Interval
 from ..training.metric_names import CLASS_FIGURES, VALIDATION
 from ..training.objective import Multilabel, Objective
 from ..training.objectives import OBJECTIVES
@@ -40,24 +41,6 @@ SEED = 0
 CONFIDENCE = 0.95
 # numbers of a matrix of resamples that are in memory at a time
 CHUNK = 2**22
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A metric, and how far it may be from that of all samples of this kind.
-
-    Attributes:
-        value: of the samples there are.
-        low, high: ends of the 95 % interval; NaN where no resample tells the metric.
-    """
-
-    value: float
-    low: float
-    high: float
-
-    def includes(self, value: float) -> bool:
-        """Whether a number may as well be the metric of all samples; False for ends of NaN."""
-        return self.low <= value <= self.high
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,12 @@ import numpy as np
 from ..atomic import write_whole
 from ..errors import DataError
 from ..serving.runtime import file_hash
+from ..training.intervals import FOLDER as FOLDER
+from ..training.intervals import METRICS as METRICS
 from ..training.metric_names import VALIDATION, error_name
-from . import CONFIDENCE, RESAMPLES, SEED, Evaluation, Interval
+from . import CONFIDENCE, RESAMPLES, SEED, Evaluation
 
-FOLDER, PREDICTIONS, METRICS = "evaluation", "predictions.csv", "metrics.json"
+PREDICTIONS = "predictions.csv"
 
 
 def write_files(
@@ -49,29 +51,6 @@ def write_files(
 def of_checkpoint(checkpoint: Path) -> dict[str, str]:
     """What says which weights were evaluated, however their file is called."""
     return {"checkpoint": str(checkpoint), "sha256": file_hash(checkpoint)}
-
-
-def kept_metrics(run_dir: Path, split: str, checkpoint: Path) -> dict[str, Interval] | None:
-    """Metrics by their names in metrics.csv, if an evaluation of this very checkpoint has left any.
-
-    Args:
-        run_dir: folder of the run.
-        split: `val` or `test`.
-        checkpoint: its file.
-    """
-    path = run_dir / FOLDER / split / METRICS
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["sha256"] != file_hash(checkpoint):
-            return None
-        return {f"{VALIDATION}{name}": _interval(one) for name, one in kept["metrics"].items()}
-    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
-        return None
-
-
-def _interval(kept: Mapping[str, float | None]) -> Interval:
-    ends = (kept[name] for name in ("value", "low", "high"))
-    return Interval(*(math.nan if end is None else float(end) for end in ends))
 
 
 # --- metrics.json --------------------------------------------------------------------------------

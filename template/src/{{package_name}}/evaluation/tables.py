@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ..training.intervals import Interval
 from ..training.metric_names import VALIDATION
 from ..training.summary import Table, lines, shown
-from . import Evaluation, Interval
+from . import Evaluation
 
 # classes that are listed each; of more, those with the lowest F1
 LISTED_CLASSES = 20

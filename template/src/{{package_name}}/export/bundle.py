@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from rich.console import Console
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from ..architecture import Architecture
 from ..catalogues import network_args
 from ..config import TrainingConfig
-from ..data.module import load_modality
+from ..data import reading
 from ..data.splits import Splits
 from ..errors import ExportError, IncompleteBundle, ModelError
 from ..serving import runtime
@@ -48,10 +48,12 @@ from .metadata import ARTIFACTS, BundleMetadata, artifact_files, write_json
 from .model_card import generate_model_card
 from .parity import TOLERANCE, ParityResult, Reference, check_cache, check_parity, reference
 from .plain_copy import make_runnable, plain_copy
-from .precision import REDUCED_TOLERANCE, Samples
 from .shipped_source import ROOT, ship_source
 from .signature import LOGITS, ExportedNetwork, InputSignature, TensorSpec
 from .supply_chain import SBOM, SIGNATURE, sign, write_sbom
+
+if TYPE_CHECKING:
+    from .precision import Samples
 
 __all__ = [
     "create_export_bundle",
@@ -172,7 +174,7 @@ def create_export_bundle(
         )
         write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
         written = _export_all([n for n in formats if n not in failures], job, failures, console)
-        load_modality(task_spec.modality).save_processor(processor, stage)
+        reading.save_processor(processor, stage)
         generate_inference_script(task_spec, stage)
         references = dict.fromkeys(written, expected)
         if input_graph is not None:
@@ -242,7 +244,7 @@ def refresh_bundle(path: Path, console: Console | None = None) -> None:
     spec_file = path / "configs" / "task_spec.json"
     task_spec = TaskSpec.from_dict(json.loads(spec_file.read_text(encoding="utf-8")))
     with staged(path.parent) as stage:
-        for name in ("artifacts", "configs", *load_modality(task_spec.modality).PROCESSOR_FILES):
+        for name in ("artifacts", "configs", *reading.PROCESSOR_FILES):
             if (path / name).is_dir():
                 shutil.copytree(path / name, stage / name, dirs_exist_ok=True)
             else:
@@ -481,6 +483,8 @@ def _samples(
     """What reduced precision is judged by, where it is asked for; without it there is no onnx."""
     if config.export_precision == "float32":
         return None
+    from .precision import Samples  # with Lightning, which takes longer to import than to export
+
     try:
         return Samples(task_spec, config, processor, splits)
     except ExportError as error:
@@ -518,6 +522,8 @@ def _with_own_answers(
     path, runtime_of_bundle = stage / metadata.example["input"], load_runtime(stage)
     answers = {}
     for name in metadata.reductions:
+        from .precision import REDUCED_TOLERANCE  # as in _samples
+
         if input_graph is not None and name in metadata.artifact_inputs:
             inputs = input_graph.read_example(path)
         else:

@@ -19,7 +19,7 @@ from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -31,10 +31,12 @@ from .attention import with_four_axes
 from .caching import LENGTH, CachedNetwork, share_weights
 from .input_graph import InputGraph, prepend
 from .metadata import artifact_files
-from .precision import Reduction, Samples, reduce_precision
 from .reading_data import RefuseReadingData
 from .signature import LOGITS, ExportedNetwork, InputSignature
 from .untraceable import Untraceable, entered_modules
+
+if TYPE_CHECKING:
+    from .precision import Reduction, Samples
 
 # protobuf writes no message of 2 GiB; the graph beside the weights needs its share
 ONNX_MAX_BYTES = 2**31 - 2**26
@@ -130,6 +132,8 @@ def export_onnx(job: ExportJob) -> dict[str, Path]:
     program.model.metadata_props.update(_properties(job))
     program.save(path, external_data=size > ONNX_MAX_BYTES)
     if job.samples is not None:
+        from .precision import reduce_precision  # with Lightning, which takes long to import
+
         job.reductions["onnx"] = reduce_precision(path, job.samples, job.signature.names)
     if job.input_graph is not None:
         prepend(path, job.input_graph)

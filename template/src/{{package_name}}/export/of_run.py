@@ -9,8 +9,8 @@ from rich.console import Console
 from torch import nn
 
 from ..config import TrainingConfig
-from ..evaluation.files import kept_metrics
 from ..training.checkpoints import run_of
+from ..training.intervals import kept_metrics
 from ..training.trained_model import load_trained_model
 from .bundle import create_export_bundle
 

@@ -22,7 +22,8 @@ from ..architecture import Architecture
 from ..catalogues import is_folder
 from ..config import TrainingConfig, nearest
 from ..data.account import shown
-from ..data.module import load_modality, processor_from
+from ..data.module import load_modality
+from ..data.processor import processor_from
 from ..errors import ModelError
 from ..libraries import require
 from ..task import TaskSpec

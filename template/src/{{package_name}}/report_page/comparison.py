@@ -12,9 +12,8 @@ from typing import Any, Self
 import pandas as pd
 
 from ..errors import TrainingError
-from ..evaluation import Interval
-from ..evaluation.files import kept_metrics
 from ..training.checkpoints import Judgement, find_checkpoint, read_checkpoint
+from ..training.intervals import Interval, kept_metrics
 from ..training.metric_names import VALIDATION, is_of_class
 from ..training.metrics import read_metrics
 from . import curves

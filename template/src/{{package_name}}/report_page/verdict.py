@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..evaluation import Evaluation, Interval
+from ..evaluation import Evaluation
 from ..training.checkpoints import Judgement
+from ..training.intervals import Interval
 from ..training.metric_names import VALIDATION, is_of_class
 from ..training.objective import MAX
 from .classes import Confusion, interval

@@ -20,8 +20,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.known import ROWS
-from ..data.module import Batch, load_modality, processor_files
+from ..data.module import Batch, load_modality
 from ..data.order import micro_batch_seed
+from ..data.processor import processor_files
 from ..data.validation_order import ValidationBatches
 from ..errors import ModelError, TrainingError
 from ..forward import LABELS, ModelSignatureInspector, OutputLayout, find_outputs
@@ -29,6 +30,7 @@ from ..serving.runtime.weights import unwrapped
 from ..task import TaskSpec
 from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
 from .buffers import UNSAVED_BUFFERS, restore_buffers, unsaved_buffers
+from .checkpoints import CHECKPOINT_VERSION, MODEL_PREFIX
 from .compilation import CACHE_FOLDER, CompileHook
 from .distributed import CheckedDDPStrategy
 from .low_rank import UNMERGED_WEIGHTS
@@ -43,9 +45,6 @@ from .validation import ValidationMetrics
 if TYPE_CHECKING:
     from .frozen_features import FrozenFeatures
 
-# Counts up when what a checkpoint holds changes, so that code can tell old ones apart.
-CHECKPOINT_VERSION = 4
-MODEL_PREFIX = "model."  # the adapter's name for the network
 # what is neither parameter nor module nor buffer, where an attribute is none already
 PLAIN = frozenset((str, float, bool, type(None)))
 

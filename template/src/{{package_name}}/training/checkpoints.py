@@ -17,45 +17,21 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from ..atomic import whole_file
 from ..data.description import DATA_FILE
 from ..errors import TrainingError
-from .adapter import CHECKPOINT_VERSION
-from .adapter import MODEL_PREFIX as MODEL_PREFIX
-from .metrics import ROWS, TABLE
+from .row_file import ROWS, TABLE
 from .runs import FOLDER, latest_run
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
-
-
-class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file and renames, so that a name never stands for half a checkpoint.
-
-    The `last` before it stays as `previous`, in case a machine dies before its disk has both.
-    """
-
-    def save_checkpoint(
-        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
-    ) -> None:
-        """Write a checkpoint.
-
-        Raises:
-            TrainingError: the disk is full or may not be written; earlier checkpoints are intact.
-        """
-        path = Path(path)
-        with _whole_checkpoint(path) as partial:
-            with partial.open("wb") as file:
-                torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            if path.name == LAST and path.exists():
-                path.replace(path.with_name(PREVIOUS))
+# counts up when what a checkpoint holds changes, so that code can tell old ones apart
+CHECKPOINT_VERSION = 4
+MODEL_PREFIX = "model."  # the adapter's name for the network
 
 
 @contextmanager
-def _whole_checkpoint(path: Path) -> Iterator[Path]:
+def whole_checkpoint(path: Path) -> Iterator[Path]:
     """`whole_file`, with one line for a disk that is full or may not be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -292,7 +268,7 @@ def keep_copy(path: Path, copy: Path) -> None:
     Raises:
         TrainingError: the disk is full or may not be written.
     """
-    with _whole_checkpoint(copy) as partial:
+    with whole_checkpoint(copy) as partial:
         shutil.copyfile(path, partial)
         with partial.open("rb+") as file:
             os.fsync(file.fileno())

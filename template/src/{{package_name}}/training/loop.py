@@ -32,7 +32,7 @@ from .activation_checkpointing import activations_again, check_blocks
 from .adapter import UniversalModelAdapter
 from .averaging import WeightAverage
 from .batch_norm import check_batch_norm
-from .checkpoints import AtomicCheckpointIO, find_checkpoint, mend_best, read_checkpoint
+from .checkpoints import find_checkpoint, mend_best, read_checkpoint
 from .distributed import (
     SameEverywhere,
     check_processes,
@@ -55,7 +55,7 @@ from .parameters import keeps_statistics
 from .probe import check_kind, materialise, probe
 from .progress import RunProgress
 from .resume import Resumed, check_fits, check_settings, find_resumed, inexactness
-from .run_checkpoints import Record, RunCheckpoints
+from .run_checkpoints import AtomicCheckpointIO, Record, RunCheckpoints
 from .run_folder import RunFolder, new_run_dir, note_slurm_start
 from .schedule import RunLength
 from .speaker import process_rank

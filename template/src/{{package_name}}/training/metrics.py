@@ -22,12 +22,10 @@ from torch import Tensor
 
 from . import tracker_process
 from .accumulation import Signals, WindowTotal
-from .row_file import RowFile, mend_table
+from .row_file import ROWS, TABLE, RowFile, mend_table
 from .tracker_process import TrackerProcess
 from .trackers import KEEP_WHAT_CAME_FIRST, STEP, Outcome, Row, RunInfo
 
-ROWS = "metrics.csv"
-TABLE = "micro_batches.csv"
 TABLE_COLUMNS = ["step", "effective_step", "name", "value", "timestamp"]
 EPOCH = "epoch"
 LOSS = "train/loss"

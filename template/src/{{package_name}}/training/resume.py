@@ -15,8 +15,9 @@ from torch import nn
 from ..architecture import Architecture
 from ..config import TrainingConfig, read_mapping
 from ..data.account import shown
-from ..data.module import UniversalDataModule, load_modality, processor_files, processor_from
+from ..data.module import UniversalDataModule, load_modality
 from ..data.order import Position
+from ..data.processor import processor_files, processor_from
 from ..errors import ConfigError, TrainingError
 from ..task import TaskSpec
 from .buffers import UNSAVED_BUFFERS

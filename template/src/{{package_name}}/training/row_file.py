@@ -13,6 +13,10 @@ from typing import IO
 
 from .trackers import STEP, Row
 
+# of a run: a row for each optimizer step, and one for each value of a micro-batch
+ROWS = "metrics.csv"
+TABLE = "micro_batches.csv"
+
 
 class RowFile:
     """A header and a line per row; a new column rewrites the file once.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from torch import Tensor
@@ -14,7 +17,15 @@ from torch import Tensor
 from ..data.module import UniversalDataModule
 from ..data.order import Position
 from .adapter import UniversalModelAdapter
-from .checkpoints import BEST, LAST, Judgement, RunSurvey, keep_copy
+from .checkpoints import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    Judgement,
+    RunSurvey,
+    keep_copy,
+    whole_checkpoint,
+)
 from .interruption import Interruption
 from .objective import Monitor
 from .resume import move_loops
@@ -22,6 +33,30 @@ from .run_folder import RunFolder
 from .runs import FOLDER
 
 VAL_LOSS = "val/loss"
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file and renames, so that a name never stands for half a checkpoint.
+
+    The `last` before it stays as `previous`, in case a machine dies before its disk has both.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            TrainingError: the disk is full or may not be written; earlier checkpoints are intact.
+        """
+        path = Path(path)
+        with whole_checkpoint(path) as partial:
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            if path.name == LAST and path.exists():
+                path.replace(path.with_name(PREVIOUS))
 
 
 @dataclass

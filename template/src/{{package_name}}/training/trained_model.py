@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import copy
+import random
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-from lightning.pytorch import seed_everything
-from lightning.pytorch.utilities.seed import isolate_rng
 from torch import Tensor, nn
 
 from ..architecture import Architecture
 from ..catalogues import network_args
 from ..config import TrainingConfig
+from ..data import reading
 from ..data.description import read_description
-from ..data.module import load_modality, processor_from
+from ..data.processor import processor_from
 from ..errors import TrainingError
 from ..export import dummy_inputs
 from ..forward import ModelSignatureInspector
@@ -86,9 +88,8 @@ def load_trained_model(path: Path, model: str | nn.Module | None = None) -> Trai
         architecture = Architecture.kept(checkpoint["architecture"]) or Architecture.resolve(
             reference, task_spec, network_args(config)
         )
-        with isolate_rng():
-            # what the weights leave out may be random, and was drawn with this seed
-            seed_everything(config.seed, verbose=False)
+        # what the weights leave out may be random, and was drawn with this seed
+        with _seeded(config.seed):
             network = plain(architecture.build())
         if given and type(network).__qualname__ != given:
             raise TrainingError(
@@ -110,14 +111,13 @@ def load_trained_model(path: Path, model: str | nn.Module | None = None) -> Trai
         )
         raise TrainingError(f"{path} does not fit the network {config.model}: {reason}") from error
     run_dir = run_of(path)
-    modality = load_modality(task_spec.modality)
     return TrainedModel(
         network.cpu().eval(),
         task_spec,
         config,
         architecture,
         processor_from(
-            modality,
+            reading,
             {name: content.numpy().tobytes() for name, content in checkpoint["processor"].items()},
         ),
         checkpoint["metrics"],
@@ -127,6 +127,21 @@ def load_trained_model(path: Path, model: str | nn.Module | None = None) -> Trai
         run_dir.name if run_dir is not None else None,
         checkpoint["global_step"],
     )
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw as training does after Lightning's `seed_everything`, whose import takes seconds."""
+    states = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng():
+            random.seed(seed)
+            np.random.seed(seed)
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
 
 
 def _restore_buffers(network: nn.Module, kept: Mapping[str, Tensor], task_spec: TaskSpec) -> None:

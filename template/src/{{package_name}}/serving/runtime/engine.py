@@ -95,6 +95,11 @@ class InferenceEngine:
         """Follow the options that `add_options` added."""
 
     @property
+    def answers_run_again(self) -> bool:
+        """Whether `answer` runs the network itself, which may take long; it does not by default."""
+        return False
+
+    @property
     def hint(self) -> str:
         """What whoever writes an input should know; nothing by default."""
         return ""

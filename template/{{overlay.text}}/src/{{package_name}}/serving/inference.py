@@ -120,6 +120,11 @@ class TextInferenceEngine(InferenceEngine):
         return int(self.metadata["input_schema"]["max_seq_len"])
 
     @property
+    def answers_run_again(self) -> bool:
+        """A text goes on token by token."""
+        return bool(self.metadata["task_type"] == "lm")
+
+    @property
     def hint(self) -> str:
         """How a gap is written, where gaps are filled."""
         if self.metadata["task_type"] != "masked_lm":

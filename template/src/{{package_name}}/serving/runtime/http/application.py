@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hmac
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -25,7 +24,7 @@ from .middleware import BodyLimit, RequestLog, SecurityHeaders
 from .openinference import MODEL, VERSION
 from .pages import add_pages
 from .payloads import read_payloads
-from .process import give_memory_back
+from .process import give_memory_back, leave_to_the_collector_what_is_new
 from .service import Service
 from .settings import ENVIRONMENT, Settings
 
@@ -51,13 +50,11 @@ def create_app(
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.service = service = Service(engine_class, bundle, settings, metrics)
-        running = asyncio.create_task(service.batcher.run())
-        app.state.running = running
+        leave_to_the_collector_what_is_new()
         try:
             yield
         finally:
-            running.cancel()
-            service.decoders.shutdown(wait=False)
+            service.batcher.close()
 
     # parts of a form stay in memory, which the body's limit bounds: a full disk refuses nobody
     MultiPartParser.spool_max_size = settings.max_body_bytes
@@ -68,12 +65,13 @@ def create_app(
     app.add_middleware(RequestLog, metrics=metrics)  # around the limit: it sees refused bodies too
     add_error_handlers(app)
     token = os.environ.get(ENVIRONMENT + "TOKEN", "")
-    authorized = [Depends(_authorization(token))]
-    if token:  # /docs asks for it
-        authorized.append(Depends(HTTPBearer(auto_error=False)))
+    # /docs asks for it
+    authorized = (
+        [Depends(_authorization(token)), Depends(HTTPBearer(auto_error=False))] if token else []
+    )
 
+    _add_prediction(app, authorized)  # first, since routes are looked through in turn
     _add_health(app)
-    _add_prediction(app, authorized)
     _add_description(app, authorized)
     _add_openinference(app, authorized)
     if settings.page:
@@ -88,11 +86,11 @@ def create_app(
 
 
 def _authorization(token: str) -> Callable[[Request], Awaitable[None]]:
-    """Refuses requests without the bearer token; an empty one lets all pass."""
+    """Refuses requests without the bearer token."""
 
     async def authorize(request: Request) -> None:
         given = request.headers.get("authorization", "")
-        if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
+        if not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
             raise RequestError(
                 401, "unauthorized", "a bearer token is needed", {"WWW-Authenticate": "Bearer"}
             )
@@ -107,7 +105,7 @@ def _add_health(app: FastAPI) -> None:
 
     async def ready(request: Request) -> dict[str, str]:
         """The model is loaded, has reproduced its example, and runs."""
-        if request.app.state.running.done():
+        if request.app.state.service.batcher.is_broken:
             raise RequestError(503, "not_ready", "the model does not run any more")
         return {"status": "Ready"}
 

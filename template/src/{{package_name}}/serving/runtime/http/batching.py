@@ -1,16 +1,27 @@
-"""Dynamic batching: whatever waits is run together, and nothing waits for company by default."""
+"""Dynamic batching: whatever waits is run together, and nothing waits for company by default.
+
+A request crosses to a thread once, and back once: crossing costs about as much as a small network.
+The thread that prepared its items runs whatever is ready; where another one runs already, that
+one takes them along. So a lone request never changes threads, and under load the others prepare
+what the next run takes.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from queue import Empty, SimpleQueue
+from typing import Any, TypeAlias, TypeVar
 
-from ..engine import InferenceEngine, Item
+from ..engine import InferenceEngine, InvalidInput, Item
 from ..sessions import RUN_ERRORS, Array
+
+Result = TypeVar("Result")
 
 
 class QueueFull(Exception):
@@ -21,17 +32,54 @@ class RunFailed(Exception):
     """The network failed on this very item."""
 
 
+Prepared: TypeAlias = Sequence[Item | InvalidInput]
+Found: TypeAlias = Array | InvalidInput | RunFailed
+
+
+@dataclass(eq=False)
+class _Job:
+    """A request on its way.
+
+    Attributes:
+        prepare, finish: as `Batcher.run` takes them.
+        answer: what its caller awaits.
+        items: what was prepared.
+        found: logits of each item; an item that failed has its error instead.
+        missing: how many items have not been run yet.
+        has_run: whether all that is left is to finish it.
+    """
+
+    prepare: Callable[[], Prepared]
+    finish: Callable[[Prepared, Sequence[Found]], Any]
+    answer: asyncio.Future[Any]
+    items: Prepared = ()
+    found: list[Any] = field(default_factory=list)
+    missing: int = 0
+    has_run: bool = False
+
+
 @dataclass(frozen=True)
 class _Waiting:
-    item: Item
-    answer: asyncio.Future[Array]
+    """One item of a job."""
+
+    job: _Job
+    number: int
+
+    @property
+    def item(self) -> Item:
+        item = self.job.items[self.number]
+        assert not isinstance(item, InvalidInput)
+        return item
 
 
 class Batcher:
-    """Runs items of all requests through the engine, in batches, on one thread.
+    """Runs items of all requests through the engine, in batches, one run at a time.
+
+    It belongs to the event loop in which it is made.
 
     Args:
         engine: runs them.
+        threads: prepare items, run batches and finish answers.
         batch_size: most items in one run.
         delay_s: how long a run waits for more items than there are; it costs a lone caller that
             much, and under load the queue fills without it.
@@ -42,6 +90,7 @@ class Batcher:
     def __init__(
         self,
         engine: InferenceEngine,
+        threads: int,
         batch_size: int,
         delay_s: float,
         queue_size: int,
@@ -52,9 +101,25 @@ class Batcher:
         self._delay_s = delay_s
         self._queue_size = queue_size
         self._on_run = on_run
-        self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
-        self._thread = ThreadPoolExecutor(1, "inference")
+        self._loop = asyncio.get_running_loop()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._ready: deque[_Waiting] = deque()
+        self._running = threading.Lock()
+        self._run_s = 0.0
         self.admitted = 0
+        self.is_broken = False
+        self._threads = [
+            # as daemons: a server that is told twice to stop does not wait for a run
+            threading.Thread(target=self._work, name=f"batcher-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def close(self) -> None:
+        """Let the threads end after what they have."""
+        for _ in self._threads:
+            self._jobs.put(None)
 
     @contextmanager
     def admit(self, items: int) -> Iterator[None]:
@@ -71,43 +136,114 @@ class Batcher:
         finally:
             self.admitted -= items
 
-    async def logits(self, item: Item) -> Array:
-        """Logits of one item.
+    async def run(
+        self,
+        prepare: Callable[[], Prepared],
+        finish: Callable[[Prepared, Sequence[Found]], Result],
+    ) -> Result:
+        """Prepare a request's items, run them with those of others, and finish its answer.
 
-        Raises:
-            RunFailed: the network failed on it.
+        Args:
+            prepare: makes the items; an item that cannot be has its error instead.
+            finish: gets the items, and for each its logits or what was wrong with it. Both are
+                called on a thread.
         """
-        answer: asyncio.Future[Array] = asyncio.get_running_loop().create_future()
-        self._queue.put_nowait(_Waiting(item, answer))
-        return await answer
+        job = _Job(prepare, finish, self._loop.create_future())
+        self._jobs.put(job)
+        answer: Result = await job.answer
+        return answer
 
-    async def run(self) -> None:
-        """Serve until cancelled."""
-        loop = asyncio.get_running_loop()
+    # --- on threads ------------------------------------------------------------------------------
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            if job.has_run:
+                self._finish([job])
+                continue
+            self._prepare(job)
+            self._prepare_more()
+            # who comes while another runs has put his items there first, and that one looks again
+            while self._ready and self._running.acquire(blocking=False):
+                try:
+                    done = self._run_batch()
+                finally:
+                    self._running.release()
+                if self._engine.answers_run_again:
+                    for one in done:  # each may take long: on whatever thread is free
+                        self._jobs.put(one)
+                else:
+                    self._finish(done)
+                self._prepare_more()
+
+    def _prepare_more(self) -> None:
+        """Prepare what else waits, for as long as a run takes at most.
+
+        Many items in a row, then a run of all of them, take less time than one by one: each is done
+        with what the caches hold. Items that take long to prepare do not wait for each other.
+        """
+        until = time.perf_counter() + self._run_s
+        while len(self._ready) < self._batch_size and time.perf_counter() < until:
+            try:
+                job = self._jobs.get_nowait()
+            except Empty:
+                return
+            if job is None or job.has_run:
+                self._jobs.put(job)
+                return
+            self._prepare(job)
+
+    def _prepare(self, job: _Job) -> None:
+        if job.answer.cancelled():
+            return
         try:
-            while True:
-                batch = [w for w in await self._next_batch() if not w.answer.cancelled()]
-                if not batch:
-                    continue
-                started = time.perf_counter()
-                answers = await loop.run_in_executor(self._thread, self._forward, batch)
-                self._on_run(len(batch), time.perf_counter() - started)
-                for waiting, answer in zip(batch, answers, strict=True):
-                    if waiting.answer.cancelled():
-                        continue
-                    if isinstance(answer, RunFailed):
-                        waiting.answer.set_exception(answer)
-                    else:
-                        waiting.answer.set_result(answer)
-        finally:
-            self._thread.shutdown(wait=False)
+            job.items = job.prepare()
+        except Exception as error:  # a bug: whoever waits hears of it, as from any executor
+            self._deliver([(job, error)])
+            return
+        job.found = list(job.items)
+        waiting = [
+            _Waiting(job, number)
+            for number, item in enumerate(job.items)
+            if not isinstance(item, InvalidInput)
+        ]
+        job.missing = len(waiting)
+        if waiting:
+            self._ready.extend(waiting)
+        else:
+            self._finish([job])
 
-    async def _next_batch(self) -> list[_Waiting]:
-        batch = [await self._queue.get()]
+    def _run_batch(self) -> list[_Job]:
+        """Run the next batch; the jobs that now have all they need."""
+        batch = self._next_batch()
+        if not batch:
+            return []
+        started = time.perf_counter()
+        try:
+            answers = self._forward(batch)
+        except BaseException as error:
+            self.is_broken = True
+            self._deliver([(waiting.job, error) for waiting in batch])
+            raise
+        self._run_s = time.perf_counter() - started
+        self._on_run(len(batch), self._run_s)
+        done = []
+        for waiting, answer in zip(batch, answers, strict=True):
+            job = waiting.job
+            job.found[waiting.number] = answer
+            job.missing -= 1
+            if not job.missing:
+                job.has_run = True
+                done.append(job)
+        return done
+
+    def _next_batch(self) -> list[_Waiting]:
         if self._delay_s:
-            await asyncio.sleep(self._delay_s)
-        while len(batch) < self._batch_size and not self._queue.empty():
-            batch.append(self._queue.get_nowait())
+            time.sleep(self._delay_s)
+        batch: list[_Waiting] = []
+        while self._ready and len(batch) < self._batch_size:
+            waiting = self._ready.popleft()
+            if not waiting.job.answer.cancelled():
+                batch.append(waiting)
         return batch
 
     def _forward(self, batch: Sequence[_Waiting]) -> Sequence[Array | RunFailed]:
@@ -120,3 +256,27 @@ class Batcher:
                 return [failure]
         # one item spoils the batch: run each alone, so that only its own request fails
         return [answer for waiting in batch for answer in self._forward([waiting])]
+
+    def _finish(self, jobs: Sequence[_Job]) -> None:
+        answers: list[tuple[_Job, Any]] = []
+        for job in jobs:
+            try:
+                answers.append((job, job.finish(job.items, job.found)))
+            except Exception as error:  # as in _prepare
+                answers.append((job, error))
+        self._deliver(answers)
+
+    def _deliver(self, answers: Sequence[tuple[_Job, Any]]) -> None:
+        """Wake the event loop once for all of them."""
+        if answers and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(_answer, answers)
+
+
+def _answer(answers: Sequence[tuple[_Job, Any]]) -> None:
+    for job, answer in answers:
+        if job.answer.done():  # time was up
+            continue
+        if isinstance(answer, BaseException):
+            job.answer.set_exception(answer)
+        else:
+            job.answer.set_result(answer)

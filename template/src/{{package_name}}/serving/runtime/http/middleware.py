@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
 
-from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,13 +15,15 @@ from .metrics import Metrics
 access_log = logging.getLogger("server.access")
 
 # of every answer: what a browser makes of it runs nothing inline and loads nothing from elsewhere
-SECURITY_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
-    "img-src 'self' blob: data:; connect-src 'self'; form-action 'none'; base-uri 'none'; "
-    "frame-ancestors 'none'",
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-}
+SECURITY_HEADERS = [
+    (
+        b"content-security-policy",
+        b"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
+        b"connect-src 'self'; form-action 'none'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
 
 
 class SecurityHeaders:
@@ -35,7 +37,7 @@ class SecurityHeaders:
 
         async def secured(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(SECURITY_HEADERS)
+                message["headers"] = [*message.get("headers", ()), *SECURITY_HEADERS]
             await send(message)
 
         await self.app(scope, receive, secured)
@@ -67,6 +69,7 @@ class RequestLog:
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app, self.metrics = app, metrics
+        self._lines: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One connection."""
@@ -87,7 +90,8 @@ class RequestLog:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 taken = 1000 * (time.perf_counter() - started)
-                MutableHeaders(scope=message)["Server-Timing"] = f"total;dur={taken:.1f}"
+                timing = (b"server-timing", b"total;dur=%.1f" % taken)
+                message["headers"] = [*message.get("headers", ()), timing]
             await send(message)
 
         try:
@@ -110,4 +114,11 @@ class RequestLog:
             "bytes_in": received,
             "ms": round(1000 * seconds, 2),
         }
-        access_log.info(json.dumps(entry))
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._write)
+        self._lines.append(json.dumps(entry))
+
+    def _write(self) -> None:
+        """What is answered in one turn of the event loop is written together."""
+        lines, self._lines = self._lines, []
+        access_log.info("\n".join(lines))

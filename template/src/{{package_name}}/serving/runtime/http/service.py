@@ -1,32 +1,28 @@
-"""Requests through the engine: admitted, decoded on threads, run in batches, answered."""
+"""Requests through the engine: admitted, decoded, run in batches, answered."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..engine import InferenceEngine, InvalidInput, Item
-from ..sessions import RUN_ERRORS, Array
-from . import openinference
-from .batching import Batcher, QueueFull, RunFailed
+from ..sessions import RUN_ERRORS
+from .batching import Batcher, Found, QueueFull, RunFailed
 from .errors import RequestError
 from .metrics import Metrics
+from .openinference import InferRequest, format_response, parse_request
 from .settings import Settings
-
-Result = TypeVar("Result")
 
 log = logging.getLogger("server")
 
 
 class Service:
-    """The engine, its batcher and the threads that decode.
+    """The engine and its batcher, for the event loop in which it is made.
 
     Args:
         engine_class: of this bundle.
@@ -55,12 +51,12 @@ class Service:
         self.metrics = metrics
         self.batcher = Batcher(
             self.engine,
+            max(2, cores),
             settings.batch_size,
             settings.batch_delay_ms / 1000,
             settings.queue_size,
             metrics.observe_run,
         )
-        self.decoders = ThreadPoolExecutor(max(2, cores), "decode")
 
     @asynccontextmanager
     async def admit(self, items: int) -> AsyncIterator[None]:
@@ -84,25 +80,6 @@ class Service:
         finally:
             self.metrics.waiting.set(self.batcher.admitted)
 
-    async def on_thread(self, work: Callable[[], Result]) -> Result:
-        """Run what would hold up other requests beside them."""
-        return await asyncio.get_running_loop().run_in_executor(self.decoders, work)
-
-    async def logits(
-        self, items: Sequence[Item | InvalidInput]
-    ) -> list[Array | InvalidInput | RunFailed]:
-        """Logits of items, in order; an item that failed has its error instead."""
-        return await asyncio.gather(*(self._logits_of(item) for item in items))
-
-    async def _logits_of(self, item: Item | InvalidInput) -> Array | InvalidInput | RunFailed:
-        if isinstance(item, InvalidInput):
-            return item
-        try:
-            return await self.batcher.logits(item)
-        except RunFailed as error:
-            log.error("the network failed on an item", exc_info=error)
-            return error
-
     async def predict(self, payloads: Sequence[bytes | InvalidInput]) -> list[dict[str, Any]]:
         """The answer for each payload, in order; one that failed has its error instead.
 
@@ -115,10 +92,10 @@ class Service:
             )
 
         async with self.admit(len(payloads)):
-            items = await self.on_thread(lambda: [self._decode(payload) for payload in payloads])
-            found = await self.logits(items)
-            # on a thread too: going on with a text takes many runs of the network
-            return await self.on_thread(lambda: list(map(self._answer, items, found)))
+            return await self.batcher.run(
+                lambda: [self._decode(payload) for payload in payloads],
+                lambda items, found: list(map(self._answer, items, found)),
+            )
 
     async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
         """Answer a request of the Open Inference Protocol.
@@ -134,25 +111,26 @@ class Service:
             RequestError: malformed tensors, a network that fails on them, or as `admit`.
         """
         try:
-            parsed = await self.on_thread(
-                partial(
-                    openinference.parse_request,
-                    body,
-                    header_length,
-                    self.engine.metadata,
-                    self.settings.max_items,
-                )
-            )
-            for item in parsed.items:
-                self.engine.check(item)
+            parsed = await asyncio.to_thread(self._parse, body, header_length)
         except InvalidInput as error:
             raise RequestError(400, "malformed_request", str(error)) from None
         async with self.admit(len(parsed.items)):
-            found = await self.logits(parsed.items)
+            return await self.batcher.run(
+                lambda: parsed.items, lambda _, found: self._format(parsed, found)
+            )
+
+    def _parse(self, body: bytes, header_length: str | None) -> InferRequest:
+        parsed = parse_request(body, header_length, self.engine.metadata, self.settings.max_items)
+        for item in parsed.items:
+            self.engine.check(item)
+        return parsed
+
+    def _format(self, parsed: InferRequest, found: Sequence[Found]) -> tuple[bytes, dict[str, str]]:
         logits = [row for row in found if not isinstance(row, (InvalidInput, RunFailed))]
         if len(logits) < len(found):
+            _log_failures(found)
             raise RequestError(500, "internal", "the network failed on this request")
-        return openinference.format_response(parsed, logits)
+        return format_response(parsed, logits)
 
     def _decode(self, payload: bytes | InvalidInput) -> Item | InvalidInput:
         try:
@@ -160,15 +138,20 @@ class Service:
         except InvalidInput as error:
             return error
 
-    def _answer(
-        self, item: Item | InvalidInput, found: Array | InvalidInput | RunFailed
-    ) -> dict[str, Any]:
+    def _answer(self, item: Item | InvalidInput, found: Found) -> dict[str, Any]:
         if isinstance(item, InvalidInput) or isinstance(found, InvalidInput):
             return RequestError(400, "malformed_item", str(found)).to_json()
         if isinstance(found, RunFailed):
+            _log_failures([found])
             return RequestError(500, "internal", "the network failed on this item").to_json()
         try:
             return self.engine.answer(item, found)
         except RUN_ERRORS:  # going on with a text runs the network again
             log.exception("the network failed on one item")
             return RequestError(500, "internal", "the network failed on this item").to_json()
+
+
+def _log_failures(found: Sequence[Found]) -> None:
+    for error in found:
+        if isinstance(error, RunFailed):
+            log.error("the network failed on an item", exc_info=error)

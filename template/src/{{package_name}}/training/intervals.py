@@ -1,0 +1,56 @@
+"""Metrics with their intervals, as an evaluation leaves them with its run."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..serving.runtime import file_hash
+from .metric_names import VALIDATION
+
+# in a run's folder, with a folder for each split in it
+FOLDER, METRICS = "evaluation", "metrics.json"
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A metric, and how far it may be from that of all samples of this kind.
+
+    Attributes:
+        value: of the samples there are.
+        low, high: ends of the 95 % interval; NaN where no resample tells the metric.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def includes(self, value: float) -> bool:
+        """Whether a number may as well be the metric of all samples; False for ends of NaN."""
+        return self.low <= value <= self.high
+
+
+def kept_metrics(run_dir: Path, split: str, checkpoint: Path) -> dict[str, Interval] | None:
+    """Metrics by their names in metrics.csv, if an evaluation of this very checkpoint has left any.
+
+    Args:
+        run_dir: folder of the run.
+        split: `val` or `test`.
+        checkpoint: its file.
+    """
+    path = run_dir / FOLDER / split / METRICS
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        if kept["sha256"] != file_hash(checkpoint):
+            return None
+        return {f"{VALIDATION}{name}": _interval(one) for name, one in kept["metrics"].items()}
+    except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
+        return None
+
+
+def _interval(kept: Mapping[str, float | None]) -> Interval:
+    ends = (kept[name] for name in ("value", "low", "high"))
+    return Interval(*(math.nan if end is None else float(end) for end in ends))
