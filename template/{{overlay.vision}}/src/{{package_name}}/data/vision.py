@@ -78,8 +78,15 @@ class ImageDataset(Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, key: Key | int) -> dict[str, Any]:
-        key = key if isinstance(key, tuple) else (0, key)
-        row = self.rows[key[1]]
+        return self.__getitems__([key if isinstance(key, tuple) else (0, key)])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+        """The samples of a batch, whose rows are read at once: far less work than each."""
+        columns = self.rows[[key[1] for key in keys]]
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return [self._sample(key, row) for key, row in zip(keys, rows, strict=True)]
+
+    def _sample(self, key: Key, row: dict[str, Any]) -> dict[str, Any]:
         try:
             pixels = self._read(row["image"]["bytes"] or row["image"]["path"])
         except (InvalidImage, FileNotFoundError) as error:
@@ -143,7 +150,12 @@ class BlankImages(Dataset[dict[str, Any]]):
         return len(self.labels)
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        return {"pixel_values": self.pixels, "labels": self.labels[key[1]]["labels"]}
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+        """The samples of a batch."""
+        labels = self.labels[[key[1] for key in keys]]["labels"]
+        return [{"pixel_values": self.pixels, "labels": label} for label in labels]
 
 
 def make_blanks(
