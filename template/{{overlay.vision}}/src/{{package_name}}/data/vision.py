@@ -101,8 +101,9 @@ class ImageDataset(Dataset[dict[str, Any]]):
     def _read(self, source: str | bytes) -> Tensor:
         if self.augment == "photo":  # crops from the whole picture
             value_range = self.preprocessing_config.get("value_range")
+            least = preprocessing.least_size(tuple(self.image_size[1:]), self.preprocessing_config)
             image = preprocessing.open_image(
-                source, self.image_size[0], value_range, self.max_pixels
+                source, self.image_size[0], value_range, self.max_pixels, least
             )
             return torch.from_numpy(preprocessing.to_channels_first(image))
         pixels = preprocessing.read_pixels(
