@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -34,9 +34,23 @@ class KnownSamples(Dataset[dict[str, Any]]):
         return len(self.samples)  # type: ignore[arg-type]
 
     def __getitem__(self, key: Key) -> dict[str, Any]:
-        if key[0] >= self.until:
-            return self.samples[key]
-        return {**self.blanks[key], ROWS: key[1]}
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+        """The samples of a batch, all of one epoch."""
+        if keys[0][0] >= self.until:
+            return samples_of(self.samples, keys)
+        blanks = samples_of(self.blanks, keys)
+        return [{**blank, ROWS: key[1]} for blank, key in zip(blanks, keys, strict=True)]
+
+
+def samples_of(
+    dataset: Dataset[dict[str, Any]], keys: Sequence[Key]
+) -> list[dict[str, Any]]:
+    """Samples of a dataset, all at once where it can: as torch's loader asks for them."""
+    at_once: Callable[[Sequence[Key]], list[dict[str, Any]]] | None
+    at_once = getattr(dataset, "__getitems__", None)
+    return at_once(keys) if at_once else [dataset[key] for key in keys]
 
 
 class NamingCollator:

@@ -22,7 +22,7 @@ from ..forward import LABELS
 from ..task import TaskSpec
 from ..task_base import Standardisation
 from .check import Reading, with_facts
-from .known import KnownSamples, NamingCollator
+from .known import KnownSamples, NamingCollator, samples_of
 from .order import EpochSampler, EpochShape, Key, MicroBatches, Position, Start
 from .processor import KeepsProcessor
 from .splits import Splits
@@ -238,7 +238,7 @@ class UniversalDataModule(LightningDataModule):
         dataset = self.modality.make_dataset(
             self.splits.train, self.task_spec, self.config, training=True
         )
-        return self._collate_fn()([dataset[0, index] for index in range(count)])
+        return self._collate_fn()(samples_of(dataset, [(0, index) for index in range(count)]))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Every validation sample, in order, unaugmented; as many batches on every process."""

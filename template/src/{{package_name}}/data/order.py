@@ -25,6 +25,9 @@ Where an epoch takes a sample several times, the later ones have their number be
 1) and so on.
 """
 
+# keys that are made at a time: as Python's objects, those of an epoch would take much memory
+BLOCK = 4096
+
 
 def sample_seed(seed: int, key: Key) -> int:
     """Seed of one sample's random choices in one epoch, the same in every worker and process."""
@@ -116,8 +119,10 @@ class EpochShape:
 
     def sizes(self, rank: int) -> list[int]:
         """Samples in each micro-batch of a process."""
-        ends = [self._end(self.samples_of(rank), done) for done in range(self.micro_batches + 1)]
-        return [end - start for start, end in pairwise(ends)]
+        samples, count = self.samples_of(rank), self.micro_batches
+        full = max(0, count - 2)  # only the last two may differ
+        ends = [self._end(samples, done) for done in range(full, count + 1)]
+        return [self.batch_size] * full + [end - start for start, end in pairwise(ends)]
 
     def used(self, micro_batches: int) -> int:
         """Samples that all processes have used after so many micro-batches of each."""
@@ -222,9 +227,11 @@ class EpochSampler(Sampler[Key]):
         return len(range(self.rank, self.shape.size, self.shape.world_size))
 
     def __iter__(self) -> Iterator[Key]:
-        mine = self._order()[self.rank :: self.shape.world_size][: len(self)]
-        for index in mine[self._used :]:
-            yield self.epoch, *index
+        epoch = self.epoch
+        mine = self._order()[self.rank :: self.shape.world_size][: len(self)][self._used :]
+        for start in range(0, len(mine), BLOCK):
+            for index, *repeat in mine[start : start + BLOCK].tolist():
+                yield (epoch, index, *repeat) if any(repeat) else (epoch, index)
 
     @property
     def _start(self) -> Start:
@@ -236,15 +243,18 @@ class EpochSampler(Sampler[Key]):
         used = len(range(self.rank, self._start.samples, self.shape.world_size))
         return min(used, len(self))
 
-    def _order(self) -> list[tuple[int, ...]]:
-        """What names each sample of the epoch, over all processes: its index, or that and more."""
+    def _order(self) -> npt.NDArray[np.int64]:
+        """What names each sample of the epoch, over all processes: [size, 1], its index.
+
+        Or [size, 2] with classes, the second being how often it came before.
+        """
         if not self.shuffle:
-            return [(index,) for index in range(self.shape.size)]
+            return np.arange(self.shape.size)[:, np.newaxis]
         generator = torch.Generator().manual_seed(sample_seed(self.seed, (self.epoch, -1)))
         if self.classes is not None:
             return _balanced(self.classes, generator)
-        order = torch.randperm(self.shape.size, generator=generator)
-        return [(index,) for index in order.tolist()]
+        order: npt.NDArray[np.int64] = torch.randperm(self.shape.size, generator=generator).numpy()
+        return order[:, np.newaxis]
 
 
 class MicroBatches(Sampler[list[Key]]):
@@ -266,20 +276,31 @@ class MicroBatches(Sampler[list[Key]]):
             yield list(islice(keys, size))
 
 
-def _balanced(classes: npt.NDArray[np.int64], generator: torch.Generator) -> list[tuple[int, ...]]:
+def _balanced(
+    classes: npt.NDArray[np.int64], generator: torch.Generator
+) -> npt.NDArray[np.int64]:
     """As many draws as there are samples, equally many of each class, in random order.
 
     A class is drawn from without replacement until it is used up, then anew.
+
+    Returns:
+        [size, 2]: index of the sample, and how often it was drawn before.
     """
-    present = np.unique(classes)
-    draws: list[tuple[int, ...]] = []
+    by_class = np.argsort(classes, kind="stable")
+    _, counts = np.unique(classes, return_counts=True)
+    ends = np.cumsum(counts)
+    draws = np.empty((len(classes), 2), np.int64)
+    drawn = 0
     # the classes that get one more are others in each epoch
-    turn = torch.randperm(len(present), generator=generator).tolist()
+    turn = torch.randperm(len(counts), generator=generator).tolist()
     for place, row in enumerate(turn):
-        members = np.flatnonzero(classes == present[row])
-        share = len(range(place, len(classes), len(present)))
+        members = by_class[ends[row] - counts[row] : ends[row]]
+        share = len(range(place, len(classes), len(counts)))
         for repeat in range(math.ceil(share / len(members))):
-            order = torch.randperm(len(members), generator=generator)
-            chosen = members[order[: share - repeat * len(members)].numpy()].tolist()
-            draws += [(index, repeat) if repeat else (index,) for index in chosen]
-    return [draws[place] for place in torch.randperm(len(draws), generator=generator).tolist()]
+            order = torch.randperm(len(members), generator=generator).numpy()
+            chosen = members[order[: share - repeat * len(members)]]
+            draws[drawn : drawn + len(chosen)] = np.stack(
+                [chosen, np.full(len(chosen), repeat)], axis=1
+            )
+            drawn += len(chosen)
+    return draws[torch.randperm(len(draws), generator=generator).numpy()]

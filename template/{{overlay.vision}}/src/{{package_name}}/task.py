@@ -112,7 +112,9 @@ class TaskSpec(BaseTaskSpec):
                 "resize": config.resize,
                 "interpolation": config.interpolation,
             }
-            | ({"value_range": list(value_range)} if value_range else {}),
+            | ({"value_range": list(value_range)} if value_range else {})
+            # left out by default, as in records of before there was a choice
+            | ({"jpeg_decoding": "scaled"} if config.jpeg_decoding == "scaled" else {}),
         )
 
 
