@@ -56,6 +56,7 @@ class _Candidate:
         adapter = UniversalModelAdapter(
             model, configured, data.processor, task_spec=data.task_spec
         ).to(device)
+        adapter.fit_inputs()
         self.adapter = adapter
         self.batch = batch
         self.optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate)

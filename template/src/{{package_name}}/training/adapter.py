@@ -18,7 +18,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.known import ROWS
-from ..data.module import Batch, load_modality, processor_files
+from ..data.module import Batch, FittedTransform, load_modality, processor_files
 from ..data.order import micro_batch_seed
 from ..data.validation_order import ValidationBatches
 from ..errors import ModelError, TrainingError
@@ -27,7 +27,7 @@ from ..serving.runtime.weights import unwrapped
 from ..task import TaskSpec
 from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
 from .buffers import UNSAVED_BUFFERS, restore_buffers, unsaved_buffers
-from .compilation import CompileHook
+from .compilation import CompileHook, unchanged
 from .distributed import CheckedDDPStrategy
 from .low_rank import UNMERGED_WEIGHTS
 from .metrics import MetricsTracker, WindowRow
@@ -183,6 +183,22 @@ class UniversalModelAdapter(LightningModule):
             self.layouts[self.training] = find_outputs(output, wanted, name)
         layout = self.layouts[self.training]
         return layout.logits_of(output), layout.auxiliary_of(output) if self.training else []
+
+    def fit_inputs(self) -> None:
+        """Let the input transform see the network, where it depends on that.
+
+        Raises:
+            ModelError: the network cannot take what the transform gives.
+        """
+        if not isinstance(self.input_transform, FittedTransform):
+            return
+        was_training = self.training
+        with unchanged(self.model), torch.compiler.set_stance("force_eager"), torch.no_grad():
+            self.eval()
+            self.input_transform = self.input_transform.fitted(
+                self.model, lambda batch: self.outputs(batch, self.model)[0]
+            )
+        self.train(was_training)
 
     def _arguments(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
         for name, value in batch.items():
