@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, get_args, get_type_hints
 
 from pydantic import ConfigDict, ValidationInfo, field_validator
 from pydantic.dataclasses import dataclass
@@ -37,7 +37,8 @@ class BaseInputConfig:
     def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
         hints = type_hints(cls)  # type: ignore[arg-type]  # mypy takes the class for its instances
         # what a library's function takes is for that library to check
-        takes_truth = hints[info.field_name or ""] in (bool, dict[str, Any])
+        hint = hints[info.field_name or ""]
+        takes_truth = hint == dict[str, Any] or bool in (hint, *get_args(hint))
         if not takes_truth and _holds_truth(value):
             raise ValueError("should not be true or false")
         return value

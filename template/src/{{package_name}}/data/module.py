@@ -6,6 +6,7 @@ import importlib
 import signal
 from collections.abc import Callable, Sized
 from dataclasses import asdict
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, cast
 
@@ -82,6 +83,22 @@ def load_modality(name: str) -> Modality:
         raise ValueError(
             f"Unsupported modality: {name!r}; this project was made for {TaskSpec.modality!r}"
         ) from error
+
+
+class FittedTransform(nn.Module):
+    """An input transform that depends on the network."""
+
+    def fitted(self, network: nn.Module, logits: Callable[[Batch], torch.Tensor]) -> nn.Module:
+        """The transform for a network.
+
+        Args:
+            network: in evaluation mode; whatever becomes of its weights is undone.
+            logits: calls it with a transformed batch.
+
+        Raises:
+            ModelError: the network cannot take what the transform gives.
+        """
+        raise NotImplementedError
 
 
 class StandardisingCollator:
@@ -227,18 +244,18 @@ class UniversalDataModule(LightningDataModule):
         Args:
             world_size: processes over all machines.
         """
-        self.setup()
-        assert self.splits is not None
-        return EpochShape(len(self.splits.train), self.batch_size, world_size)
+        return EpochShape(self.samples_per_epoch, self.batch_size, world_size)
+
+    @cached_property
+    def samples_per_epoch(self) -> int:
+        """Training samples; fewer than there are rows, where several make one sample."""
+        return len(cast(Sized, self._samples(training=True)))
 
     def first_samples(self, count: int) -> Batch:
-        """A micro-batch of the first training samples."""
-        self.setup()
-        assert self.splits is not None
-        dataset = self.modality.make_dataset(
-            self.splits.train, self.task_spec, self.config, training=True
-        )
-        return self._collate_fn()(samples_of(dataset, [(0, index) for index in range(count)]))
+        """A micro-batch of the first training samples: so many, or all there are."""
+        dataset = self._samples(training=True)
+        numbers = range(min(count, self.samples_per_epoch))
+        return self._collate_fn()(samples_of(dataset, [(0, number) for number in numbers]))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Every validation sample, in order, unaugmented; as many batches on every process."""
@@ -261,16 +278,18 @@ class UniversalDataModule(LightningDataModule):
         for dataset in self._datasets:
             dataset.until = until
 
-    def _dataset(self, *, training: bool) -> Dataset[dict[str, Any]]:
+    def _samples(self, *, training: bool, blank: bool = False) -> Dataset[dict[str, Any]]:
         self.setup()
         assert self.splits is not None
         rows = self.splits.train if training else self.splits.val
-        make = self.modality.make_dataset
-        samples = make(rows, self.task_spec, self.config, training=training)
+        make = self.modality.make_blanks if blank else self.modality.make_dataset
+        return make(rows, self.task_spec, self.config, training=training)
+
+    def _dataset(self, *, training: bool) -> Dataset[dict[str, Any]]:
+        samples = self._samples(training=training)
         if not self.config.freeze:
             return samples
-        make = self.modality.make_blanks
-        blanks = make(rows, self.task_spec, self.config, training=training)
+        blanks = self._samples(training=training, blank=True)
         self._datasets.append(KnownSamples(samples, blanks))
         return self._datasets[-1]
 

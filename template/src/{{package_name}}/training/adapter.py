@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from ..architecture import Architecture
 from ..config import TrainingConfig
 from ..data.known import ROWS
-from ..data.module import Batch, load_modality
+from ..data.module import Batch, FittedTransform, load_modality
 from ..data.order import micro_batch_seed
 from ..data.processor import processor_files
 from ..data.validation_order import ValidationBatches
@@ -31,7 +31,7 @@ from ..task import TaskSpec
 from .accumulation import AccumulationWindow, Signals, WindowTotal, drop_gradients
 from .buffers import UNSAVED_BUFFERS, restore_buffers, unsaved_buffers
 from .checkpoints import CHECKPOINT_VERSION, MODEL_PREFIX
-from .compilation import CACHE_FOLDER, CompileHook
+from .compilation import CACHE_FOLDER, CompileHook, unchanged
 from .distributed import CheckedDDPStrategy
 from .low_rank import UNMERGED_WEIGHTS
 from .metrics import MetricsTracker, WindowRow
@@ -198,6 +198,22 @@ class UniversalModelAdapter(LightningModule):
             self.layouts[self.training] = find_outputs(output, wanted, name)
         layout = self.layouts[self.training]
         return layout.logits_of(output), layout.auxiliary_of(output) if self.training else []
+
+    def fit_inputs(self) -> None:
+        """Let the input transform see the network, where it depends on that.
+
+        Raises:
+            ModelError: the network cannot take what the transform gives.
+        """
+        if not isinstance(self.input_transform, FittedTransform):
+            return
+        was_training = self.training
+        with unchanged(self.model), torch.compiler.set_stance("force_eager"), torch.no_grad():
+            self.eval()
+            self.input_transform = self.input_transform.fitted(
+                self.model, lambda batch: self.outputs(batch, self.model)[0]
+            )
+        self.train(was_training)
 
     def _arguments(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
         for name, value in batch.items():

@@ -184,8 +184,7 @@ def check_processes(trainer: Trainer, data: UniversalDataModule) -> None:
         except ValueError as error:
             raise ConfigError([" ".join(str(error).split())]) from error
     if data.micro_batches_per_epoch(trainer.world_size) == 0:
-        assert data.splits is not None
-        count = len(data.splits.train)
+        count = data.samples_per_epoch
         raise DataError(
             f"{count} training samples are too few for {trainer.world_size} processes; "
             f"give --devices {max(1, count // trainer.num_nodes)} or fewer"

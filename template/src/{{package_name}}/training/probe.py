@@ -126,6 +126,7 @@ def probe(adapter: UniversalModelAdapter, data: UniversalDataModule, trainer: Tr
     with without_trace(adapter, trainer):
         batch = first_batch(data, adapter.device)
         unmeant = _unmeant_precision(adapter, batch)
+        adapter.fit_inputs()
         unused = _check_training(adapter, batch)
         _check_evaluation(adapter, batch)
     late = [name for name, _ in adapter.model.named_parameters() if name not in names]
@@ -208,9 +209,7 @@ def _runs(adapter: UniversalModelAdapter, batch: Batch) -> bool:
 
 def first_batch(data: UniversalDataModule, device: torch.device) -> Batch:
     """A few training samples."""
-    data.setup()
-    assert data.splits is not None
-    batch = data.first_samples(min(SAMPLES, len(data.splits.train)))
+    batch = data.first_samples(SAMPLES)
     return {name: value.to(device) for name, value in batch.items()}
 
 

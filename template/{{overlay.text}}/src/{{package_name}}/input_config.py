@@ -34,11 +34,26 @@ class InputConfig(BaseInputConfig):
     text_column: Annotated[str | None, Kept] = None
     """Column of a table that holds the text; null for one by a usual name."""
 
-    packing: Annotated[bool, Kept] = True
-    """Fill blocks of max_seq_len with texts end to end; otherwise every text starts a sample."""
+    packing: Annotated[bool | Literal["separate"], Kept] = True
+    """Fill blocks of max_seq_len with texts end to end; false: every text starts a sample.
+
+    separate: short texts share a row in training, whole, and none sees another: what is learned is
+    that of false, with little padding. A row is a sample then.
+    """
 
     mlm_probability: Annotated[float, Field(gt=0, lt=1)] = 0.15
     """Share of the tokens that masked_lm hides and learns to guess."""
 
     pad_to_multiple_of: Annotated[int, Field(ge=1)] = 32
     """Batches are padded to a multiple of so many tokens: few lengths compile to few graphs."""
+
+    @property
+    def packs_texts(self) -> bool:
+        """Whether texts that do not see each other share rows."""
+        return self.packing == "separate"
+
+    def input_problems(self) -> list[str]:
+        """Contradictions between the fields, one line each."""
+        if self.packs_texts and vars(self).get("task") == "text_classification":
+            return ["packing: text_classification has one class a sample; leave separate out"]
+        return []

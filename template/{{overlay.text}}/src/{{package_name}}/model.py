@@ -31,18 +31,14 @@ class Rotary(nn.Module):
         self.register_buffer("cos", angles.cos(), persistent=False)
         self.register_buffer("sin", angles.sin(), persistent=False)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., T, width] to the same shape."""
-        return _turned(x, self.cos[: x.shape[-2]], self.sin[: x.shape[-2]])
-
-    def at(self, positions: Tensor, x: Tensor) -> Tensor:
-        """The same for [..., T, width] at other positions than the first, int64 [T]."""
-        return _turned(x, self.cos[positions], self.sin[positions])
-
-
-def _turned(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+    def forward(self, x: Tensor, position_ids: Tensor | None = None) -> Tensor:
+        """[B, heads, T, width] to the same; positions are int64 [B or 1, T], or count from 0."""
+        if position_ids is None:
+            cos, sin = self.cos[: x.shape[-2]], self.sin[: x.shape[-2]]
+        else:
+            cos, sin = self.cos[position_ids][:, None], self.sin[position_ids][:, None]
+        a, b = x.chunk(2, dim=-1)
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
 class Block(nn.Module):
@@ -60,10 +56,16 @@ class Block(nn.Module):
             nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width)
         )
 
-    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """[B, T, width] to the same; mask is bool [B, 1, 1, T], or None for causal attention."""
+    def forward(self, x: Tensor, mask: Tensor | None, position_ids: Tensor | None = None) -> Tensor:
+        """[B, T, width] to the same.
+
+        Args:
+            x: what comes in.
+            mask: what is seen, bool [B, 1, 1 or T, T]; None for causal attention.
+            position_ids: int64 [B, T]; None to count from 0.
+        """
         q, k, v = self._heads(x)
-        q, k = self.rotary(q), self.rotary(k)
+        q, k = self.rotary(q, position_ids), self.rotary(k, position_ids)
         h = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
         return self._add(x, h)
 
@@ -82,11 +84,11 @@ class Block(nn.Module):
             [B, T, width], and keys and values of C + T positions.
         """
         cached = keys.shape[2]
-        positions = torch.arange(cached, cached + x.shape[1], device=x.device)
+        positions = torch.arange(cached, cached + x.shape[1], device=x.device)[None]
         q, k, v = self._heads(x)
-        keys = torch.cat([keys, self.rotary.at(positions, k)], dim=2)
+        keys = torch.cat([keys, self.rotary(k, positions)], dim=2)
         values = torch.cat([values, v], dim=2)
-        q = self.rotary.at(positions, q)
+        q = self.rotary(q, positions)
         h = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask)
         return self._add(x, h), keys, values
 
@@ -122,11 +124,15 @@ class Decoder(nn.Module):
         self.norm = nn.LayerNorm(width)
         _initialize(self, depth)
 
-    def forward(self, input_ids: Tensor) -> Tensor:
-        """Logits [B, T, vocab_size] for the token behind each of input_ids, int64 [B, T]."""
+    def forward(self, input_ids: Tensor, position_ids: Tensor | None = None) -> Tensor:
+        """Logits [B, T, vocab_size] for the token behind each of input_ids, int64 [B, T].
+
+        Where texts share rows, position_ids, int64 [B, T], begin anew with each: none sees another.
+        """
         x = self.embedding(input_ids)
+        mask = None if position_ids is None else same_text(position_ids).tril()
         for block in self.blocks:
-            x = block(x, None)
+            x = block(x, mask, position_ids)
         return F.linear(self.norm(x), self.embedding.weight)  # the same weights in and out
 
     def empty_cache(self, batch_size: int) -> list[Tensor]:
@@ -182,18 +188,30 @@ class Encoder(nn.Module):
         self.head = None if num_classes is None else nn.Linear(width, num_classes)
         _initialize(self, depth)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits [B, num_classes] or [B, T, vocab_size] of two int64 [B, T]; mask 0 is padding."""
+    def forward(
+        self, input_ids: Tensor, attention_mask: Tensor, position_ids: Tensor | None = None
+    ) -> Tensor:
+        """Logits [B, num_classes] or [B, T, vocab_size] of int64 [B, T]; mask 0 is padding.
+
+        Where texts share rows, position_ids, int64 [B, T], begin anew with each: none sees another.
+        """
         x = self.embedding(input_ids)
-        seen = attention_mask.bool()
+        seen = attention_mask.bool()[:, None, None, :]
+        mask = seen if position_ids is None else same_text(position_ids)
         for block in self.blocks:
-            x = block(x, seen[:, None, None, :])
+            x = block(x, mask, position_ids)
         x = self.norm(x)
         if self.head is None:
             return F.linear(x, self.embedding.weight)
         weights = attention_mask.to(x.dtype)[:, :, None]
         logits: Tensor = self.head((x * weights).sum(1) / weights.sum(1))  # mean over the text
         return logits
+
+
+def same_text(position_ids: Tensor) -> Tensor:
+    """Which tokens of a row are of one text, bool [B, 1, T, T]; each begins where positions do."""
+    text = (position_ids == 0).cumsum(1)
+    return text[:, None, :, None] == text[:, None, None, :]
 
 
 def _initialize(network: nn.Module, depth: int) -> None:

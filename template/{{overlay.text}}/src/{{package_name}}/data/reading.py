@@ -45,6 +45,7 @@ from .encodings import UnknownEncoding, decode_text
 from .folders import FileKind, find_files
 from .labels import check_classes, read_classes
 from .layout import Expected, table_description
+from .packing import Packing, lengths_of
 from .sources import Sources, SplitSource, is_labelled, read_all_sources, read_sources
 from .splits import (
     Examination,
@@ -258,6 +259,8 @@ def _read_corpus(
         for split, documents in found.items()
     }
     _check_known(rows, tokenizer, config, account)
+    if config.packs_texts:
+        _note_packing(rows["train"], config, account)
     summary = summarize(
         data=config.data,
         layout=sources.layout,
@@ -599,7 +602,7 @@ def _corpus_table(
                     begin = f"{document.name}, token {read - (held - start - length) + 1}"
                 for values in rest.values():
                     del values[:whole]
-            if not config.packing and rest["input_ids"]:
+            if config.packing is not True and rest["input_ids"]:
                 yield sample(0)
                 for values in rest.values():
                     values.clear()
@@ -607,9 +610,18 @@ def _corpus_table(
             yield sample(0)
 
     identity = [(document.name, document.identity) for document in documents]
-    settings = (tokenizer.to_str(), config.max_seq_len, config.packing)
+    settings = (tokenizer.to_str(), config.max_seq_len, config.packing is True)
     kinds: dict[str, Any] = columns | ({"origin": "string"} if measured else {})
     return _cached_table(samples, kinds, (identity, settings, measured))
+
+
+def _note_packing(rows: datasets.Dataset, config: TrainingConfig, account: Account) -> None:
+    assert config.max_seq_len is not None  # settled, by a record or without
+    packing = Packing.of(lengths_of(rows), config.max_seq_len)
+    account.note(
+        f"packing: {len(rows):,} training samples share {len(packing):,} rows of "
+        f"{packing.capacity:,} tokens, which are {packing.fullness:.0%} full"
+    )
 
 
 def _document_pieces(

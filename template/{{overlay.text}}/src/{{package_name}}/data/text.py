@@ -19,6 +19,8 @@ from ..preprocessing import TextTokenizer, document_ids
 from ..task import TaskSpec
 from .module import Batch
 from .order import Key, sample_seed
+from .packed_rows import POSITIONS, TEXTS, PackedInputs, PackedRows
+from .packing import Packing, lengths_of
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
 from .reading import count_repeated as count_repeated
 from .reading import examine as examine
@@ -88,9 +90,13 @@ def _lists(table: pa.Table, name: str) -> Sequence[Tensor]:
 
 def make_dataset(
     rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
-) -> TextDataset:
-    """The rows as samples; validation hides the same tokens every time."""
-    return TextDataset(rows, seed=config.seed, training=training)
+) -> TextDataset | PackedRows:
+    """The rows as samples; validation hides the same tokens every time, and packs nothing."""
+    texts = TextDataset(rows, seed=config.seed, training=training)
+    if not (training and config.packs_texts):
+        return texts
+    packing = Packing.of(lengths_of(rows), task_spec.input_schema["max_seq_len"])
+    return PackedRows(texts, packing, seed=config.seed)
 
 
 # ids are cheap to read, and some networks look for the padding among them
@@ -98,7 +104,9 @@ make_blanks = make_dataset
 
 
 def changes(task_spec: TaskSpec, config: TrainingConfig) -> str:
-    """A masked language model guesses other tokens in each epoch."""
+    """A masked language model guesses other tokens in each epoch; rows hold other texts."""
+    if config.packs_texts:
+        return "packing"
     return "masking" if config.task == "masked_lm" else ""
 
 
@@ -158,7 +166,7 @@ class LanguageModelingDataCollator:
             seeds = [sample.get("seed") for sample in batch]
             hidden = [self._hide(ids, seed) for ids, seed in zip(inputs, seeds, strict=True)]
             inputs, labels = [ids for ids, _ in hidden], [targets for _, targets in hidden]
-        length = _padded_length(inputs, self.pad_to_multiple_of, self.max_length)
+        length = _padded_length(max(map(len, inputs)), self.pad_to_multiple_of, self.max_length)
         collated = {
             "input_ids": _pad(inputs, length, tokenizer.pad_token_id),
             "attention_mask": _attention_mask(inputs, length),
@@ -183,6 +191,50 @@ class LanguageModelingDataCollator:
         inputs = torch.where(chosen & (fate < 0.8), tokenizer.mask_token_id, ids)
         inputs = torch.where(chosen & (fate >= 0.9), random, inputs)
         return inputs, torch.where(chosen, ids, IGNORED)
+
+
+class PackingCollator:
+    """Lays the texts of a row end to end. Samples that are one text it leaves to another collator.
+
+    Args:
+        collator: of the texts. What it makes of them is what is learned, but for labels that would
+            be guessed from the text before.
+    """
+
+    def __init__(self, collator: LanguageModelingDataCollator) -> None:
+        self.collator = collator
+
+    def __call__(self, batch: list[dict[str, Any]]) -> Batch:
+        """Collate rows `{"texts": [sample, ...]}`.
+
+        Returns:
+            `input_ids`, `attention_mask` and `labels` as of texts, and `position_ids`, which begin
+            anew, at 0, with each text, and are 0 in the padding; all int64 [B, T].
+        """
+        if TEXTS not in batch[0]:
+            return self.collator(batch)
+        texts = self.collator([text for row in batch for text in row[TEXTS]])  # each [N, longest]
+        is_token = texts["attention_mask"].bool()
+        texts[POSITIONS] = torch.arange(is_token.shape[1]).expand_as(is_token)
+        if not self.collator.mlm:
+            texts["labels"][:, 0] = IGNORED
+
+        lengths = is_token.sum(1)
+        row = torch.repeat_interleave(torch.tensor([len(row[TEXTS]) for row in batch]))  # [N]
+        used = torch.zeros(len(batch), dtype=torch.int64).index_add_(0, row, lengths)
+        width = _padded_length(
+            int(used.max()), self.collator.pad_to_multiple_of, self.collator.max_length
+        )
+        # all that lies before a text, but for other rows
+        begin = lengths.cumsum(0) - lengths - (used.cumsum(0) - used)[row]
+        places = ((row * width + begin)[:, None] + texts[POSITIONS])[is_token]
+        padding = _known(self.collator.tokenizer).pad_token_id
+        fills = {"input_ids": padding, "attention_mask": 0, "labels": IGNORED, POSITIONS: 0}
+        packed = {}
+        for name, fill in fills.items():
+            packed[name] = torch.full((len(batch), width), fill, dtype=torch.int64)
+            packed[name].view(-1)[places] = texts[name][is_token]
+        return packed
 
 
 class TextClassificationDataCollator:
@@ -211,7 +263,7 @@ class TextClassificationDataCollator:
             `input_ids` and `attention_mask`, int64 [B, T]; `labels`, int64 [B].
         """
         inputs = [torch.as_tensor(sample["input_ids"], dtype=torch.int64) for sample in batch]
-        length = _padded_length(inputs, self.pad_to_multiple_of, self.max_length)
+        length = _padded_length(max(map(len, inputs)), self.pad_to_multiple_of, self.max_length)
         return {
             "input_ids": _pad(inputs, length, _known(self.tokenizer).pad_token_id),
             "attention_mask": _attention_mask(inputs, length),
@@ -233,8 +285,7 @@ def _known(tokenizer: TextTokenizer | None) -> TextTokenizer:
     return tokenizer
 
 
-def _padded_length(inputs: list[Tensor], multiple: int | None, limit: int | None) -> int:
-    longest = max(map(len, inputs))
+def _padded_length(longest: int, multiple: int | None, limit: int | None) -> int:
     length = longest if multiple is None else -(-longest // multiple) * multiple
     return length if limit is None else max(longest, min(length, limit))
 
@@ -251,25 +302,26 @@ def _attention_mask(inputs: list[Tensor], length: int) -> Tensor:
 
 def make_collator(
     task_spec: TaskSpec, config: TrainingConfig, tokenizer: TextTokenizer | None
-) -> LanguageModelingDataCollator | TextClassificationDataCollator:
+) -> LanguageModelingDataCollator | TextClassificationDataCollator | PackingCollator:
     """The collator of the task."""
     max_length = task_spec.input_schema["max_seq_len"]
     if task_spec.task_type == "text_classification":
         return TextClassificationDataCollator(
             tokenizer, config.pad_to_multiple_of, max_length=max_length
         )
-    return LanguageModelingDataCollator(
+    collator = LanguageModelingDataCollator(
         tokenizer,
         mlm=task_spec.task_type == "masked_lm",
         mlm_probability=config.mlm_probability,
         pad_to_multiple_of=config.pad_to_multiple_of,
         max_length=max_length,
     )
+    return PackingCollator(collator) if config.packs_texts else collator
 
 
 def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
-    """Ids need no further work on the device."""
-    return nn.Identity()
+    """Ids need no further work on the device, unless texts share rows."""
+    return PackedInputs(task_spec) if config.packs_texts else nn.Identity()
 
 
 def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, Callable[[], int]]:
@@ -277,11 +329,15 @@ def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, C
     assert data.splits is not None
     tokenizer: TextTokenizer = data.splits.processor
     dataset = make_dataset(data.splits.train, data.task_spec, config, training=True)
-    keys = [(0, index) for index in range(min(config.batch_size, len(dataset)))]
+    keys = [(0, index) for index in range(min(config.batch_size, data.samples_per_epoch))]
     samples = [dataset[key] for key in keys]
-    texts = [tokenizer.decode(sample["input_ids"].tolist()) for sample in samples]
+    texts = [
+        tokenizer.decode(text["input_ids"].tolist())
+        for sample in samples
+        for text in sample.get(TEXTS, [sample])
+    ]
     return {
-        "tokenise": lambda: len([document_ids(tokenizer, text) for text in texts]),
+        "tokenise": lambda: len([document_ids(tokenizer, text) for text in texts]) and len(samples),
         "read from the cache": lambda: len([dataset[key] for key in keys]),
         "collate": lambda: len(data.collator(samples)["input_ids"]),
     }
