@@ -6,6 +6,7 @@ from . import steps
 from . import compiling
 from . import generating
 from . import templates
+from . import gpu
 from .harness import BENCHMARKS
 
 __all__ = ["BENCHMARKS"]
