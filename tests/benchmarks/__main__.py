@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,8 @@ def chosen() -> list[str]:
 
 def in_this_process(found: Benchmark, scale: Scale, result: Path) -> int:
     """Measure one, and leave the figures in a file."""
+    # what a benchmark has started ends with it, also where it is told to end
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     result.write_text(json.dumps(measure(found, scale).to_dict()), "utf-8")
     return 0
 

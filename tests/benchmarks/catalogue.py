@@ -5,6 +5,8 @@ from . import loading
 from . import steps
 from . import compiling
 from . import generating
+from . import bundles
+from . import serving
 from . import templates
 from . import gpu
 from .harness import BENCHMARKS

@@ -59,6 +59,13 @@ class Measured:
         return 1000 * self.latencies[min(int(share * len(self.latencies)), len(self.latencies) - 1)]
 
 
+def free_port() -> int:
+    """A port on which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
 def request_of(path: str, body: bytes, media_type: str) -> bytes:
     """A POST that keeps its connection."""
     head = (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Sequence
@@ -20,9 +21,8 @@ class Served:
 
     def __init__(self) -> None:
         sys.path.insert(0, os.environ["BUNDLE"])
-        from inference import Engine  # type: ignore[import-not-found]
-
-        self._engine = Engine(os.environ["BUNDLE"], threads=int(os.environ["THREADS"]))
+        engine = importlib.import_module("inference").Engine
+        self._engine = engine(os.environ["BUNDLE"], threads=int(os.environ["THREADS"]))
         self._engine.verify_example()
 
     def answer(self, image: bytes) -> dict[str, Any]:
@@ -32,4 +32,5 @@ class Served:
     def answer_all(self, images: Sequence[bytes]) -> list[dict[str, Any]]:
         """Several images, in one run."""
         items = [self._engine.decode(image) for image in images]
-        return list(map(self._engine.answer, items, self._engine.logits(items)))
+        answers = map(self._engine.answer, items, self._engine.logits(items))
+        return list(answers)

@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from typing import Any
 
-import mosec  # type: ignore[import-not-found, unused-ignore]
-from engine import BATCH, PORT, WAIT_MS, Served
+import mosec
+
+from .engine import BATCH, PORT, WAIT_MS, Served
 
 os.environ |= {"MOSEC_PORT": str(PORT), "MOSEC_ADDRESS": "127.0.0.1"}
 
 
-class Single(mosec.Worker):
-    """One image at a time."""
+class Model(mosec.Worker):
+    """The bundle's model."""
 
     def __init__(self) -> None:
         self._served = Served()
@@ -21,23 +22,13 @@ class Single(mosec.Worker):
         """The image as it came, though mosec hands over a bytearray."""
         return bytes(data)
 
-    def forward(self, data: bytes) -> dict[str, Any]:
-        """Its answer."""
-        return self._served.answer(data)
-
-
-class Batched(Single):
-    """What waits, in one run."""
-
-    def forward(self, data: list[bytes]) -> list[dict[str, Any]]:
-        """Their answers."""
-        return self._served.answer_all(data)
+    def forward(self, data: Any) -> Any:
+        """Answers to what waits, or to one image where there are no batches."""
+        return self._served.answer(data) if BATCH == 1 else self._served.answer_all(data)
 
 
 if __name__ == "__main__":
-    server = mosec.Server()
-    if BATCH == 1:
-        server.append_worker(Single)
-    else:
-        server.append_worker(Batched, max_batch_size=BATCH, max_wait_time=WAIT_MS)
+    server: Any = mosec.Server()
+    batches = {} if BATCH == 1 else {"max_batch_size": BATCH, "max_wait_time": WAIT_MS}
+    server.append_worker(Model, **batches)
     server.run()

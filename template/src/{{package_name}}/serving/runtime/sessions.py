@@ -120,6 +120,8 @@ class _OnnxSession:
         self._options = onnxruntime.SessionOptions()
         self._options.intra_op_num_threads = threads or 0
         self._options.log_severity_level = 3
+        # threads that spin between two runs take the cores from what prepares the next
+        self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._bundle, self._metadata = bundle, metadata
         self._session = self._open(metadata["artifacts"]["onnx"])
         self._cached: Any = None

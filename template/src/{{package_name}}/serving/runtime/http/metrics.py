@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -36,8 +37,13 @@ class Metrics:
 
     def observe_request(self, path: str, status: int, seconds: float) -> None:
         """Count one request, by its route."""
-        self.requests.labels(path, status).inc()
-        self.seconds.labels(path).observe(seconds)
+        count, took = self._of_route(path, status)
+        count.inc()
+        took.observe(seconds)
+
+    @cache  # noqa: B019 - it lives as long as the process
+    def _of_route(self, path: str, status: int) -> tuple[Counter, Histogram]:
+        return self.requests.labels(path, status), self.seconds.labels(path)
 
     def observe_run(self, items: int, seconds: float) -> None:
         """Count one run of the network."""
