@@ -59,7 +59,10 @@ class CachedNetwork(nn.Module):
         """Inputs to trace with; sizes of 0 and 1 would be taken for constants."""
         sizes = {BATCH: 2, CACHED: 3}
         cache = [
-            torch.zeros([sizes.get(n, n) for n in spec.shape], dtype=getattr(torch, spec.dtype))  # type: ignore[call-overload]
+            torch.zeros(
+                [size if isinstance(size, int) else sizes[size] for size in spec.shape],
+                dtype=getattr(torch, spec.dtype),
+            )
             for spec in self.tensors
         ]
         return torch.ones(2, 2, dtype=torch.int64), *cache
@@ -82,8 +85,8 @@ class CachedNetwork(nn.Module):
 
 
 def _spec(name: str, empty: Tensor) -> TensorSpec:
-    sizes = [CACHED if size == 0 else size for size in empty.shape]
-    return TensorSpec(name, str(empty.dtype).removeprefix("torch."), (BATCH, *sizes[1:]))
+    sizes: list[int | str] = [size or CACHED for size in empty.shape[1:]]
+    return TensorSpec(name, str(empty.dtype).removeprefix("torch."), (BATCH, *sizes))
 
 
 def share_weights(model: onnx_ir.Model, path: Path) -> None:
