@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +76,8 @@ class CachedNetwork(nn.Module):
             {axis: opened for axis, size in enumerate(spec.shape) if isinstance(size, str)}
             for spec in self.tensors
         )
-        with torch.no_grad():
+        # torch.export prints its graph, pages of it, where it ends early
+        with torch.no_grad(), redirect_stderr(io.StringIO()):
             return torch.export.export(
                 self, self.example(), dynamic_shapes=({0: opened, 1: opened}, cache), strict=False
             )

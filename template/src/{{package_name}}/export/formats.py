@@ -214,6 +214,7 @@ def _try_cached(
     else:
         job.cached_files[name] = file
         return result
+    file.unlink(missing_ok=True)  # half of it
     return None
 
 
