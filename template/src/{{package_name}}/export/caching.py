@@ -116,7 +116,7 @@ def share_weights(model: onnx_ir.Model, path: Path) -> None:
                     place,
                     tensor.nbytes,
                     tensor.dtype,
-                    shape=onnx_ir.Shape(tensor.shape),
+                    shape=onnx_ir.Shape(tensor.shape.numpy()),
                     name=name,
                     base_dir=path.parent,
                 )
