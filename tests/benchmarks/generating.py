@@ -119,18 +119,17 @@ def _continuation(
 ) -> Callable[[], Sequence[int]]:
     """What continues the prompt by the bundle's own code, and gives the tokens."""
     inference = importlib.import_module("inference")
-    tokens: list[int] = []
-
-    class Engine(inference.Engine):  # type: ignore[misc, name-defined]
-        generation = inference.Generation(max_new_tokens=sizes.new)
-
-        def _choose(self, *arguments: Any) -> int:
-            tokens.append(super()._choose(*arguments))
-            return tokens[-1]
-
-    engine = Engine(bundle, artifact)
+    engine = inference.Engine(bundle, artifact)
+    engine.generation = inference.Generation(max_new_tokens=sizes.new)
     if not keep:
         engine.session.sequence = lambda: None
+    tokens, choose = list[int](), engine._choose
+
+    def watched_choose(*arguments: Any) -> int:
+        tokens.append(choose(*arguments))
+        return tokens[-1]
+
+    engine._choose = watched_choose
     item = {"input_ids": prompt, "attention_mask": np.ones_like(prompt)}
 
     def run() -> Sequence[int]:

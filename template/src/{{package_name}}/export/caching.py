@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import mmap
 from collections.abc import Mapping
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,7 +61,10 @@ class CachedNetwork(nn.Module):
         """Inputs to trace with; sizes of 0 and 1 would be taken for constants."""
         sizes = {BATCH: 2, CACHED: 3}
         cache = [
-            torch.zeros([sizes.get(n, n) for n in spec.shape], dtype=getattr(torch, spec.dtype))  # type: ignore[call-overload]
+            torch.zeros(
+                [size if isinstance(size, int) else sizes[size] for size in spec.shape],
+                dtype=getattr(torch, spec.dtype),
+            )
             for spec in self.tensors
         ]
         return torch.ones(2, 2, dtype=torch.int64), *cache
@@ -71,7 +76,8 @@ class CachedNetwork(nn.Module):
             {axis: opened for axis, size in enumerate(spec.shape) if isinstance(size, str)}
             for spec in self.tensors
         )
-        with torch.no_grad():
+        # torch.export prints its graph, pages of it, where it ends early
+        with torch.no_grad(), redirect_stderr(io.StringIO()):
             return torch.export.export(
                 self, self.example(), dynamic_shapes=({0: opened, 1: opened}, cache), strict=False
             )
@@ -82,8 +88,8 @@ class CachedNetwork(nn.Module):
 
 
 def _spec(name: str, empty: Tensor) -> TensorSpec:
-    sizes = [CACHED if size == 0 else size for size in empty.shape]
-    return TensorSpec(name, str(empty.dtype).removeprefix("torch."), (BATCH, *sizes[1:]))
+    sizes: list[int | str] = [size or CACHED for size in empty.shape[1:]]
+    return TensorSpec(name, str(empty.dtype).removeprefix("torch."), (BATCH, *sizes))
 
 
 def share_weights(model: onnx_ir.Model, path: Path) -> None:
@@ -110,7 +116,7 @@ def share_weights(model: onnx_ir.Model, path: Path) -> None:
                     place,
                     tensor.nbytes,
                     tensor.dtype,
-                    shape=onnx_ir.Shape(tensor.shape),
+                    shape=onnx_ir.Shape(tensor.shape.numpy()),
                     name=name,
                     base_dir=path.parent,
                 )

@@ -195,9 +195,8 @@ def _export_cached_onnx(cached: CachedNetwork, path: Path, target: Path, job: Ex
     for value, shape in zip(model.graph.inputs, cached.input_shapes(), strict=True):
         value.shape = onnx_ir.Shape(shape)
     for value, spec in zip(model.graph.outputs[1:], cached.tensors, strict=True):
-        value.shape = onnx_ir.Shape(
-            [f"{CACHED} + {LENGTH}" if size == CACHED else size for size in spec.shape]
-        )
+        grown_by: dict[int | str, int | str] = {CACHED: f"{CACHED} + {LENGTH}"}
+        value.shape = onnx_ir.Shape([grown_by.get(size, size) for size in spec.shape])
     model.metadata_props.update(_properties(job))
     share_weights(model, artifact_files(path)[-1])  # where the weights lie
     onnx_ir.save(model, target)
@@ -219,6 +218,7 @@ def _try_cached(
     else:
         job.cached_files[name] = file
         return result
+    file.unlink(missing_ok=True)  # half of it
     return None
 
 

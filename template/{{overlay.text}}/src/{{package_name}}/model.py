@@ -95,7 +95,8 @@ class Block(nn.Module):
     def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values, [B, heads, T, width / heads] each."""
         qkv = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1))
-        return qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        heads: tuple[Tensor, ...] = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+        return heads
 
     def _add(self, x: Tensor, h: Tensor) -> Tensor:
         """To x, what was attended to, [B, heads, T, width / heads], and the feed-forward layer."""

@@ -10,17 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Array: TypeAlias = npt.NDArray[Any]
+    from .sessions import Array
 
 # names of a cache's open axes: texts side by side, and positions so far
 BATCH, CACHED = "batch", "cached"
 
-Extend: TypeAlias = Callable[[Array, list[Any]], tuple[Array, list[Any]]]
+Extend: TypeAlias = "Callable[[Array, list[Any]], tuple[Array, list[Any]]]"
 """Token ids, int64 [1, T], and a cache in; logits, float32 [1, T, V], and the cache of all out."""
 
 

@@ -15,11 +15,12 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
-from .caching import Array, CachedSequence, cached_file, caching, empty_cache
+from .caching import CachedSequence, cached_file, caching, empty_cache
 from .integrity import BundleError, file_hash, read_metadata
 
 # onnxruntime reports home by default since 1.29, and only listens before it is imported
@@ -29,6 +30,8 @@ LOGITS = "logits"
 # behind the name of an ONNX file: that of its weights where they are too large for one file
 EXTERNAL = ".data"
 TASK_FILE = "configs/task_spec.json"
+
+Array: TypeAlias = npt.NDArray[Any]
 
 
 class Session(Protocol):
