@@ -77,7 +77,7 @@ class StepTiming(Timing):
     warm_seconds: float = 0.0
     loading_ms: float = 0.0
 
-    def seconds_for(self, micro_batches: int, *, warm: bool = False) -> float:
+    def seconds_for(self, micro_batches: float, *, warm: bool = False) -> float:
         """Time of a run of that length, compiling included.
 
         Args:
@@ -497,7 +497,7 @@ def run_times(timings: Sequence[StepTiming], micro_batches: int) -> dict[str, An
             "warm": warm,
             "compiled": "by an earlier run" if warm else "in this run",
             "micro-batches": count,
-            "seconds": timing.seconds_for(round(count), warm=warm),
+            "seconds": timing.seconds_for(count, warm=warm),
         }
         for timing in timings
         for warm in ((False,) if timing.name == EAGER else (False, True))
@@ -520,9 +520,15 @@ def run_times(timings: Sequence[StepTiming], micro_batches: int) -> dict[str, An
                 },
             },
             {
-                "data": {"values": [{"micro-batches": micro_batches, "run": "this run"}]},
-                "mark": {"type": "rule", "color": "gray"},
+                "data": {"values": [{"micro-batches": micro_batches}]},
                 "encoding": {"x": x},
+                "layer": [
+                    {"mark": {"type": "rule", "color": "gray"}},
+                    {
+                        "mark": {"type": "text", "align": "right", "dx": -4, "baseline": "top"},
+                        "encoding": {"y": {"value": 4}, "text": {"value": "configured run"}},
+                    },
+                ],
             },
         ],
     }
