@@ -96,10 +96,11 @@ def latencies(timings: Mapping[int, Sequence[Timing]]) -> dict[str, Any]:
         "title": "milliseconds a batch: median, and up to p99",
     }
     y = {"field": "way", "type": "nominal", "sort": None, "title": None}
+    sizes = [f"batch of {batch_size}" for batch_size in timings]
     return {
         "title": "inference",
         "data": {"values": values},
-        "facet": {"row": {"field": "batch", "type": "nominal", "sort": None, "title": None}},
+        "facet": {"row": {"field": "batch", "type": "nominal", "sort": sizes, "title": None}},
         "spec": {
             "width": 420,
             "encoding": {"y": y},

@@ -77,7 +77,7 @@ class StepTiming(Timing):
     warm_seconds: float = 0.0
     loading_ms: float = 0.0
 
-    def seconds_for(self, micro_batches: int, *, warm: bool = False) -> float:
+    def seconds_for(self, micro_batches: float, *, warm: bool = False) -> float:
         """Time of a run of that length, compiling included.
 
         Args:
@@ -246,9 +246,6 @@ class Trainee:
         config: of the training, its `compile_mode` included.
         splits: rows of the data.
         cache: folder for all that is compiled.
-
-    Raises:
-        TrainingError: it cannot train; with what it said.
     """
 
     def __init__(self, config: TrainingConfig, splits: Splits, cache: Path) -> None:
@@ -260,8 +257,12 @@ class Trainee:
             self.process.start()
         asked.close()
 
-    def first(self) -> Turn:
-        """The first micro-batch, for which all is compiled."""
+    def turn(self) -> Turn:
+        """What the micro-batches took that were asked for: at first one, for which all is compiled.
+
+        Raises:
+            TrainingError: the process has ended, or cannot train; with what it said.
+        """
         try:
             turn: Turn | str = self._asking.recv()
         except EOFError as error:
@@ -277,7 +278,7 @@ class Trainee:
     def take(self, micro_batches: int) -> Turn:
         """Train on so many micro-batches."""
         self._asking.send(micro_batches)
-        return self.first()
+        return self.turn()
 
     def end(self) -> None:
         """Stop training."""
@@ -335,17 +336,17 @@ def measure_steps(
 
         with waiting(say, "training uncompiled"):
             kept = {EAGER: start(EAGER)}
-            kept[EAGER].first()
+            kept[EAGER].turn()
         for mode in modes_here(config):
             with waiting(say, f"compiling ({mode}), with an empty cache and once more"):
                 cold = start(mode)
-                first = cold.first()
+                first = cold.turn()
                 cold.end()
                 if first.reason:
                     failed.append(StepTiming(mode, 0.0, 0, reason=first.reason))
                     continue
                 kept[mode] = start(mode)
-                compiled[mode] = first.compile_seconds, kept[mode].first().compile_seconds
+                compiled[mode] = first.compile_seconds, kept[mode].turn().compile_seconds
         with waiting(say, f"training in turns ({', '.join(kept)})"):
             turns = _take_turns(kept, config, rounds)
     timings = [
@@ -497,7 +498,7 @@ def run_times(timings: Sequence[StepTiming], micro_batches: int) -> dict[str, An
             "warm": warm,
             "compiled": "by an earlier run" if warm else "in this run",
             "micro-batches": count,
-            "seconds": timing.seconds_for(round(count), warm=warm),
+            "seconds": timing.seconds_for(count, warm=warm),
         }
         for timing in timings
         for warm in ((False,) if timing.name == EAGER else (False, True))
@@ -520,9 +521,15 @@ def run_times(timings: Sequence[StepTiming], micro_batches: int) -> dict[str, An
                 },
             },
             {
-                "data": {"values": [{"micro-batches": micro_batches, "run": "this run"}]},
-                "mark": {"type": "rule", "color": "gray"},
+                "data": {"values": [{"micro-batches": micro_batches}]},
                 "encoding": {"x": x},
+                "layer": [
+                    {"mark": {"type": "rule", "color": "gray"}},
+                    {
+                        "mark": {"type": "text", "align": "right", "dx": -4, "baseline": "top"},
+                        "encoding": {"y": {"value": 4}, "text": {"value": "configured run"}},
+                    },
+                ],
             },
         ],
     }
