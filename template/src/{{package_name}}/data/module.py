@@ -27,6 +27,7 @@ from .known import KnownSamples, NamingCollator, samples_of
 from .order import EpochSampler, EpochShape, Key, MicroBatches, Position, Start
 from .splits import Splits
 from .validation_order import ValidationBatches
+from .workers import automatic_workers
 
 if TYPE_CHECKING:
     import datasets
@@ -58,6 +59,9 @@ class Modality(Reading, Protocol):
 
     def make_input_transform(self, task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
         """What is left to do to a batch once it is on the device; maps a batch to a batch."""
+
+    IS_DEAR: bool
+    """Whether a sample takes far longer to read than to hand to another process."""
 
     PROCESSOR_FILES: tuple[str, ...]
     """Names of the files that `save_processor` writes."""
@@ -307,15 +311,30 @@ class UniversalDataModule(LightningDataModule):
     def _loader(
         self, dataset: Dataset[dict[str, Any]], batches: Sampler[list[Key]]
     ) -> DataLoader[dict[str, Any]]:
+        workers = self.workers
+        if self.config.num_workers == "auto":
+            workers = min(workers, len(cast(Sized, batches)))
         return DataLoader(
             dataset,
             batch_sampler=batches,
             collate_fn=SharingCollator(NamingCollator(self._collate_fn())),
-            num_workers=self.config.num_workers,
-            persistent_workers=self.config.num_workers > 0,
+            num_workers=workers,
+            persistent_workers=workers > 0,
             worker_init_fn=_ignore_first_signal,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self._device().type == "cuda",
         )
+
+    @property
+    def workers(self) -> int:
+        """Processes that load data for this one, each a micro-batch at a time."""
+        if self.config.num_workers != "auto":
+            return self.config.num_workers
+        processes = self.trainer.num_devices if self.trainer else 1
+        return automatic_workers(self._device(), processes, is_dear=self.modality.IS_DEAR)
+
+    def _device(self) -> torch.device:
+        """Where the batches go."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
     def _collate_fn(self) -> Collator:
         standardisation = self.task_spec.standardisation

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
     from .module import UniversalDataModule
 
+# tokens are mapped into memory as they are
+IS_DEAR = False
+
 # --- Samples -------------------------------------------------------------------------------------
 
 
