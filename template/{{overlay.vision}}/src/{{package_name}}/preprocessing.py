@@ -121,12 +121,13 @@ def open_image(
     """
     with opened(source, max_pixels) as image:
         if least is not None:
-            _scale_decoding(image, *(least[::-1] if _orientation(image) in _QUARTER_TURNS else least))
+            is_turned = _orientation(image) in _QUARTER_TURNS
+            _scale_decoding(image, *(reversed(least) if is_turned else least))
         return to_mode(image, channels, value_range)
 
 
 def _scale_decoding(image: Image.Image, height: int, width: int) -> None:
-    """Let a JPEG be decoded at the smallest scale that leaves these sides; other formats stay whole.
+    """Let a JPEG be decoded at the smallest scale that leaves these sides; others stay whole.
 
     Both sides must be multiples of the divisor: a last pixel that stands for a part of one would
     shift the others, by up to half of one after the resize.
