@@ -1,5 +1,5 @@
 """Importing this fills `harness.BENCHMARKS`, in the order of the page."""
 
-from . import loading
+from . import loading, scaling
 
-__all__ = ["loading"]
+__all__ = ["loading", "scaling"]

@@ -268,7 +268,7 @@ class UniversalDataModule(LightningDataModule):
         dataset = self.modality.make_dataset(
             self.splits.train, self.task_spec, self.config, training=True
         )
-        return self._collate_fn()(samples_of(dataset, [(0, index) for index in range(count)]))
+        return self.collate_fn(samples_of(dataset, [(0, index) for index in range(count)]))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Every validation sample, in order, unaugmented; as many batches on every process."""
@@ -317,7 +317,7 @@ class UniversalDataModule(LightningDataModule):
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=SharingCollator(NamingCollator(self._collate_fn())),
+            collate_fn=SharingCollator(NamingCollator(self.collate_fn)),
             num_workers=workers,
             persistent_workers=workers > 0,
             worker_init_fn=_ignore_first_signal,
@@ -336,7 +336,9 @@ class UniversalDataModule(LightningDataModule):
         """Where the batches go."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
 
-    def _collate_fn(self) -> Collator:
+    @property
+    def collate_fn(self) -> Collator:
+        """What makes a batch of samples, with standardised labels where they are values."""
         standardisation = self.task_spec.standardisation
         if standardisation is None:
             return self.collator
