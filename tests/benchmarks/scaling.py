@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from .harness import Project, Row, Scale, Target, Way, benchmark, interleave, project
 
 FEW, MANY = 1_000, 1_000_000
@@ -16,7 +18,7 @@ FEW, MANY = 1_000, 1_000_000
 RUN = """
 import json, statistics, sys, time, warnings
 from pathlib import Path
-import numpy as np, pyarrow as pa, datasets, torch
+import datasets, torch
 from torch import nn
 from text_project.config import TrainingConfig
 from text_project.data.module import UniversalDataModule
@@ -27,14 +29,6 @@ from text_project.training.loop import fine_tune
 
 warnings.simplefilter("ignore")
 count, steps, every = map(int, sys.argv[1:])
-
-def rows(count, path):
-    values = np.random.default_rng(0).integers(5, 200, count * 8, dtype=np.int32)
-    lists = pa.ListArray.from_arrays(np.arange(0, count * 8 + 1, 8, dtype=np.int32), values)
-    table = pa.table({"input_ids": lists, "labels": np.arange(count, dtype=np.int64) % 2})
-    with pa.ipc.new_stream(path, table.schema) as file:
-        file.write_table(table, max_chunksize=1000)
-    return datasets.Dataset.from_file(path)
 
 def anonymous():
     lines = Path("/proc/self/status").read_text("ascii").splitlines()
@@ -55,7 +49,8 @@ class Timed(nn.Module):
         return self.head(self.embedding(input_ids).mean(1))
 
 splits = Splits(
-    rows(count, f"{count}.arrow"), rows(64, "val.arrow"), ["a", "b"],
+    datasets.Dataset.from_file(f"{count}.arrow"), datasets.Dataset.from_file("64.arrow"),
+    ["a", "b"],
     learn_tokenizer(["some words to learn from"], 300),
 )
 config = TrainingConfig.from_dict({
@@ -92,6 +87,8 @@ def scaling(scale: Scale) -> Iterator[Row]:
     with project("text") as text:
         many = 5_000 if scale.toy else MANY
         measured: dict[int, list[dict[str, float]]] = {FEW: [], many: []}
+        for count in (64, FEW, many):
+            _write_rows(count)
 
         def run(count: int) -> Callable[[], float]:
             def measure() -> float:
@@ -136,6 +133,17 @@ def scaling(scale: Scale) -> Iterator[Row]:
         f"the loader was made, with {names[many]} instead of {names[FEW]}. Rows themselves are "
         "mapped from files, whose pages the system takes back when it needs them.",
     )
+
+
+def _write_rows(count: int) -> None:
+    """Eight tokens and a class in each."""
+    import pyarrow as pa
+
+    values = np.random.default_rng(0).integers(5, 200, count * 8, dtype=np.int32)
+    lists = pa.ListArray.from_arrays(np.arange(0, count * 8 + 1, 8, dtype=np.int32), values)
+    table = pa.table({"input_ids": lists, "labels": np.arange(count, dtype=np.int64) % 2})
+    with pa.ipc.new_stream(f"{count}.arrow", table.schema) as file:
+        file.write_table(table, max_chunksize=1000)
 
 
 def _run(text: Project, count: int, scale: Scale) -> dict[str, float]:
