@@ -55,6 +55,7 @@ src/data/sources.py
 src/data/splits.py
 src/data/tables.py
 src/data/validation_order.py
+src/data/workers.py
 src/deep_check.py
 src/errors.py
 src/evaluation/__init__.py

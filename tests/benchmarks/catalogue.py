@@ -2,6 +2,7 @@
 
 # ruff: noqa: F401, I001  (the order is that of the page)
 from . import loading
+from . import scaling
 from . import steps
 from . import compiling
 from . import generating

@@ -294,8 +294,11 @@ class TrainingConfig(InputConfig):
     num_nodes: Annotated[int, Field(ge=1)] = 1
     """Machines."""
 
-    num_workers: Annotated[int, Field(ge=0)] = 0
-    """Processes that load data, for each training process; 0 loads in that process itself."""
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = "auto"
+    """Processes that load data, for each training process; 0 loads in that process itself.
+
+    auto: for images on a GPU one for each core that is left over, at most 16; else none.
+    """
 
     # --- reproducibility and records -------------------------------------------------------------
 

@@ -44,9 +44,7 @@ class KnownSamples(Dataset[dict[str, Any]]):
         return [{**blank, ROWS: key[1]} for blank, key in zip(blanks, keys, strict=True)]
 
 
-def samples_of(
-    dataset: Dataset[dict[str, Any]], keys: Sequence[Key]
-) -> list[dict[str, Any]]:
+def samples_of(dataset: Dataset[dict[str, Any]], keys: Sequence[Key]) -> list[dict[str, Any]]:
     """Samples of a dataset, all at once where it can: as torch's loader asks for them."""
     at_once: Callable[[Sequence[Key]], list[dict[str, Any]]] | None
     at_once = getattr(dataset, "__getitems__", None)

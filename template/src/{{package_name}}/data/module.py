@@ -28,6 +28,7 @@ from .order import EpochSampler, EpochShape, Key, MicroBatches, Position, Start
 from .processor import KeepsProcessor
 from .splits import Splits
 from .validation_order import ValidationBatches
+from .workers import automatic_workers
 
 if TYPE_CHECKING:
     import datasets
@@ -59,6 +60,9 @@ class Modality(Reading, KeepsProcessor, Protocol):
 
     def make_input_transform(self, task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
         """What is left to do to a batch once it is on the device; maps a batch to a batch."""
+
+    IS_DEAR: bool
+    """Whether a sample takes far longer to read than to hand to another process."""
 
     def keep_example(self, splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
         """Write a validation input to `example.*`, for the bundle to store with its answer."""
@@ -255,7 +259,7 @@ class UniversalDataModule(LightningDataModule):
         """A micro-batch of the first training samples: so many, or all there are."""
         dataset = self._samples(training=True)
         numbers = range(min(count, self.samples_per_epoch))
-        return self._collate_fn()(samples_of(dataset, [(0, number) for number in numbers]))
+        return self.collate_fn(samples_of(dataset, [(0, number) for number in numbers]))
 
     def val_dataloader(self) -> DataLoader[dict[str, Any]]:
         """Every validation sample, in order, unaugmented; as many batches on every process."""
@@ -300,17 +304,34 @@ class UniversalDataModule(LightningDataModule):
     def _loader(
         self, dataset: Dataset[dict[str, Any]], batches: Sampler[list[Key]]
     ) -> DataLoader[dict[str, Any]]:
+        workers = self.workers
+        if self.config.num_workers == "auto":
+            workers = min(workers, len(cast(Sized, batches)))
         return DataLoader(
             dataset,
             batch_sampler=batches,
-            collate_fn=SharingCollator(NamingCollator(self._collate_fn())),
-            num_workers=self.config.num_workers,
-            persistent_workers=self.config.num_workers > 0,
+            collate_fn=SharingCollator(NamingCollator(self.collate_fn)),
+            num_workers=workers,
+            persistent_workers=workers > 0,
             worker_init_fn=_ignore_first_signal,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self._device().type == "cuda",
         )
 
-    def _collate_fn(self) -> Collator:
+    @property
+    def workers(self) -> int:
+        """Processes that load data for this one, each a micro-batch at a time."""
+        if self.config.num_workers != "auto":
+            return self.config.num_workers
+        processes = self.trainer.num_devices if self.trainer else 1
+        return automatic_workers(self._device(), processes, is_dear=self.modality.IS_DEAR)
+
+    def _device(self) -> torch.device:
+        """Where the batches go."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    @property
+    def collate_fn(self) -> Collator:
+        """What makes a batch of samples, with standardised labels where they are values."""
         standardisation = self.task_spec.standardisation
         if standardisation is None:
             return self.collator

@@ -276,9 +276,7 @@ class MicroBatches(Sampler[list[Key]]):
             yield list(islice(keys, size))
 
 
-def _balanced(
-    classes: npt.NDArray[np.int64], generator: torch.Generator
-) -> npt.NDArray[np.int64]:
+def _balanced(classes: npt.NDArray[np.int64], generator: torch.Generator) -> npt.NDArray[np.int64]:
     """As many draws as there are samples, equally many of each class, in random order.
 
     A class is drawn from without replacement until it is used up, then anew.
@@ -303,4 +301,5 @@ def _balanced(
                 [chosen, np.full(len(chosen), repeat)], axis=1
             )
             drawn += len(chosen)
-    return draws[torch.randperm(len(draws), generator=generator).numpy()]
+    shuffled: npt.NDArray[np.int64] = draws[torch.randperm(len(draws), generator=generator).numpy()]
+    return shuffled

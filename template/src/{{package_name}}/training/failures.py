@@ -55,7 +55,7 @@ def _handed_over(error: Exception) -> bool:
 def _loader_killed(config: TrainingConfig) -> TrainingError:
     return TrainingError(
         "a process that loads data was killed, as happens where memory is full; give fewer "
-        f"--num_workers than {config.num_workers}, or a smaller --batch_size"
+        f"--num_workers{_count(config, ' than')}, or a smaller --batch_size"
     )
 
 
@@ -86,9 +86,14 @@ def _of_the_system(error: OSError, config: TrainingConfig) -> TrainingError | No
 
 def _shared_memory(config: TrainingConfig) -> TrainingError:
     return TrainingError(
-        f"shared memory (/dev/shm) is too small for the {config.num_workers} processes that load "
+        f"shared memory (/dev/shm) is too small for the{_count(config)} processes that load "
         "data; give fewer --num_workers (0 needs none), or a container more with --shm-size"
     )
+
+
+def _count(config: TrainingConfig, before: str = "") -> str:
+    """How many processes were to load data, where that was said."""
+    return "" if config.num_workers == "auto" else f"{before} {config.num_workers}"
 
 
 def _of_processes(text: str, config: TrainingConfig) -> ProjectError | None:

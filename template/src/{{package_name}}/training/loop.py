@@ -365,6 +365,9 @@ def _fit(
         console,
         architecture,
     )
+    data.trainer = trainer  # as its own `fit` sets it later
+    if config.num_workers == "auto" and data.workers:
+        adapter.log_line(f"num_workers: {data.workers}, by the cores of this machine")
     check_batch_norm(adapter, data, trainer.world_size)
     _probe(adapter, data, trainer)
     if process_rank() == 0:

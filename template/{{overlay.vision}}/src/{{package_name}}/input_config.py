@@ -66,8 +66,8 @@ class InputConfig(BaseInputConfig):
     jpeg_decoding: Annotated[Literal["full", "scaled"], Kept] = "full"
     """How JPEG files are decoded: all pixels, or scaled, from what their resize needs.
 
-    scaled takes a fraction of the time for photos that are much larger than image_size. It leaves
-    at least twice the sides of that, and pixels differ a little: by 1 of 255 on average.
+    scaled takes half the time or less for photos that are much larger than image_size. It leaves at
+    least twice the sides of that, and pixels differ a little: by less than 1 of 255 on average.
     """
 
     max_pixels: Annotated[int, Field(ge=10_000)] = 100_000_000

@@ -112,7 +112,7 @@ def open_image(
             bits; those beyond are cut off. Without it, 16 bits keep their upper byte.
         max_pixels: as `opened`.
         least: height and width that suffice: of a larger JPEG, half, a quarter or an eighth of the
-            sides is decoded, which takes a fraction of the time. Without it, all of them.
+            sides is decoded, where both can be divided so. Without it, all of them.
 
     Raises:
         InvalidImage: as `opened`; floating-point pixels that are not finite, or have no
@@ -121,9 +121,22 @@ def open_image(
     """
     with opened(source, max_pixels) as image:
         if least is not None:
-            height, width = least if _orientation(image) not in _QUARTER_TURNS else least[::-1]
-            image.draft(None, (width, height))  # does nothing to other formats
+            is_turned = _orientation(image) in _QUARTER_TURNS
+            _scale_decoding(image, *(reversed(least) if is_turned else least))
         return to_mode(image, channels, value_range)
+
+
+def _scale_decoding(image: Image.Image, height: int, width: int) -> None:
+    """Let a JPEG be decoded at the smallest scale that leaves these sides; others stay whole.
+
+    Both sides must be multiples of the divisor: a last pixel that stands for a part of one would
+    shift the others, by up to half of one after the resize.
+    """
+    for divisor in (8, 4, 2):
+        scaled, rests = zip(*(divmod(side, divisor) for side in image.size), strict=True)
+        if not any(rests) and scaled[0] >= width and scaled[1] >= height:
+            image.draft(None, scaled)
+            return
 
 
 @contextmanager

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
     from .module import UniversalDataModule
 
+# tokens are mapped into memory as they are
+IS_DEAR = False
+
 # --- Samples -------------------------------------------------------------------------------------
 
 
@@ -69,7 +72,7 @@ class TextDataset(Dataset[dict[str, Any]]):
         return self.__getitems__([key if isinstance(key, tuple) else (0, key)])[0]
 
     def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
-        """The samples of a batch, which torch's loader asks for at once: far less work than each."""
+        """The samples of a batch, which torch's loader asks for: far less work than one by one."""
         table = self.rows[[key[1] for key in keys]]
         seeds = [sample_seed(self.seed, key if self.training else (0, key[1])) for key in keys]
         columns: dict[str, Sequence[Any]] = {"input_ids": _lists(table, "input_ids"), "seed": seeds}
@@ -77,7 +80,8 @@ class TextDataset(Dataset[dict[str, Any]]):
             columns["text_bytes"] = _lists(table, "text_bytes")
         if self.labelled:
             columns["labels"] = table.column("labels").to_pylist()
-        return [dict(zip(columns, values, strict=True)) for values in zip(*columns.values())]
+        samples = zip(*columns.values(), strict=True)
+        return [dict(zip(columns, values, strict=True)) for values in samples]
 
 
 def _lists(table: pa.Table, name: str) -> Sequence[Tensor]:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
     from .module import UniversalDataModule
 
+# decoding and augmenting takes milliseconds
+IS_DEAR = True
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -305,8 +308,8 @@ class DeviceNormalize(nn.Module):
             return {**batch, "pixel_values": (pixels * scale).add_(bias)}
         normalized = self.memory.empty(pixels.shape, torch.float32)
         images, lines = self._chunk(pixels[0])
-        for several, out in zip(pixels.split(images), normalized.split(images), strict=True):
-            for part, into in zip(several.split(lines, -2), out.split(lines, -2), strict=True):
+        for several in zip(*(torch.split(t, images) for t in (pixels, normalized)), strict=True):
+            for part, into in zip(*(torch.split(t, lines, -2) for t in several), strict=True):
                 torch.mul(part, scale, out=into).add_(bias)
         return {**batch, "pixel_values": normalized}
 
