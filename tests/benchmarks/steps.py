@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from .harness import (
     ROOT,
@@ -63,19 +63,19 @@ def on_a_terminal() -> Iterator[None]:
 def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Mean over the samples."""
     inputs = {name: value for name, value in batch.items() if name != "labels"}
-    return F.cross_entropy(network(**inputs), batch["labels"])
+    return cross_entropy(network(**inputs), batch["labels"])
 
 
 def language_loss(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Mean over the tokens, each guessed from those before it."""
     logits = network(batch["input_ids"])[:, :-1]
-    return F.cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten())
+    return cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten())
 
 
 def image_loss(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """Mean over images whose pixels are normalised first."""
     pixels = batch["pixel_values"].float().div_(127.5).sub_(1)
-    return F.cross_entropy(network(pixels), batch["labels"])
+    return cross_entropy(network(pixels), batch["labels"])
 
 
 @dataclass(frozen=True)
@@ -153,7 +153,7 @@ def with_lightning(task: Task) -> nn.Module:
             super().__init__()
             self.network = network
 
-        def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        def training_step(self, batch: dict[str, Tensor]) -> Tensor:
             loss = loss_of(self.network, batch)
             self.log("train_loss", loss, prog_bar=True)
             return loss
@@ -286,7 +286,7 @@ class OneLayer(nn.Module):
         torch.manual_seed(0)
         self.scores = nn.Embedding(vocabulary, classes)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:  # noqa: ARG002
         """Logits [B, classes] of two int64 [B, T]."""
         logits: Tensor = self.scores(input_ids[:, :8]).sum(1)
         return logits
@@ -333,8 +333,8 @@ def fixed_cost(scale: Scale) -> Iterator[Row]:
             for name, values in measured.items()
         ],
         [Target("ours", most=450)],
-        f"The raw loop on the same loader takes {statistics.median(raw):,.0f} us. Accelerate draws, "
-        "logs and keeps nothing.",
+        f"The raw loop on the same loader takes {statistics.median(raw):,.0f} us. Accelerate draws "
+        "no bar, logs nothing and keeps nothing.",
     )
 
 
@@ -395,19 +395,19 @@ def small_networks(scale: Scale) -> Iterator[Row]:
         ("text", gpt_task, "GPT, 7.5 million parameters, 4 texts of 128 tokens in a micro-batch"),
         ("vision", vit_task, "ViT, 6.4 million parameters, 8 images of 64 x 64"),
     ):
-        with project(modality, **({"task": "lm"} if modality == "text" else {})) as home:
-            with on_a_terminal():
-                task = make_task(home, scale)
-                contenders = {"ours": ours, "raw loop": raw_loop}
-                check_alike(task, contenders)
-                samples = task.config.batch_size
-                measured = interleave(
-                    {
-                        name: lambda t=train: samples / seconds_each(task, t)  # type: ignore[misc] # noqa: B023
-                        for name, train in contenders.items()
-                    },
-                    scale,
-                )
+        with project(modality) as home, on_a_terminal():
+            task = make_task(home, scale)
+            contenders = {"ours": ours, "raw loop": raw_loop}
+            check_alike(task, contenders)
+            measured = interleave(
+                {
+                    name: lambda task=task, train=train: (  # type: ignore[misc]
+                        task.config.batch_size / seconds_each(task, train)
+                    )
+                    for name, train in contenders.items()
+                },
+                scale,
+            )
         if scale.rounds:
             yield Row(
                 f"Training a {what}: tracker, bar, checkpoints, accumulation over 4, clipping",
@@ -441,7 +441,8 @@ def gpt_task(home: Project, scale: Scale) -> Task:
     """The project's GPT on its sample set, the sources of Python's library."""
     steps, length = (1, 16) if scale.toy else (4, 128)
     config = home.config(task="lm", max_seq_len=length, **settings(4, steps))
-    home.module("data.sample").write_sample(Path("data"), "lm")
+    if not Path("data").exists():
+        home.module("data.sample").write_sample(Path("data"), "lm")
     splits = home.module("data.text").read_splits(config)
     full = [n for n, ids in enumerate(splits.train["input_ids"]) if len(ids) == length]
     few = range(min(8, len(splits.val)))
@@ -458,7 +459,7 @@ def gpt_task(home: Project, scale: Scale) -> Task:
 
 
 def vit_task(home: Project, scale: Scale) -> Task:
-    """timm's ViT on handwritten digits."""
+    """A ViT of timm on handwritten digits."""
     import timm
 
     steps, side = (1, 16) if scale.toy else (4, 64)
@@ -471,7 +472,12 @@ def vit_task(home: Project, scale: Scale) -> Task:
     def make() -> nn.Module:
         torch.manual_seed(0)
         network: nn.Module = timm.create_model(
-            "vit_tiny_patch16_224", img_size=side, patch_size=8, num_heads=4, num_classes=10, **sizes
+            "vit_tiny_patch16_224",
+            img_size=side,
+            patch_size=8,
+            num_heads=4,
+            num_classes=10,
+            **sizes,
         )
         return network
 
