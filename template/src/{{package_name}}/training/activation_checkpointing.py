@@ -50,13 +50,15 @@ def activations_again(network: nn.Module) -> Iterator[None]:
     """
     if _does_it_itself(network):
         network.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        yield
-        network.gradient_checkpointing_disable()  # type: ignore[operator]
+        try:
+            yield
+        finally:
+            network.gradient_checkpointing_disable()  # type: ignore[operator]
         return
     blocks = blocks_of(network)
     for block in blocks:
         norms = [m for m in block.modules() if isinstance(m, _NormBase) and m.track_running_stats]
-        block.forward = partial(_checkpointed, block, block.forward, norms)  # type: ignore[method-assign]
+        block.forward = partial(_checkpointed, block, block.forward, norms)
     try:
         yield
     finally:
@@ -65,7 +67,7 @@ def activations_again(network: nn.Module) -> Iterator[None]:
 
 
 def _does_it_itself(network: nn.Module) -> bool:
-    return vars(type(network)).get("supports_gradient_checkpointing", False) is True
+    return getattr(type(network), "supports_gradient_checkpointing", False) is True
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:
