@@ -49,11 +49,13 @@ def activations_again(network: nn.Module) -> Iterator[None]:
     of transformers do it themselves, as theirs have caches.
     """
     if _does_it_itself(network):
-        network.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+        # its name before transformers 5
+        kind = "activation" if hasattr(network, "activation_checkpointing_enable") else "gradient"
+        getattr(network, f"{kind}_checkpointing_enable")({"use_reentrant": False})
         try:
             yield
         finally:
-            network.gradient_checkpointing_disable()  # type: ignore[operator]
+            getattr(network, f"{kind}_checkpointing_disable")()
         return
     blocks = blocks_of(network)
     for block in blocks:
