@@ -190,7 +190,7 @@ def with_hugging_face(task: Task) -> nn.Module:
     """Trainer with its bar, values logged every 50 steps, and checkpoints."""
     from transformers import Trainer, TrainingArguments
 
-    class WithLoader(Trainer):  # type: ignore[misc]
+    class WithLoader(Trainer):
         model_accepts_loss_kwargs = False
 
         def get_train_dataloader(self) -> Any:
@@ -216,7 +216,7 @@ def with_hugging_face(task: Task) -> nn.Module:
 
 def with_accelerate(task: Task) -> nn.Module:
     """The loop of Accelerate's documentation, which draws, logs and keeps nothing."""
-    from accelerate import Accelerator
+    from accelerate import Accelerator  # type: ignore[import-untyped]
 
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=ACCUMULATION)
     network = task.make().train()
@@ -295,7 +295,7 @@ class OneLayer(nn.Module):
 @benchmark("Fixed cost of a micro-batch", minutes=4)
 def fixed_cost(scale: Scale) -> Iterator[Row]:
     """A network of one layer, four samples in a micro-batch, everything on."""
-    contenders = {
+    contenders: dict[str, Callable[[Task], nn.Module]] = {
         "ours": ours,
         "Lightning with its bar and one logged value": with_lightning,
         "Hugging Face Trainer": with_hugging_face,
@@ -379,7 +379,8 @@ def one_layer_task(home: Project, steps: int, counted: int) -> Task:
     count, wanted = len(splits.train), steps * ACCUMULATION * config.batch_size
     dataset = text.make_dataset(splits.train, None, config, training=True)
     samples = [dataset[0, index] for index in range(count)]
-    text.make_dataset = lambda rows, *_, **__: InMemory(samples, len(rows))
+    in_memory = {"make_dataset": lambda rows, *_, **__: InMemory(samples, len(rows))}
+    vars(text).update(in_memory)
     rows = splits.train.select([number % count for number in range(wanted + 4)])
     splits = replace(splits, train=rows)
     return Task(home, config, splits, lambda: OneLayer(300, 2), steps, counted)
@@ -397,7 +398,10 @@ def small_networks(scale: Scale) -> Iterator[Row]:
     ):
         with project(modality) as home, on_a_terminal():
             task = make_task(home, scale)
-            contenders = {"ours": ours, "raw loop": raw_loop}
+            contenders: dict[str, Callable[[Task], nn.Module]] = {
+                "ours": ours,
+                "raw loop": raw_loop,
+            }
             check_alike(task, contenders)
             measured = interleave(
                 {
@@ -467,7 +471,9 @@ def vit_task(home: Project, scale: Scale) -> Task:
     home.module("data.sample").write_sample(Path("data"), "vision_classification")
     splits = home.module("data.vision").read_splits(config)
     splits = replace(splits, val=splits.val.select(range(8)))
-    sizes = {"embed_dim": 32, "depth": 2} if scale.toy else {"embed_dim": 256, "depth": 8}
+    sizes: dict[str, Any] = (
+        {"embed_dim": 32, "depth": 2} if scale.toy else {"embed_dim": 256, "depth": 8}
+    )
 
     def make() -> nn.Module:
         torch.manual_seed(0)
