@@ -216,6 +216,7 @@ tests/conftest.py
 tests/payloads.py
 tests/small_runs.py
 tests/test_accumulation.py
+tests/test_activation_checkpointing.py
 tests/test_averaging.py
 tests/test_bench.py
 tests/test_buffers.py

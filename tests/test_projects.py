@@ -302,6 +302,7 @@ def test_types(projects: dict[str, Path], tmp_path: Path) -> None:
 # the others in the slow set.
 SAME_FOR_ALL = {
     "test_accumulation.py",
+    "test_activation_checkpointing.py",
     "test_averaging.py",
     "test_buffers.py",
     "test_commands.py",
@@ -334,6 +335,7 @@ SAME_FOR_ALL = {
 # What of these hangs on a modality's inputs and answers runs for every one: tests with these words.
 OF_EVERY_MODALITY = {
     "test_accumulation.py": "not 22-settings0",
+    "test_activation_checkpointing.py": "built_in",
     "test_commands.py": "grouped or imports_what",
     "test_config.py": "lists or documented",
     "test_evaluate.py": "same_numbers and not masked",

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
+import shutil
 import statistics
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -13,10 +17,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
-from .harness import Project, Row, Scale, Target, Way, benchmark, interleave, project, versions
+from .harness import (
+    ROOT,
+    Project,
+    Row,
+    Scale,
+    Target,
+    Way,
+    benchmark,
+    interleave,
+    peak_memory,
+    project,
+    seconds,
+    versions,
+)
 
 ACCUMULATION = 4
 CLIP = 1.0
@@ -43,6 +60,24 @@ def on_a_terminal() -> Iterator[None]:
         yield
 
 
+def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Mean over the samples."""
+    inputs = {name: value for name, value in batch.items() if name != "labels"}
+    return cross_entropy(network(**inputs), batch["labels"])
+
+
+def language_loss(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Mean over the tokens, each guessed from those before it."""
+    logits = network(batch["input_ids"])[:, :-1]
+    return cross_entropy(logits.flatten(0, 1), batch["labels"][:, 1:].flatten())
+
+
+def image_loss(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """Mean over images whose pixels are normalised first."""
+    pixels = batch["pixel_values"].float().div_(127.5).sub_(1)
+    return cross_entropy(network(pixels), batch["labels"])
+
+
 @dataclass(frozen=True)
 class Task:
     """A training that every contender takes, on the project's own loader.
@@ -54,6 +89,7 @@ class Task:
         make: builds the network, always the same one.
         steps: optimizer steps.
         counted: micro-batches that are measured, those at the end.
+        loss: of a network on a micro-batch.
     """
 
     home: Project
@@ -62,6 +98,7 @@ class Task:
     make: Callable[[], nn.Module]
     steps: int
     counted: int
+    loss: Callable[[nn.Module, dict[str, Tensor]], Tensor] = loss_of
 
     def loader(self) -> Iterable[dict[str, Tensor]]:
         """Micro-batches as the project makes them, in the order of its first epoch."""
@@ -81,12 +118,6 @@ class Task:
         return optimizer, schedule.warmup_cosine(optimizer, self.config.warmup_ratio, length)
 
 
-def loss_of(network: nn.Module, batch: dict[str, Tensor]) -> Tensor:
-    """Mean over the samples."""
-    inputs = {name: value for name, value in batch.items() if name != "labels"}
-    return F.cross_entropy(network(**inputs), batch["labels"])
-
-
 # --- who trains ----------------------------------------------------------------------------------
 
 
@@ -102,7 +133,7 @@ def raw_loop(task: Task) -> nn.Module:
     network = task.make().train()
     optimizer, schedule = task.optimizer(network)
     for number, batch in enumerate(task.loader(), 1):
-        (loss_of(network, batch) / ACCUMULATION).backward()  # type: ignore[no-untyped-call]
+        (task.loss(network, batch) / ACCUMULATION).backward()  # type: ignore[no-untyped-call]
         if number % ACCUMULATION == 0:
             nn.utils.clip_grad_norm_(network.parameters(), CLIP)
             optimizer.step()
@@ -122,7 +153,7 @@ def with_lightning(task: Task) -> nn.Module:
             super().__init__()
             self.network = network
 
-        def training_step(self, batch: dict[str, Tensor], batch_idx: int) -> Tensor:
+        def training_step(self, batch: dict[str, Tensor]) -> Tensor:
             loss = loss_of(self.network, batch)
             self.log("train_loss", loss, prog_bar=True)
             return loss
@@ -159,7 +190,7 @@ def with_hugging_face(task: Task) -> nn.Module:
     """Trainer with its bar, values logged every 50 steps, and checkpoints."""
     from transformers import Trainer, TrainingArguments
 
-    class WithLoader(Trainer):  # type: ignore[misc]
+    class WithLoader(Trainer):
         model_accepts_loss_kwargs = False
 
         def get_train_dataloader(self) -> Any:
@@ -185,7 +216,7 @@ def with_hugging_face(task: Task) -> nn.Module:
 
 def with_accelerate(task: Task) -> nn.Module:
     """The loop of Accelerate's documentation, which draws, logs and keeps nothing."""
-    from accelerate import Accelerator
+    from accelerate import Accelerator  # type: ignore[import-untyped]
 
     accelerator = Accelerator(cpu=True, gradient_accumulation_steps=ACCUMULATION)
     network = task.make().train()
@@ -203,6 +234,24 @@ def with_accelerate(task: Task) -> nn.Module:
         if number == task.steps * ACCUMULATION:
             break
     return network
+
+
+def seconds_each(task: Task, train: Callable[[Task], nn.Module]) -> float:
+    """What a micro-batch takes, from one call of the network to the next."""
+    called: list[float] = []
+
+    def note(network: nn.Module, args: object) -> None:
+        if network.training:
+            called.append(time.perf_counter())
+
+    def make() -> nn.Module:
+        network = task.make()
+        network.register_forward_pre_hook(note)
+        return network
+
+    train(replace(task, make=make))
+    first, *_, last = called[-task.counted :]
+    return (last - first) / (task.counted - 1)
 
 
 def check_alike(task: Task, contenders: dict[str, Callable[[Task], nn.Module]]) -> None:
@@ -230,18 +279,15 @@ def weights(network: nn.Module) -> Tensor:
 
 
 class OneLayer(nn.Module):
-    """Next to nothing to compute; it notes when it is called."""
+    """Next to nothing to compute."""
 
     def __init__(self, vocabulary: int, classes: int) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.scores = nn.Embedding(vocabulary, classes)
-        self.called: list[float] = []
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:  # noqa: ARG002
         """Logits [B, classes] of two int64 [B, T]."""
-        if self.training:
-            self.called.append(time.perf_counter())
         logits: Tensor = self.scores(input_ids[:, :8]).sum(1)
         return logits
 
@@ -249,7 +295,7 @@ class OneLayer(nn.Module):
 @benchmark("Fixed cost of a micro-batch", minutes=4)
 def fixed_cost(scale: Scale) -> Iterator[Row]:
     """A network of one layer, four samples in a micro-batch, everything on."""
-    contenders = {
+    contenders: dict[str, Callable[[Task], nn.Module]] = {
         "ours": ours,
         "Lightning with its bar and one logged value": with_lightning,
         "Hugging Face Trainer": with_hugging_face,
@@ -260,13 +306,12 @@ def fixed_cost(scale: Scale) -> Iterator[Row]:
         task = one_layer_task(home, *((20, 40) if scale.toy else (500, 1600)))
         check_alike(task, contenders)
 
-        def microseconds(train: Callable[[Task], nn.Module]) -> float:
-            called: Any = train(task).called
-            first, *_, last = called[-task.counted :]
-            return 1e6 * (last - first) / (task.counted - 1)
-
         measured = interleave(
-            {name: lambda t=train: microseconds(t) for name, train in contenders.items()}, scale
+            {
+                name: lambda train=train: 1e6 * seconds_each(task, train)  # type: ignore[misc]
+                for name, train in contenders.items()
+            },
+            scale,
         )
     if not scale.rounds:
         return
@@ -288,8 +333,8 @@ def fixed_cost(scale: Scale) -> Iterator[Row]:
             for name, values in measured.items()
         ],
         [Target("ours", most=450)],
-        f"The raw loop on the same loader takes {statistics.median(raw):,.0f} us. Accelerate draws, "
-        "logs and keeps nothing.",
+        f"The raw loop on the same loader takes {statistics.median(raw):,.0f} us. Accelerate draws "
+        "no bar, logs nothing and keeps nothing.",
     )
 
 
@@ -334,7 +379,230 @@ def one_layer_task(home: Project, steps: int, counted: int) -> Task:
     count, wanted = len(splits.train), steps * ACCUMULATION * config.batch_size
     dataset = text.make_dataset(splits.train, None, config, training=True)
     samples = [dataset[0, index] for index in range(count)]
-    text.make_dataset = lambda rows, *_, **__: InMemory(samples, len(rows))
+    in_memory = {"make_dataset": lambda rows, *_, **__: InMemory(samples, len(rows))}
+    vars(text).update(in_memory)
     rows = splits.train.select([number % count for number in range(wanted + 4)])
     splits = replace(splits, train=rows)
     return Task(home, config, splits, lambda: OneLayer(300, 2), steps, counted)
+
+
+# --- networks of some size -----------------------------------------------------------------------
+
+
+@benchmark("Steps of small networks, everything on", minutes=8)
+def small_networks(scale: Scale) -> Iterator[Row]:
+    """A GPT and a ViT of 5 to 10 million parameters."""
+    for modality, make_task, what in (
+        ("text", gpt_task, "GPT, 7.5 million parameters, 4 texts of 128 tokens in a micro-batch"),
+        ("vision", vit_task, "ViT, 6.4 million parameters, 8 images of 64 x 64"),
+    ):
+        with project(modality) as home, on_a_terminal():
+            task = make_task(home, scale)
+            contenders: dict[str, Callable[[Task], nn.Module]] = {
+                "ours": ours,
+                "raw loop": raw_loop,
+            }
+            check_alike(task, contenders)
+            measured = interleave(
+                {
+                    name: lambda task=task, train=train: (  # type: ignore[misc]
+                        task.config.batch_size / seconds_each(task, train)
+                    )
+                    for name, train in contenders.items()
+                },
+                scale,
+            )
+        if scale.rounds:
+            yield Row(
+                f"Training a {what}: tracker, bar, checkpoints, accumulation over 4, clipping",
+                "samples/s",
+                [
+                    Way("ours", "ours", measured["ours"]),
+                    Way("raw loop", versions("torch"), measured["raw loop"]),
+                ],
+                [Target("ours", "raw loop", least=0.97)],
+            )
+
+
+def settings(batch_size: int, steps: int, **others: Any) -> dict[str, Any]:
+    """What all trainings of networks of some size have in common."""
+    return {
+        "batch_size": batch_size,
+        "gradient_accumulation_steps": ACCUMULATION,
+        "max_steps": steps,
+        "epochs": 1,
+        "learning_rate": RATE,
+        "weight_decay": 0.0,
+        "max_grad_norm": CLIP,
+        "checkpoint_every_n_steps": max(1, steps - 1),
+        "accelerator": "cpu",
+        "export_bundle": False,
+        **others,
+    }
+
+
+def gpt_task(home: Project, scale: Scale) -> Task:
+    """The project's GPT on its sample set, the sources of Python's library."""
+    steps, length = (1, 16) if scale.toy else (4, 128)
+    config = home.config(task="lm", max_seq_len=length, **settings(4, steps))
+    if not Path("data").exists():
+        home.module("data.sample").write_sample(Path("data"), "lm")
+    splits = home.module("data.text").read_splits(config)
+    full = [n for n, ids in enumerate(splits.train["input_ids"]) if len(ids) == length]
+    few = range(min(8, len(splits.val)))
+    splits = replace(splits, train=splits.train.select(full[:256]), val=splits.val.select(few))
+    vocabulary = home.module("task").TaskSpec.from_config(config, splits).num_outputs
+    sizes = {"width": 32, "depth": 2} if scale.toy else {"width": 320, "depth": 6, "heads": 5}
+
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        network: nn.Module = home.module("model").Decoder(vocabulary, length, **sizes)
+        return network
+
+    return Task(home, config, splits, make, steps, 3 * steps, language_loss)
+
+
+def vit_task(home: Project, scale: Scale) -> Task:
+    """A ViT of timm on handwritten digits."""
+    import timm
+
+    steps, side = (1, 16) if scale.toy else (4, 64)
+    config = home.config(image_size=[3, side, side], augment="none", **settings(8, steps))
+    home.module("data.sample").write_sample(Path("data"), "vision_classification")
+    splits = home.module("data.vision").read_splits(config)
+    splits = replace(splits, val=splits.val.select(range(8)))
+    sizes: dict[str, Any] = (
+        {"embed_dim": 32, "depth": 2} if scale.toy else {"embed_dim": 256, "depth": 8}
+    )
+
+    def make() -> nn.Module:
+        torch.manual_seed(0)
+        network: nn.Module = timm.create_model(
+            "vit_tiny_patch16_224",
+            img_size=side,
+            patch_size=8,
+            num_heads=4,
+            num_classes=10,
+            **sizes,
+        )
+        return network
+
+    return Task(home, config, splits, make, steps, 3 * steps, image_loss)
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+@benchmark("Memory of training", minutes=4)
+def training_memory(scale: Scale) -> Iterator[Row]:
+    """The GPT above, each contender in a process of its own."""
+    names = ("ours", "raw loop", "nobody")
+    with project("text", task="lm") as home:
+
+        def mebibytes(name: str) -> float:
+            program = f"from tests.benchmarks import steps; steps.alone({name!r}, {scale.toy})"
+            environment = home.environment | {"PYTHONPATH": f"{ROOT}{os.pathsep}{home.folder}/src"}
+            command = [sys.executable, "-c", program]
+            return peak_memory(command, env=environment, stderr=subprocess.DEVNULL) / 2**20
+
+        check = {name: mebibytes(name) for name in names}
+        if not check["nobody"] < check["raw loop"]:
+            raise RuntimeError(f"training takes no memory: {check}")
+        measured = interleave({name: lambda n=name: mebibytes(n) for name in names}, scale)  # type: ignore[misc]
+    if not scale.rounds:
+        return
+    ways = [
+        Way("ours", "ours", measured["ours"]),
+        Way("raw loop", versions("torch"), measured["raw loop"]),
+    ]
+    yield Row(
+        "Peak memory of a process that trains the GPT",
+        "MiB",
+        ways,
+        [Target("ours", "raw loop", most=1.05)],
+        "Both processes import the project, with torch and Lightning, and read the same data.",
+    )
+    yield Row(
+        "The same beyond a process that imports as much, and trains nothing",
+        "MiB",
+        [
+            Way(
+                way.name,
+                way.version,
+                [a - b for a, b in zip(way.values, measured["nobody"], strict=True)],
+            )
+            for way in ways
+        ],
+    )
+
+
+def alone(name: str, toy: bool) -> None:
+    """What a process of its own does: import, read, and have someone train."""
+    package = "text_project"
+    home = Project(Path.cwd(), package)
+    home.module("training.loop")
+    with on_a_terminal():
+        task = gpt_task(home, Scale(toy=toy))
+        if name != "nobody":
+            {"ours": ours, "raw loop": raw_loop}[name](task)
+
+
+# --- until it begins -----------------------------------------------------------------------------
+
+IMPORTS = "import torch, lightning.pytorch"
+
+
+@benchmark("From the command to the first optimizer step", minutes=4)
+def first_step(scale: Scale) -> Iterator[Row]:
+    """`train` with the sample set, from the start of the process."""
+    for modality in ("vision", "text"):
+        with project(modality) as home:
+            sample = home.command("data", "sample")
+            subprocess.run(sample, env=home.environment, check=True, capture_output=True)
+
+            def train(home: Project = home) -> float:
+                return until_first_step(home)
+
+            def imports(home: Project = home) -> float:
+                command = [sys.executable, "-c", IMPORTS]
+                return seconds(lambda: subprocess.run(command, env=home.environment, check=True))
+
+            train()
+            measured = interleave({"ours": train, IMPORTS: imports}, scale)
+        if scale.rounds:
+            yield Row(
+                f"`train` until its first optimizer step, {modality}, on the sample set",
+                "s",
+                [
+                    Way("ours", "ours", measured["ours"]),
+                    Way(IMPORTS, versions("torch", "lightning"), measured[IMPORTS]),
+                ],
+                [Target("ours", IMPORTS, most=1.3)],
+            )
+
+
+def until_first_step(home: Project) -> float:
+    """Seconds until a row of metrics is there, which the first step writes.
+
+    Raises:
+        RuntimeError: training ends without one.
+    """
+    runs = home.folder / "runs"
+    command = home.command("train", "--export_bundle", "false")
+    started = time.perf_counter()
+    with subprocess.Popen(
+        command, env=home.environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    ) as process:
+        while not any(path.read_text("utf-8").count("\n") > 1 for path in rows_of(runs)):
+            if process.poll() is not None:
+                raise RuntimeError(f"{command} ended with {process.returncode}, and no step")
+            time.sleep(0.005)
+        took = time.perf_counter() - started
+        process.kill()
+    shutil.rmtree(runs)
+    return took
+
+
+def rows_of(runs: Path) -> Iterator[Path]:
+    """Tables of metrics, one for each run."""
+    return runs.glob("*/metrics.csv")

@@ -114,6 +114,7 @@ class AccumulationWindow:
         loss_sum = torch.stack(loss_sums).sum(dtype=_wide(loss_sums[0]))
         counts = (weight, signals.stop, signals.fallback)
         sums = torch.stack([loss_sum, *(torch.full_like(loss_sum, count) for count in counts)])
+        parameters = list(parameters)
         factor: Tensor | float = self.constant / (weight or 1)
         is_empty = weight == 0
         if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
@@ -121,12 +122,12 @@ class AccumulationWindow:
             factor = self.constant * dist.get_world_size() / torch.where(sums[1] == 0, 1, sums[1])
             # who has targets knows that the window has; only who has none must wait and look
             is_empty = is_empty and sums[1].item() == 0
+        gradients = [p.grad for p in parameters if p.grad is not None]
         if is_empty:
             drop_gradients(parameters)
         # asking what a tensor holds would wait for the device
-        elif isinstance(factor, Tensor) or factor != 1:
-            if gradients := [p.grad for p in parameters if p.grad is not None]:
-                torch._foreach_mul_(gradients, factor)
+        elif gradients and (isinstance(factor, Tensor) or factor != 1):
+            torch._foreach_mul_(gradients, factor)
         return WindowTotal(sums, is_empty)
 
 

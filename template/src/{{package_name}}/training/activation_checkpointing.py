@@ -49,14 +49,18 @@ def activations_again(network: nn.Module) -> Iterator[None]:
     of transformers do it themselves, as theirs have caches.
     """
     if _does_it_itself(network):
-        network.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-        yield
-        network.gradient_checkpointing_disable()  # type: ignore[operator]
+        # its name before transformers 5
+        kind = "activation" if hasattr(network, "activation_checkpointing_enable") else "gradient"
+        getattr(network, f"{kind}_checkpointing_enable")({"use_reentrant": False})
+        try:
+            yield
+        finally:
+            getattr(network, f"{kind}_checkpointing_disable")()
         return
     blocks = blocks_of(network)
     for block in blocks:
         norms = [m for m in block.modules() if isinstance(m, _NormBase) and m.track_running_stats]
-        block.forward = partial(_checkpointed, block, block.forward, norms)  # type: ignore[method-assign]
+        block.forward = partial(_checkpointed, block, block.forward, norms)
     try:
         yield
     finally:
@@ -65,7 +69,7 @@ def activations_again(network: nn.Module) -> Iterator[None]:
 
 
 def _does_it_itself(network: nn.Module) -> bool:
-    return vars(type(network)).get("supports_gradient_checkpointing", False) is True
+    return getattr(type(network), "supports_gradient_checkpointing", False) is True
 
 
 def blocks_of(network: nn.Module) -> list[nn.Module]:

@@ -300,8 +300,8 @@ def leave_alone_in_micro_batches(callback: Callback) -> None:
 class NoProfiler(PassThroughProfiler):
     """Measures nothing, and takes no time over it.
 
-    Lightning enters a block to be profiled some ninety times in a micro-batch. Its own idle profiler
-    makes a generator for each of them, which costs more than a small network's forward.
+    Lightning enters a block to be profiled some ninety times in a micro-batch. Its own idle
+    profiler makes a generator for each of them, which costs more than a small network's forward.
     """
 
     _block: contextlib.nullcontext[Any] = contextlib.nullcontext()
@@ -542,7 +542,9 @@ def _run(
             interruption.handling(),
             ending_together(trainer),
             matmul_precision(config.matmul_precision),
-            activations_again(adapter.model) if config.activation_checkpointing else contextlib.nullcontext(),
+            activations_again(adapter.model)
+            if config.activation_checkpointing
+            else contextlib.nullcontext(),
         ):
             trainer.fit(adapter, data, ckpt_path=path, weights_only=True)
         interruption.check(trainer.global_step, run_folder.path)
