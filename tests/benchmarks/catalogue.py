@@ -1,5 +1,5 @@
 """Importing this fills `harness.BENCHMARKS`, in the order of the page."""
 
-from . import loading
+from . import loading, packing
 
-__all__ = ["loading"]
+__all__ = ["loading", "packing"]
