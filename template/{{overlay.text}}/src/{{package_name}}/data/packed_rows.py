@@ -159,7 +159,7 @@ def _wake(network: nn.Module) -> None:
     """Give values to weights that are all alike, such as zeros: nothing would show behind them."""
     generator = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
-        if parameter.is_floating_point() and (parameter == parameter.view(-1)[:1]).all():
+        if parameter.is_floating_point() and (parameter == parameter.flatten()[:1]).all():
             width = parameter.shape[-1] if parameter.ndim > 1 else 4
             noise = torch.randn(parameter.shape, generator=generator) / width**0.5
             parameter.add_(noise.to(parameter))
