@@ -29,7 +29,7 @@ from .harness import (
 LONGEST = 256  # tokens
 TEXTS_A_STEP = 32
 # words of a text: exp of a normal distribution, as lengths of comments and reviews are
-MEDIAN_WORDS, SPREAD, MOST_WORDS = 20, 1.0, 240
+MEDIAN_WORDS, SPREAD, MOST_WORDS = 30, 0.8, 240
 PACKED, PADDED, GROUPED = "packing: separate", "packing: false", "the same, grouped by length"
 
 
