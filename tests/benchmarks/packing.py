@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import statistics
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,14 +46,18 @@ def packing(scale: Scale) -> Iterator[Row]:
             PADDED: padded.training(padded.batches()),
             GROUPED: padded.training(grouped(padded)),
         }
-        tokens = padded.tokens(padded.batches())
+        tokens = sum(padded.lengths())
         values = interleave({name: rate_of(run, tokens) for name, run in epochs.items()}, scale)
     ways = [
         Way(PACKED, "ours", values[PACKED]),
         Way(PADDED, "ours", values[PADDED]),
         Way(GROUPED, versions("transformers"), values[GROUPED]),
     ]
-    what = "Training an epoch of texts of 4 to 256 tokens, network of `model.py`"
+    lengths = padded.lengths()
+    what = (
+        f"Training an epoch of texts of {min(lengths)} to {max(lengths)} tokens, "
+        f"{statistics.median(lengths):.0f} in the middle; network of `model.py`"
+    )
     note = (
         f"Eager, float32, {TEXTS_A_STEP} texts in an optimizer step each way, raw loop. Rows are "
         f"{packed.fullness():.0%} full, padded batches {padded.fullness():.0%}."
@@ -127,9 +132,9 @@ class Epoch:
             gradient = gradient + torch.cat([part.flatten() for part in parts]).double()
         return targets, loss, gradient
 
-    def tokens(self, batches: Iterable[dict[str, Tensor]]) -> int:
-        """Tokens in batches, without padding."""
-        return sum(int(batch["attention_mask"].sum()) for batch in batches)
+    def lengths(self) -> list[int]:
+        """Tokens of each text, those longer than a row being several."""
+        return [len(ids) for ids in self.data.splits.train["input_ids"][:]]
 
     def fullness(self) -> float:
         """Share of the batches that is no padding."""
@@ -141,10 +146,11 @@ def grouped(epoch: Epoch) -> Iterable[dict[str, Tensor]]:
     """Padded batches of texts of about one length, as Hugging Face's Trainer chooses them."""
     from transformers.trainer_pt_utils import LengthGroupedSampler
 
-    rows, data = epoch.data.splits.train, epoch.data
-    samples = data.modality.make_dataset(rows, data.task_spec, data.config, training=True)
-    lengths: Sequence[int] = [len(ids) for ids in rows["input_ids"][:]]
-    sampler = LengthGroupedSampler(TEXTS_A_STEP, lengths=[*lengths], generator=torch.Generator())
+    data, lengths = epoch.data, epoch.lengths()
+    samples = data.modality.make_dataset(
+        data.splits.train, data.task_spec, data.config, training=True
+    )
+    sampler = LengthGroupedSampler(TEXTS_A_STEP, lengths=lengths, generator=torch.Generator())
     return DataLoader(samples, batch_size=TEXTS_A_STEP, sampler=sampler, collate_fn=data.collator)
 
 
