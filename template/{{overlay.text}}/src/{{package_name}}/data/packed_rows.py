@@ -199,8 +199,8 @@ class _Trial:
 
         def text(size: int) -> Tensor:
             """No padding, which some networks look for."""
-            ids = torch.randint(schema["vocab_size"] - 1, (size,), generator=generator)
-            return ids + (ids >= padding)
+            ids: Tensor = torch.randint(schema["vocab_size"] - 1, (size,), generator=generator)
+            return ids.where(ids < padding, ids + 1)
 
         def batch(*texts: Tensor) -> Batch:
             ids = torch.cat(texts)[None].to(like.device)
