@@ -38,7 +38,7 @@ PACKED, PADDED, GROUPED = "packing: separate", "packing: false", "the same, grou
 def packing(scale: Scale) -> Iterator[Row]:
     """An epoch of the same texts: sharing rows, padded, and padded beside texts of their length."""
     with project("text", task="lm") as found:
-        write_corpus(Path("texts.jsonl"), texts=60 if scale.toy else 1_000)
+        write_corpus(Path("texts.jsonl"), texts=60 if scale.toy else 600)
         packed, padded = Epoch.of(found, "separate"), Epoch.of(found, False)
         check(packed, padded)
         epochs = {
