@@ -151,7 +151,8 @@ def takes(schema: Mapping[str, Any], definitions: Mapping[str, Any]) -> str:
     if options := schema.get("anyOf"):
         return " or ".join(dict.fromkeys(takes(option, definitions) for option in options))
     if "enum" in schema:
-        return ", ".join(f"`{value}`" for value in schema["enum"])
+        words = [c if isinstance(c, str) else json.dumps(c) for c in schema["enum"]]
+        return ", ".join(f"`{word}`" for word in words)
     if "const" in schema:
         return f"`{schema['const']}`"
     match schema.get("type"):

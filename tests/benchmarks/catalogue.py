@@ -5,6 +5,7 @@ from . import loading
 from . import scaling
 from . import steps
 from . import compiling
+from . import packing
 from . import generating
 from . import bundles
 from . import serving

@@ -38,7 +38,7 @@ class BaseInputConfig:
         hints = type_hints(cls)  # type: ignore[arg-type]  # mypy takes the class for its instances
         # what a library's function takes is for that library to check
         hint = hints[info.field_name or ""]
-        takes_truth = hint == dict[str, Any] or bool in (hint, *get_args(hint))
+        takes_truth = hint in (bool, dict[str, Any]) or any(c is True for c in get_args(hint))
         if not takes_truth and _holds_truth(value):
             raise ValueError("should not be true or false")
         return value

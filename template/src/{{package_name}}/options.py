@@ -277,7 +277,7 @@ def kind_of(hint: Any) -> str:
     for kind in _kinds(hint):
         match get_origin(kind) or kind:
             case origin if origin is Literal:
-                words += map(str, get_args(kind))
+                words += [c if isinstance(c, str) else str(c).lower() for c in get_args(kind)]
             case origin if origin in (list, tuple):
                 parts = [part for part in get_args(kind) if part is not Ellipsis]
                 inner = list(dict.fromkeys(kind_of(part) for part in parts))

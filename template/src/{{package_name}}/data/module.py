@@ -92,15 +92,15 @@ def load_modality(name: str) -> Modality:
 class FittedTransform(nn.Module):
     """An input transform that depends on the network."""
 
-    def fitted(self, network: nn.Module, logits: Callable[[Batch], torch.Tensor]) -> nn.Module:
-        """The transform for a network.
+    def fit(self, network: nn.Module, logits: Callable[[Batch], torch.Tensor]) -> None:
+        """See what suits a network.
 
         Args:
             network: in evaluation mode; whatever becomes of its weights is undone.
             logits: calls it with a transformed batch.
 
         Raises:
-            ModelError: the network cannot take what the transform gives.
+            ModelError: nothing does.
         """
         raise NotImplementedError
 

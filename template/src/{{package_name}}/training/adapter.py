@@ -115,6 +115,7 @@ class UniversalModelAdapter(LightningModule):
         self.input_transform = load_modality(self.task_spec.modality).make_input_transform(
             self.task_spec, config
         )
+        self._has_fit_inputs = False
         self.window = AccumulationWindow(
             config.gradient_accumulation_steps,
             config.batch_size * self.objective.targets_per_sample(self.task_spec),
@@ -200,20 +201,23 @@ class UniversalModelAdapter(LightningModule):
         return layout.logits_of(output), layout.auxiliary_of(output) if self.training else []
 
     def fit_inputs(self) -> None:
-        """Let the input transform see the network, where it depends on that.
+        """Let the input transform see the network, once, where it depends on that.
 
         Raises:
-            ModelError: the network cannot take what the transform gives.
+            ModelError: no inputs suit the network.
         """
-        if not isinstance(self.input_transform, FittedTransform):
+        if self._has_fit_inputs or not isinstance(self.input_transform, FittedTransform):
             return
         was_training = self.training
         with unchanged(self.model), torch.compiler.set_stance("force_eager"), torch.no_grad():
             self.eval()
-            self.input_transform = self.input_transform.fitted(
-                self.model, lambda batch: self.outputs(batch, self.model)[0]
-            )
+            self.input_transform.fit(self.model, lambda batch: self.outputs(batch, self.model)[0])
         self.train(was_training)
+        self._has_fit_inputs = True
+
+    def on_fit_start(self) -> None:
+        """Whoever trains without the probe has it done now."""
+        self.fit_inputs()
 
     def _arguments(self, batch: Batch) -> tuple[list[Tensor], dict[str, Tensor]]:
         for name, value in batch.items():

@@ -34,7 +34,7 @@ class InputConfig(BaseInputConfig):
     text_column: Annotated[str | None, Kept] = None
     """Column of a table that holds the text; null for one by a usual name."""
 
-    packing: Annotated[bool | Literal["separate"], Kept] = True
+    packing: Annotated[Literal[True, False, "separate"], Kept] = True
     """Fill blocks of max_seq_len with texts end to end; false: every text starts a sample.
 
     separate: short texts share a row in training, whole, and none sees another: what is learned is

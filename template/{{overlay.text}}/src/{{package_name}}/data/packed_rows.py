@@ -29,7 +29,7 @@ from .packing import Packing
 TEXTS = "texts"
 
 # what arithmetic may change in a text's logits, relative to the largest: where it lies elsewhere in
-# a row, with weights of 32 bits and of fewer; and where it lies in the same place
+# a row, in 32 bits and in fewer; and where it lies in the same place
 ROUNDS, ROUNDS_HALF, SAME_ROUNDS = 1e-4, 5e-2, 1e-6
 
 # the field of a batch that begins anew, at 0, with each text of a row, int64 [B, T]
@@ -72,12 +72,6 @@ class PackedRows(Dataset[dict[str, Any]]):
 # --- How a network is told -----------------------------------------------------------------------
 
 
-def documents(position_ids: Tensor) -> Tensor:
-    """Which text of its row each token belongs to, int64 [B, T]; padding is a text a token."""
-    numbers: Tensor = (position_ids == 0).cumsum(1)
-    return numbers
-
-
 @dataclass(frozen=True)
 class Way:
     """A way to tell a network which tokens of a row are one text.
@@ -98,12 +92,14 @@ class PackedInputs(FittedTransform):
 
     Args:
         task_spec: says what a row may hold.
-        way: of telling.
+
+    Attributes:
+        way: of telling, which `fit` finds.
     """
 
-    def __init__(self, task_spec: TaskSpec, way: Way = Way("tokens")) -> None:
+    def __init__(self, task_spec: TaskSpec) -> None:
         super().__init__()
-        self.task_spec, self.way = task_spec, way
+        self.task_spec, self.way = task_spec, Way("tokens")
 
     def forward(self, batch: Batch) -> Batch:
         """The batch as the network takes it."""
@@ -114,39 +110,34 @@ class PackedInputs(FittedTransform):
         if self.way.mask == "none":
             del told["attention_mask"]
         elif self.way.mask == "pairs":
-            text = texts_of(positions)
+            text = (positions == 0).cumsum(1)  # its number; in the padding, each token is one
             seen = text[:, None, :, None] == text[:, None, None, :]
             seen = seen.tril() if self.task_spec.task_type == "lm" else seen
             told["attention_mask"] = torch.where(seen, 0.0, -torch.inf)
         return told
 
-    def fitted(self, network: nn.Module, logits: Callable[[Batch], Tensor]) -> PackedInputs:
-        """The first way by which a text in a row gets the logits that it gets alone.
+    def fit(self, network: nn.Module, logits: Callable[[Batch], Tensor]) -> None:
+        """Take the first way by which a text in a row gets the logits that it gets alone.
 
         Raises:
             ModelError: there is none: texts would see others, or be given wrong positions.
         """
-        trial = _Trial.of(self.task_spec, next(network.parameters()))
+        parameter = next(network.parameters())
+        trial = _Trial.of(self.task_spec, parameter)
         _wake(network)
         for way in _ways(self.task_spec):
-            found = PackedInputs(self.task_spec, way)
-            with contextlib.suppress(*USER_ERRORS):  # the network may take another
-                if trial.succeeds(found, logits):
-                    return found
+            self.way = way
+            with (
+                contextlib.suppress(*USER_ERRORS),  # the network may take another
+                torch.autocast(parameter.device.type, enabled=False),
+            ):
+                if trial.succeeds(lambda batch: logits(self(batch))):
+                    return
         raise ModelError(
             f"packing: {type(network).__name__} cannot keep texts in a row apart, neither by "
             "position_ids that begin anew with each nor by an attention_mask [B, 1, T, T]; give "
             "packing: false"
         )
-
-
-def texts_of(position_ids: Tensor) -> Tensor:
-    """The number of the text in its row to which each token belongs, int64 [B, T].
-
-    Every token of the padding is a text by itself.
-    """
-    numbers: Tensor = (position_ids == 0).cumsum(1)
-    return numbers
 
 
 def _ways(task_spec: TaskSpec) -> list[Way]:
@@ -168,7 +159,7 @@ def _wake(network: nn.Module) -> None:
     """Give values to weights that are all alike, such as zeros: nothing would show behind them."""
     generator = torch.Generator().manual_seed(0)
     for parameter in network.parameters():
-        if parameter.is_floating_point() and (parameter == parameter.view(-1)[:1]).all():
+        if parameter.is_floating_point() and (parameter == parameter.flatten()[:1]).all():
             width = parameter.shape[-1] if parameter.ndim > 1 else 4
             noise = torch.randn(parameter.shape, generator=generator) / width**0.5
             parameter.add_(noise.to(parameter))
@@ -208,8 +199,8 @@ class _Trial:
 
         def text(size: int) -> Tensor:
             """No padding, which some networks look for."""
-            ids = torch.randint(schema["vocab_size"] - 1, (size,), generator=generator)
-            return ids + (ids >= padding)
+            ids: Tensor = torch.randint(schema["vocab_size"] - 1, (size,), generator=generator)
+            return ids.where(ids < padding, ids + 1)
 
         def batch(*texts: Tensor) -> Batch:
             ids = torch.cat(texts)[None].to(like.device)
@@ -223,14 +214,15 @@ class _Trial:
             }
             for _ in range(2)
         )
-        rounds = ROUNDS if like.dtype == torch.float32 else ROUNDS_HALF
+        is_exact = torch.get_float32_matmul_precision() == "highest"
+        rounds = ROUNDS if is_exact and like.dtype == torch.float32 else ROUNDS_HALF
         return cls(batch(alone), first, second, slice(short, short + long), rounds)
 
-    def succeeds(self, told: PackedInputs, logits: Callable[[Batch], Tensor]) -> bool:
+    def succeeds(self, logits: Callable[[Batch], Tensor]) -> bool:
         """Whether others in its row change nothing for a text, and it fares as it does alone."""
         alone = logits(self.alone)[0].float()
         first, second = (
-            logits(told(batch))[0, self.place].float() for batch in (self.first, self.second)
+            logits(batch)[0, self.place].float() for batch in (self.first, self.second)
         )
         largest = alone.abs().max()
         is_apart = (first - second).abs().max() <= SAME_ROUNDS * largest
