@@ -58,7 +58,9 @@ def generating(scale: Scale) -> Iterator[Row]:
         prompt = np.random.default_rng(0).integers(0, sizes.vocabulary // 2, sizes.prompt)
         peer = _peer(prompt, sizes)
         for name, library in LIBRARIES.items():
-            cached, anew = (_continuation(bundle, name, keep, prompt, sizes) for keep in (1, 0))
+            cached, anew = (
+                _continuation(bundle, name, keep, prompt, sizes) for keep in (True, False)
+            )
             _check_equal(name, cached(), anew(), sizes)
             ways: dict[str, Callable[[], Sequence[int]]] = {CACHED: cached, ANEW: anew, PEER: peer}
             if name != "pytorch":  # which it is to be compared with

@@ -388,15 +388,17 @@ def loading_texts(scale: Scale) -> Iterator[Row]:
         data = text.module("data.module").UniversalDataModule(
             task, config.batch_size, config=config, splits=splits
         )
-        theirs = PreTrainedTokenizerFast(tokenizer_object=learned.tokenizer)
+        untyped: Any = PreTrainedTokenizerFast
+        theirs = untyped(tokenizer_object=learned.tokenizer)
         theirs.pad_token = learned.tokenizer.id_to_token(learned.pad_token_id)
         padding = DataCollatorWithPadding(theirs)
 
         def ours() -> Iterable[Any]:
-            return data.in_order(training=True)
+            made: Iterable[Any] = data.in_order(training=True)
+            return made
 
         def hugging_face() -> Iterable[Any]:
-            return DataLoader(rows, config.batch_size, collate_fn=padding)  # type: ignore[arg-type]
+            return DataLoader(rows, config.batch_size, collate_fn=padding)
 
         for mine, other in islice(zip(ours(), hugging_face(), strict=True), 3):
             _check_texts(mine, other)

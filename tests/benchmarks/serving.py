@@ -336,7 +336,7 @@ def spread_of_latencies(one: Running) -> Row:
     """How even answers are."""
     shares = {"half of them": 0.5, "99 of 100": 0.99}
     ways = [
-        replace(one.way(CONCURRENCY[-1], lambda found, s=share: found.percentile(s)), name=name)
+        replace(one.way(CONCURRENCY[-1], partial(Measured.percentile, share=share)), name=name)
         for name, share in shares.items()
     ]
     what = f"{under_way(CONCURRENCY[-1])}, what so many of ours stay within"

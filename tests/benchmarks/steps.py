@@ -286,7 +286,7 @@ class OneLayer(nn.Module):
         torch.manual_seed(0)
         self.scores = nn.Embedding(vocabulary, classes)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:  # noqa: ARG002
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits [B, classes] of two int64 [B, T]."""
         logits: Tensor = self.scores(input_ids[:, :8]).sum(1)
         return logits

@@ -14,7 +14,7 @@ Image = Annotated[bytes, Body(media_type="application/octet-stream")]
 class Model(litserve.LitAPI):
     """The bundle's model."""
 
-    def setup(self, device: Any) -> None:  # noqa: ARG002 - its interface
+    def setup(self, device: Any) -> None:
         """Open it."""
         self._served = Served()
 

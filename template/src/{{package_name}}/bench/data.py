@@ -14,7 +14,7 @@ from rich.console import Console
 from ..config import TrainingConfig
 from ..data.known import samples_of
 from ..data.module import UniversalDataModule, load_modality
-from ..data.workers import automatic_workers
+from ..data.workers import settled_workers
 from ..task import TaskSpec
 from ..training.hardware import inference_device
 from .timing import ROUNDS, Timing, interleave, print_table, save_picture
@@ -115,8 +115,8 @@ def bench_data(config: TrainingConfig, console: Console) -> None:
     """
     device = inference_device(config)
     modality = load_modality(TaskSpec.modality)
-    if config.num_workers == "auto":  # as a run of one process has it
-        config = replace(config, num_workers=automatic_workers(device, 1, is_dear=modality.IS_DEAR))
+    workers = settled_workers(config, device, 1, is_dear=modality.IS_DEAR)
+    config = replace(config, num_workers=workers)  # as a run of one process has them
     data = UniversalDataModule.from_config(config)
     ways = interleave(modality.benchmarks(data, config))
     print_table("loading data", ways, console)

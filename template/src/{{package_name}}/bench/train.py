@@ -31,8 +31,9 @@ from rich.console import Console
 from ..architecture import Architecture
 from ..catalogues import network_args
 from ..config import TrainingConfig
-from ..data.module import Batch, UniversalDataModule
+from ..data.module import Batch, UniversalDataModule, load_modality
 from ..data.splits import Splits
+from ..data.workers import settled_workers
 from ..errors import ProjectError, TrainingError
 from ..forward import LABELS
 from ..task import TaskSpec
@@ -322,7 +323,16 @@ def measure_steps(
     """
     assert data.splits is not None
     # one process, and all that is frozen rests: the longer part of such a run
-    alone = replace(config, devices=1, num_nodes=1, strategy="auto", unfreeze_epoch=None)
+    is_dear = load_modality(TaskSpec.modality).IS_DEAR
+    workers = settled_workers(config, inference_device(config), 1, is_dear=is_dear)
+    alone = replace(
+        config,
+        devices=1,
+        num_nodes=1,
+        strategy="auto",
+        unfreeze_epoch=None,
+        num_workers=workers,
+    )
     compiled, failed, trainees = dict[str, tuple[float, float]](), list[StepTiming](), ExitStack()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder, trainees:
 
@@ -348,7 +358,7 @@ def measure_steps(
                 kept[mode] = start(mode)
                 compiled[mode] = first.compile_seconds, kept[mode].turn().compile_seconds
         with waiting(say, f"training in turns ({', '.join(kept)})"):
-            turns = _take_turns(kept, config, rounds)
+            turns = _take_turns(kept, alone, rounds)
     timings = [
         _step_timing(mode, taken, *compiled.get(mode, (0.0, 0.0))) for mode, taken in turns.items()
     ]
@@ -367,7 +377,7 @@ def _take_turns(
     """Turns of each mode, without those micro-batches that were loaded in another's turn."""
     window = config.gradient_accumulation_steps
     timed = window * -(-TIMED // window)
-    ahead = 1 + 2 * config.num_workers
+    ahead = 1 + 2 * int(config.num_workers)
     turns: dict[str, list[Turn]] = {mode: [] for mode in trainees}
     started = time.monotonic()
     for number in range(rounds):

@@ -28,7 +28,7 @@ from .order import EpochSampler, EpochShape, Key, MicroBatches, Position, Start
 from .processor import KeepsProcessor
 from .splits import Splits
 from .validation_order import ValidationBatches
-from .workers import automatic_workers
+from .workers import settled_workers
 
 if TYPE_CHECKING:
     import datasets
@@ -320,10 +320,9 @@ class UniversalDataModule(LightningDataModule):
     @property
     def workers(self) -> int:
         """Processes that load data for this one, each a micro-batch at a time."""
-        if self.config.num_workers != "auto":
-            return self.config.num_workers
         processes = self.trainer.num_devices if self.trainer else 1
-        return automatic_workers(self._device(), processes, is_dear=self.modality.IS_DEAR)
+        is_dear = self.modality.IS_DEAR
+        return settled_workers(self.config, self._device(), processes, is_dear=is_dear)
 
     def _device(self) -> torch.device:
         """Where the batches go."""

@@ -8,10 +8,28 @@ from pathlib import Path
 
 import torch
 
+from ..config import TrainingConfig
+
 # for one process that trains: more have not been seen to load faster, and each holds batches
 MOST = 16
 # what a container may use: microseconds of all cores together in a period, and that period
 CGROUP_LIMIT = Path("/sys/fs/cgroup/cpu.max")
+
+
+def settled_workers(
+    config: TrainingConfig, device: torch.device, processes: int, *, is_dear: bool
+) -> int:
+    """Processes that load data for each that trains: as configured, or as `auto` has it.
+
+    Args:
+        config: says how many, or `auto`.
+        device: of the network.
+        processes: that train on this machine.
+        is_dear: samples take far longer to read than to hand over.
+    """
+    if config.num_workers != "auto":
+        return config.num_workers
+    return automatic_workers(device, processes, is_dear=is_dear)
 
 
 def automatic_workers(device: torch.device, processes: int, *, is_dear: bool) -> int:
@@ -21,7 +39,7 @@ def automatic_workers(device: torch.device, processes: int, *, is_dear: bool) ->
     to read; none where a process has to import all libraries anew (macOS, Windows).
 
     Args:
-        device: of the network.
+        device: as `settled_workers` takes it, like the rest.
         processes: that train on this machine.
         is_dear: samples take far longer to read than to hand over.
     """

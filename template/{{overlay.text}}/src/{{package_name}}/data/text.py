@@ -89,7 +89,7 @@ def _lists(table: pa.Table, name: str) -> Sequence[Tensor]:
     lists = table.column(name).combine_chunks()
     offsets = lists.offsets.to_numpy()
     values = lists.values.to_numpy()[offsets[0] : offsets[-1]].astype(np.int64)
-    return torch.from_numpy(values).split(np.diff(offsets).tolist())
+    return torch.split(torch.from_numpy(values), np.diff(offsets).tolist())
 
 
 def make_dataset(
