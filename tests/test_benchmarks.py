@@ -70,8 +70,6 @@ def test_figures_are_kept_whole() -> None:
 def test_the_page_is_written_from_its_figures() -> None:
     outcomes = read_outcomes()
     assert PAGE.read_text("utf-8") == page(outcomes)
-    unmeasured = BENCHMARKS.keys() - outcomes.keys()
-    assert {name for name in unmeasured if not BENCHMARKS[name].is_gpu} == set()
     kept = json.loads(FIGURES.read_text("utf-8"))
     assert {one["benchmark"] for one in kept} == outcomes.keys()
 
