@@ -52,6 +52,7 @@ NOT_RUN = {
     "no JavaScript runtime here": 1,
     "releases": 1,
     "runs until it is stopped": 1,
+    "takes an hour and more": 1,
     "`tests/test_projects.py` runs them in every modality": 1,
     "`tests/test_toy_modality.py` adds a modality": 1,
     "`tests/test_vision_pixels.py` of a project gives such a file decoded images": 1,

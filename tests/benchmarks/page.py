@@ -22,7 +22,7 @@ HEAD = """\
 
 What tp35 costs beside what people would use instead, and beside the limit. This page is written by
 
-<!-- not run: it takes up to 90 minutes -->
+<!-- not run: takes an hour and more -->
 ```sh
 uv run --group benchmarks python -m tests.benchmarks
 ```
