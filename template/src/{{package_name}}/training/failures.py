@@ -36,10 +36,10 @@ def explain(error: Exception, config: TrainingConfig) -> ProjectError | None:
     if isinstance(error, ProjectError):
         return None
     if isinstance(error, ConnectionError | EOFError | FileNotFoundError) and _handed_over(error):
-        return _loader_killed(config)
+        return _loader_killed()
     if isinstance(error, OSError):
         return _of_the_system(error, config)
-    return _of_processes(text, config) if isinstance(error, RuntimeError) else None
+    return _of_processes(text) if isinstance(error, RuntimeError) else None
 
 
 def _handed_over(error: Exception) -> bool:
@@ -52,10 +52,10 @@ def _handed_over(error: Exception) -> bool:
     return any(HANDED_OVER_BY in place for place in (str(error), *places))
 
 
-def _loader_killed(config: TrainingConfig) -> TrainingError:
+def _loader_killed() -> TrainingError:
     return TrainingError(
         "a process that loads data was killed, as happens where memory is full; give fewer "
-        f"--num_workers{_count(config, ' than')}, or a smaller --batch_size"
+        "--num_workers, or a smaller --batch_size"
     )
 
 
@@ -75,7 +75,7 @@ def _of_the_system(error: OSError, config: TrainingConfig) -> TrainingError | No
             "too many files are open; raise the limit with ulimit -n, or give fewer --num_workers"
         )
     if SHARED_MEMORY.search(str(error)):
-        return _shared_memory(config)
+        return _shared_memory()
     if error.errno not in DISK_ERRORS:
         return None
     return TrainingError(
@@ -84,24 +84,19 @@ def _of_the_system(error: OSError, config: TrainingConfig) -> TrainingError | No
     )
 
 
-def _shared_memory(config: TrainingConfig) -> TrainingError:
+def _shared_memory() -> TrainingError:
     return TrainingError(
-        f"shared memory (/dev/shm) is too small for the{_count(config)} processes that load "
+        "shared memory (/dev/shm) is too small for the processes that load "
         "data; give fewer --num_workers (0 needs none), or a container more with --shm-size"
     )
 
 
-def _count(config: TrainingConfig, before: str = "") -> str:
-    """How many processes were to load data, where that was said."""
-    return "" if config.num_workers == "auto" else f"{before} {config.num_workers}"
-
-
-def _of_processes(text: str, config: TrainingConfig) -> ProjectError | None:
+def _of_processes(text: str) -> ProjectError | None:
     line = text.splitlines()[0] if text else ""
     if SHARED_MEMORY.search(text):
-        return _shared_memory(config)
+        return _shared_memory()
     if LOADER_ENDED.search(text):
-        return _loader_killed(config)
+        return _loader_killed()
     if PORT_TAKEN.search(text):
         return TrainingError(
             "another program uses the port by which the processes of this run would meet; set "
