@@ -9,6 +9,7 @@ from . import packing
 from . import generating
 from . import bundles
 from . import serving
+from . import starting
 from . import templates
 from . import gpu
 from .harness import BENCHMARKS
