@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from copier._main import Worker
 from history import NEWEST, PastVersion, build_history
 from rendering import ROOT, commit_all, copy_template, render, started
 
-from tp35 import answers_file, cli, template
+from tp35 import answers_file, cli, template, update
 
 GIT_SETTINGS = """\
 [user]
@@ -106,6 +107,31 @@ def _copier_does_nothing_twice() -> Iterator[None]:
         patch.setattr(Worker, "answers_relpath", property(_answers_relpath))
         if not sys.platform.startswith("win"):
             patch.setattr(Worker, "_sync_git_index_executable_bit", lambda *_: None, raising=False)
+        yield
+
+
+class _InThisProcess(Executor):
+    """Runs what it gets at once."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def submit(  # type: ignore[override]
+        self, function: Callable[..., Any], /, *arguments: Any
+    ) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:  # noqa: BLE001  (as any executor)
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _updates_stay_in_this_process() -> Iterator[None]:
+    """What does nothing twice is here; tests of the command as a process have the other one."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(update, "ProcessPoolExecutor", _InThisProcess)
         yield
 
 
