@@ -334,6 +334,8 @@ def _images(home: Project, name: str, scale: Scale) -> Iterator[Row]:
         channels_last=name == "resnet50",
         **_common(),
     )
+    if scale.toy:
+        config = replace(config, compile_mode=None)  # a CPU would compile for minutes
     make = partial(_timm_network, name, size)
     vision: Any = home.module("data.vision")
     from_files = Run(home, config, vision.read_splits(config), make)
