@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Executor, Future
+from concurrent.futures.process import BrokenProcessPool
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -559,6 +561,26 @@ def test_a_failure_midway_leaves_the_tree_as_it_was(
         prepare(eventful).apply()
     assert files(eventful) == before
     assert git("status", "--porcelain", cwd=eventful) == ""
+
+
+class Dies(Executor):
+    """A process that ends before it has done anything."""
+
+    def __init__(self, *_: Any, **__: Any) -> None:
+        pass
+
+    def submit(self, *_: Any) -> Future[Any]:  # type: ignore[override]
+        future: Future[Any] = Future()
+        future.set_exception(BrokenProcessPool("killed"))
+        return future
+
+
+def test_a_killed_process_beside_changes_no_result(
+    eventful: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = prepare(eventful)
+    monkeypatch.setattr(updating, "ProcessPoolExecutor", Dies)
+    assert prepare(eventful) == usual
 
 
 def test_an_interrupt_while_copier_runs_changes_nothing(

@@ -12,7 +12,7 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,7 +96,9 @@ def prepare(
         )
         origin = _update_clone(clone, checked, answers, source.ref, scripts)
         theirs = _rendering_of(origin, likely)
-        sides, copied = _compare(clone, checked, origin, base.result(), theirs, hooks_folder)
+        sides, copied = _compare(
+            clone, checked, origin, _base(checked.origin, base), theirs, hooks_folder
+        )
     merged = complete(copied, sides, checked.folder)
     return _plan(checked, origin, sides, merged)
 
@@ -244,6 +246,14 @@ def _process_beside() -> Iterator[ProcessPoolExecutor]:
         yield beside
     finally:
         beside.shutdown(cancel_futures=True)
+
+
+def _base(origin: _Origin, rendered: Future[Tree]) -> Tree:
+    """What the project came from; here, where the process beside has died."""
+    try:
+        return rendered.result()
+    except BrokenExecutor:
+        return _render(origin.source, origin.answers)
 
 
 def _rendering_of(origin: _Origin, likely: Future[Tree]) -> Tree:
