@@ -39,7 +39,7 @@ def time_stages(
     """What a micro-batch goes through in one process, one stage after the other.
 
     Augmentation is what training samples take longer than plain ones; it is left out where that
-    is nothing.
+    is nothing, and where several plain samples make one to train on.
 
     Args:
         data: with rows to train on.
@@ -52,7 +52,9 @@ def time_stages(
     plain, changed = (
         make(rows, data.task_spec, config, training=training) for training in (False, True)
     )
-    keys = [(0, index) for index in range(min(data.batch_size, len(rows)))]
+    if data.samples_per_epoch < len(rows):
+        plain = changed
+    keys = [(0, index) for index in range(min(data.batch_size, data.samples_per_epoch))]
     samples = samples_of(changed, keys)
     collate = data.collate_fn
     batch = collate(samples)
@@ -74,7 +76,7 @@ def time_stages(
         rounds,
     )
     more = both.milliseconds - reading.milliseconds
-    augmentation = [replace(both, milliseconds=more)] if more > 0 else []
+    augmentation = [replace(both, milliseconds=more)] if plain is not changed and more > 0 else []
     return [reading, *augmentation, collation, transfer]
 
 

@@ -38,11 +38,13 @@ from ..errors import ProjectError, TrainingError
 from ..forward import LABELS
 from ..task import TaskSpec
 from ..terminal import telling, waiting
+from ..training.activation_checkpointing import check_blocks
 from ..training.adapter import UniversalModelAdapter
 from ..training.averaging import WeightAverage
 from ..training.compilation import CACHE_VARIABLE, break_even
 from ..training.frozen_features import KeepFrozenFeatures
 from ..training.hardware import inference_device
+from ..training.loop import NoProfiler, computing_as
 from ..training.probe import check_kind, materialise, probe
 from ..training.schedule import RunLength
 from .timing import Timing, percentiles, print_table, save_picture
@@ -208,6 +210,8 @@ def train_as_configured(config: TrainingConfig, splits: Splits, turns: TakeTurns
     network = Architecture.resolve(config.model, task_spec, network_args(config)).build()
     check_kind(network)
     materialise(network, data)
+    if config.activation_checkpointing:
+        check_blocks(network)
     adapter = UniversalModelAdapter(
         network,
         config,
@@ -228,6 +232,7 @@ def train_as_configured(config: TrainingConfig, splits: Splits, turns: TakeTurns
             *([WeightAverage(config.ema_decay)] if config.ema_decay else []),
             turns,
         ],
+        profiler=NoProfiler(),
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -237,7 +242,8 @@ def train_as_configured(config: TrainingConfig, splits: Splits, turns: TakeTurns
         use_distributed_sampler=False,
     )
     probe(adapter, data, trainer)
-    trainer.fit(adapter, data)
+    with computing_as(config, network):
+        trainer.fit(adapter, data)
 
 
 class Trainee:

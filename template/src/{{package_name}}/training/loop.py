@@ -541,10 +541,7 @@ def _run(
         with (
             interruption.handling(),
             ending_together(trainer),
-            matmul_precision(config.matmul_precision),
-            activations_again(adapter.model)
-            if config.activation_checkpointing
-            else contextlib.nullcontext(),
+            computing_as(config, adapter.model),
         ):
             trainer.fit(adapter, data, ckpt_path=path, weights_only=True)
         interruption.check(trainer.global_step, run_folder.path)
@@ -566,12 +563,17 @@ def _run(
 
 
 @contextlib.contextmanager
-def matmul_precision(precision: str) -> Iterator[None]:
-    """Inside, products of float32 matrices are as precise as that; an export is not to suffer."""
+def computing_as(config: TrainingConfig, network: nn.Module) -> Iterator[None]:
+    """Inside, float32 matrices are as precise as configured, and activations computed again or not.
+
+    Afterwards all is as before: an export is not to suffer.
+    """
     before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(precision)
+    again = activations_again(network) if config.activation_checkpointing else None
+    torch.set_float32_matmul_precision(config.matmul_precision)
     try:
-        yield
+        with again or contextlib.nullcontext():
+            yield
     finally:
         torch.set_float32_matmul_precision(before)
 
