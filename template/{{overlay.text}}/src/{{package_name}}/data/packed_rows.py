@@ -8,8 +8,9 @@ refused.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from torch.utils.data import Dataset
 from ..errors import ModelError
 from ..task import TaskSpec
 from ..user_code import USER_ERRORS
+from .known import samples_of
 from .module import Batch, FittedTransform
 from .order import Key, sample_seed
 from .packing import Packing
@@ -57,11 +59,16 @@ class PackedRows(Dataset[dict[str, Any]]):
         return len(self.packing)
 
     def __getitem__(self, key: Key | int) -> dict[str, Any]:
-        epoch, row = key if isinstance(key, tuple) else (0, key)
+        return self.__getitems__([key if isinstance(key, tuple) else (0, key)])[0]
+
+    def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+        """The rows of a batch, all of one epoch, whose texts are read at once."""
+        epoch = keys[0][0]
         if epoch != self._epoch:
             self._epoch, self._by_length = epoch, self._sorted(epoch)
-        members = self._by_length[self.packing.places(row)]
-        return {TEXTS: [self.texts[epoch, index] for index in members.tolist()]}
+        members = [self._by_length[self.packing.places(key[1])].tolist() for key in keys]
+        texts = iter(samples_of(self.texts, [(epoch, index) for row in members for index in row]))
+        return [{TEXTS: list(islice(texts, len(row)))} for row in members]
 
     def _sorted(self, epoch: int) -> npt.NDArray[np.integer]:
         generator = torch.Generator().manual_seed(sample_seed(self.seed, (epoch, -2)))

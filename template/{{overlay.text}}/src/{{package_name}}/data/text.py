@@ -17,6 +17,7 @@ from ..config import TrainingConfig
 from ..forward import IGNORED
 from ..preprocessing import TextTokenizer, document_ids
 from ..task import TaskSpec
+from .known import samples_of
 from .module import Batch
 from .order import Key, sample_seed
 from .packed_rows import POSITIONS, TEXTS, PackedInputs, PackedRows
@@ -334,7 +335,7 @@ def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, C
     tokenizer: TextTokenizer = data.splits.processor
     dataset = make_dataset(data.splits.train, data.task_spec, config, training=True)
     keys = [(0, index) for index in range(min(config.batch_size, data.samples_per_epoch))]
-    samples = [dataset[key] for key in keys]
+    samples = samples_of(dataset, keys)
     texts = [
         tokenizer.decode(text["input_ids"].tolist())
         for sample in samples
@@ -348,6 +349,6 @@ def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, C
 
     return {
         "tokenise": tokenise,
-        "read from the cache": lambda: len([dataset[key] for key in keys]),
+        "read from the cache": lambda: len(samples_of(dataset, keys)),
         "collate": lambda: len(data.collator(samples)["input_ids"]),
     }

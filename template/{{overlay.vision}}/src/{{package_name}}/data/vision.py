@@ -17,6 +17,7 @@ from ..errors import ConfigError, DataError
 from ..preprocessing import InvalidImage
 from ..task import TaskSpec
 from .image_facts import explain
+from .known import samples_of
 from .memory import ReusedMemory
 from .module import Batch
 from .order import Key, sample_seed
@@ -409,7 +410,7 @@ def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, C
     plain = make_dataset(splits.train, task_spec, config, training=False)
     augmented = make_dataset(splits.train, task_spec, config, training=True)
     keys = [(0, index) for index in range(min(config.batch_size, len(plain)))]
-    samples = [plain[key] for key in keys]
+    samples = samples_of(plain, keys)
     collate = VisionDataCollator(True, mean, std)
     stack = VisionDataCollator(True, mean, std, defer=True)
     on_device = DeviceNormalize(task_spec)
@@ -430,6 +431,6 @@ def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, C
         "collate, Normalize per image": per_sample,
         "collate, normalize_on: collator": in_collator,
         "collate, normalize_on: device": after_transfer,
-        "read and resize": lambda: len([plain[key] for key in keys]),
-        f"read, resize, augment: {config.augment}": lambda: len([augmented[key] for key in keys]),
+        "read and resize": lambda: len(samples_of(plain, keys)),
+        f"read, resize, augment: {config.augment}": lambda: len(samples_of(augmented, keys)),
     }
