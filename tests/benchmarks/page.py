@@ -71,7 +71,8 @@ def page(outcomes: Mapping[str, Outcome]) -> str:
 
 def section(row: Row) -> str:
     """A row's table and what is claimed."""
-    lines = [f"\n**{row.what}**\n", f"| contender | {row.unit} |", "|---|---|"]
+    rounds = len(row.ways[0].values)
+    lines = [f"\n**{row.what}**, {rounds} rounds\n", f"| contender | {row.unit} |", "|---|---|"]
     lines += [f"| {way.name} ({way.version}) | {spread(way.values)} |" for way in row.ways]
     claims = [claim(target, row.ways) for target in row.targets]
     note = ["", row.note] if row.note else []
@@ -103,7 +104,7 @@ def spread(values: Sequence[float]) -> str:
     """Median and quartiles."""
     median = statistics.median(values)
     if len(values) < 2:
-        return f"{median:,.3g}"
+        return number(median)
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
     return f"{number(median)} ({number(low)} to {number(high)})"
 

@@ -105,12 +105,17 @@ def share_weights(model: onnx_ir.Model, path: Path) -> None:
     import onnx_ir
 
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+        behind = 0  # the last one that was found: most follow each other
         for name, value in model.graph.initializers.items():
             tensor = value.const_value
             if tensor is None or tensor.nbytes < SHARED_FROM:
                 continue
-            place = held.find(tensor.tobytes())
+            content = tensor.tobytes()
+            place = held.find(content, behind)
+            if place < 0:
+                place = held.find(content)
             if place >= 0:
+                behind = place + len(content)
                 value.const_value = onnx_ir.ExternalTensor(
                     path.name,
                     place,

@@ -134,7 +134,7 @@ def _seeded(seed: int) -> Iterator[None]:
     """Draw as training does after Lightning's `seed_everything`, whose import takes seconds."""
     states = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(range(torch.cuda.device_count())):
             random.seed(seed)
             np.random.seed(seed)
             torch.manual_seed(seed)
