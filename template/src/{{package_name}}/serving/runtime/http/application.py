@@ -13,16 +13,16 @@ from fastapi import Depends, FastAPI, Request
 from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartParser
-from starlette.types import Receive, Scope, Send
 
 from ..engine import InferenceEngine
 from ..integrity import read_metadata
 from . import openinference
 from .description import describe, name_of
-from .errors import RESPONSES, RequestError, add_error_handlers
+from .errors import RESPONSES, RequestError, add_error_handlers, refusal
 from .metrics import Metrics
-from .middleware import BodyLimit, RequestLog, SecurityHeaders
+from .middleware import Direct, Envelope
 from .openinference import MODEL, VERSION
 from .pages import add_pages
 from .payloads import read_payloads
@@ -62,17 +62,14 @@ def create_app(
     MultiPartParser.spool_max_size = settings.max_body_bytes
     title = name_of(read_metadata(bundle))
     app = FastAPI(title=title, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
-    app.add_middleware(SecurityHeaders)
-    app.add_middleware(BodyLimit, max_body_bytes=settings.max_body_bytes)
-    app.add_middleware(RequestLog, metrics=metrics)  # around the limit: it sees refused bodies too
     add_error_handlers(app)
     token = os.environ.get(ENVIRONMENT + "TOKEN", "")
     authorize = _authorization(token)
     # /docs asks for it
     authorized = [Depends(authorize), Depends(HTTPBearer(auto_error=False))] if token else []
 
-    # first, since routes are looked through in turn
     _add_prediction(app, authorize, authorized)
+    app.add_middleware(Envelope, metrics=metrics, max_body_bytes=settings.max_body_bytes)
     _add_health(app)
     _add_description(app, authorized)
     _add_openinference(app, authorized)
@@ -117,25 +114,6 @@ def _add_health(app: FastAPI) -> None:
         app.get(path)(ready)
 
 
-class PlainRoute(APIRoute):
-    """A route whose function takes the request and makes the response, and that is all.
-
-    It is described like any other. But nothing is parsed, validated or resolved for its function:
-    with a small network that took longer than the network.
-    """
-
-    def __init__(
-        self, path: str, endpoint: Callable[[Request], Awaitable[Response]], **options: Any
-    ) -> None:
-        super().__init__(path, endpoint, **options)
-
-        async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            response = await endpoint(Request(scope, receive))
-            await response(scope, receive, send)
-
-        self.app = answer
-
-
 def _add_prediction(
     app: FastAPI, authorize: Callable[[Request], Awaitable[None]], authorized: list[Any]
 ) -> None:
@@ -159,23 +137,24 @@ def _add_prediction(
 
     async def predict(request: Request) -> Response:
         """Predict one item (the body is the item) or several (JSON instances, or form parts)."""
-        await authorize(request)
-        service: Service = request.app.state.service
-        payloads, several = await read_payloads(request, service.engine, service.settings.max_items)
-        answers = await service.predict(payloads)
+        service: Service = app.state.service
+        try:
+            await authorize(request)
+            payloads, several = await read_payloads(
+                request, service.engine, service.settings.max_items
+            )
+            answers = await service.predict(payloads)
+        except (RequestError, HTTPException) as error:
+            return refusal(error)
         failures = [answer for answer in answers if "error" in answer]
         status = failures[0]["status"] if len(failures) == len(answers) else 200
         return JSONResponse({"predictions": answers} if several else answers[0], status)
 
-    app.router.add_api_route(
-        f"/predictions/{MODEL}",
-        predict,
-        methods=["POST"],
-        dependencies=authorized,
-        openapi_extra=documented,
-        responses=RESPONSES,
-        route_class_override=PlainRoute,
-    )
+    path = f"/predictions/{MODEL}"
+    options: dict[str, Any] = {"dependencies": authorized, "openapi_extra": documented}
+    app.post(path, responses=RESPONSES, **options)(predict)
+    [route] = [found for found in app.routes if isinstance(found, APIRoute) and found.path == path]
+    app.add_middleware(Direct, route=route, answer=predict)
 
 
 def _add_description(app: FastAPI, authorized: list[Any]) -> None:

@@ -1,9 +1,10 @@
 """Dynamic batching: whatever waits is run together, and nothing waits for company by default.
 
-A request crosses to a thread once, and back once: crossing costs about as much as a small network.
-The thread that prepared its items runs whatever is ready; where another one runs already, that
-one takes them along. So a lone request never changes threads, and under load the others prepare
-what the next run takes.
+Crossing to a thread and back costs about as much as a small network. So what takes no longer than
+that is done on the event loop, all requests of a turn together: each stage finds the caches as the
+request before has left them, and no two threads fight over the interpreter. What takes longer
+crosses once: the thread that prepared a request's items runs whatever is ready, and where another
+one runs already, that one takes them along, while the others prepare what the next run takes.
 """
 
 from __future__ import annotations
@@ -12,8 +13,7 @@ import asyncio
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import Any, TypeAlias, TypeVar
@@ -22,6 +22,14 @@ from ..engine import InferenceEngine, InvalidInput, Item
 from ..sessions import RUN_ERRORS, Array
 
 Result = TypeVar("Result")
+
+# seconds for one item up to which the event loop does it all; what else it has to do waits, at most
+# for that times the items of a run
+QUICK_S = 1e-3
+# of an item; what a larger one takes is not to be guessed from what small ones took
+QUICK_BYTES = 1 << 16
+# what is left of the slowest after each that was faster
+FORGETTING = 0.9
 
 
 class QueueFull(Exception):
@@ -41,7 +49,7 @@ class _Job:
     """A request on its way.
 
     Attributes:
-        prepare, finish: as `Batcher.run` takes them.
+        size, weight, prepare, finish: as `Batcher.run` takes them.
         answer: what its caller awaits.
         items: what was prepared.
         found: logits of each item; an item that failed has its error instead.
@@ -49,6 +57,8 @@ class _Job:
         has_run: whether all that is left is to finish it.
     """
 
+    size: int
+    weight: int
     prepare: Callable[[], Prepared]
     finish: Callable[[Prepared, Sequence[Found]], Any]
     answer: asyncio.Future[Any]
@@ -72,6 +82,16 @@ class _Waiting:
         return item
 
 
+@dataclass
+class _Slowest:
+    """How long one item takes at worst, of those of late, in seconds."""
+
+    seconds: float = QUICK_S  # nothing is quick until it was measured
+
+    def note(self, seconds: float) -> None:
+        self.seconds = max(seconds, FORGETTING * self.seconds)
+
+
 class Batcher:
     """Runs items of all requests through the engine, in batches, one run at a time.
 
@@ -79,7 +99,7 @@ class Batcher:
 
     Args:
         engine: runs them.
-        threads: prepare items, run batches and finish answers.
+        threads: prepare items, run batches and finish answers where that takes long.
         batch_size: most items in one run.
         delay_s: how long a run waits for more items than there are; it costs a lone caller that
             much, and under load the queue fills without it.
@@ -102,10 +122,13 @@ class Batcher:
         self._queue_size = queue_size
         self._on_run = on_run
         self._loop = asyncio.get_running_loop()
+        self._loop_thread = threading.current_thread()
+        self._arrived: list[_Job] = []
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._ready: deque[_Waiting] = deque()
         self._running = threading.Lock()
         self._run_s = 0.0
+        self._preparing, self._forwarding, self._finishing = (_Slowest() for _ in range(3))
         self.admitted = 0
         self.is_broken = False
         self._threads = [
@@ -121,39 +144,62 @@ class Batcher:
         for _ in self._threads:
             self._jobs.put(None)
 
-    @contextmanager
-    def admit(self, items: int) -> Iterator[None]:
-        """Reserve room for a request's items, before work is spent on decoding them.
-
-        Raises:
-            QueueFull: there is none.
-        """
-        if self.admitted + items > self._queue_size:
-            raise QueueFull
-        self.admitted += items
-        try:
-            yield
-        finally:
-            self.admitted -= items
-
     async def run(
         self,
+        size: int,
+        weight: int,
         prepare: Callable[[], Prepared],
         finish: Callable[[Prepared, Sequence[Found]], Result],
     ) -> Result:
         """Prepare a request's items, run them with those of others, and finish its answer.
 
         Args:
+            size: how many items it has.
+            weight: bytes of the largest that is to be prepared.
             prepare: makes the items; an item that cannot be has its error instead.
-            finish: gets the items, and for each its logits or what was wrong with it. Both are
+            finish: gets the items, and for each its logits or what was wrong with it. Both may be
                 called on a thread.
-        """
-        job = _Job(prepare, finish, self._loop.create_future())
-        self._jobs.put(job)
-        answer: Result = await job.answer
-        return answer
 
-    # --- on threads ------------------------------------------------------------------------------
+        Raises:
+            QueueFull: there is no room for its items.
+        """
+        if self.admitted + size > self._queue_size:
+            raise QueueFull
+        self.admitted += size
+        try:
+            job = _Job(size, weight, prepare, finish, self._loop.create_future())
+            if not self._arrived:
+                self._loop.call_soon(self._dispatch)
+            self._arrived.append(job)
+            answer: Result = await job.answer
+            return answer
+        finally:
+            self.admitted -= size
+
+    def _dispatch(self, before: int = 0) -> None:
+        """Do what came together, or give it to the threads."""
+        size = self._batch_size
+        if before < len(self._arrived) < size:  # more may be on their way through this turn
+            self._loop.call_soon(self._dispatch, len(self._arrived))
+            return
+        jobs, self._arrived = self._arrived[:size], self._arrived[size:]
+        if self._arrived:  # others have their turn before
+            self._loop.call_soon(self._dispatch)
+        if self._is_quick and all(job.size <= size and job.weight <= QUICK_BYTES for job in jobs):
+            for job in jobs:
+                self._prepare(job)
+            self._run_ready()
+        else:
+            for job in jobs:
+                self._jobs.put(job)
+
+    @property
+    def _is_quick(self) -> bool:
+        stages = (self._preparing, self._forwarding, self._finishing)
+        takes_long = self._delay_s > 0 or self._engine.answers_run_again
+        return not takes_long and sum(stage.seconds for stage in stages) <= QUICK_S
+
+    # --- on threads, or on the event loop where it is quick --------------------------------------
 
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
@@ -162,18 +208,21 @@ class Batcher:
                 continue
             self._prepare(job)
             self._prepare_more()
-            # who comes while another runs has put his items there first, and that one looks again
-            while self._ready and self._running.acquire(blocking=False):
-                try:
-                    done = self._run_batch()
-                finally:
-                    self._running.release()
-                if self._engine.answers_run_again:
-                    for one in done:  # each may take long: on whatever thread is free
-                        self._jobs.put(one)
-                else:
-                    self._finish(done)
-                self._prepare_more()
+            self._run_ready()
+
+    def _run_ready(self) -> None:
+        # who comes while another runs has put his items there first, and that one looks again
+        while self._ready and self._running.acquire(blocking=False):
+            try:
+                done = self._run_batch()
+            finally:
+                self._running.release()
+            if self._engine.answers_run_again:
+                for one in done:  # each may take long: on whatever thread is free
+                    self._jobs.put(one)
+            else:
+                self._finish(done)
+            self._prepare_more()
 
     def _prepare_more(self) -> None:
         """Prepare what else waits, for as long as a run takes at most.
@@ -195,11 +244,13 @@ class Batcher:
     def _prepare(self, job: _Job) -> None:
         if job.answer.cancelled():
             return
+        started = time.thread_time()
         try:
             job.items = job.prepare()
         except Exception as error:  # a bug: whoever waits hears of it, as from any executor
             self._deliver([(job, error)])
             return
+        self._preparing.note((time.thread_time() - started) / max(1, job.size))
         job.found = list(job.items)
         waiting = [
             _Waiting(job, number)
@@ -225,6 +276,7 @@ class Batcher:
             self._deliver([(waiting.job, error) for waiting in batch])
             raise
         self._run_s = time.perf_counter() - started
+        self._forwarding.note(self._run_s / len(batch))
         self._on_run(len(batch), self._run_s)
         done = []
         for waiting, answer in zip(batch, answers, strict=True):
@@ -259,16 +311,21 @@ class Batcher:
 
     def _finish(self, jobs: Sequence[_Job]) -> None:
         answers: list[tuple[_Job, Any]] = []
+        started, size = time.thread_time(), 0
         for job in jobs:
+            size += job.size
             try:
                 answers.append((job, job.finish(job.items, job.found)))
             except Exception as error:  # as in _prepare
                 answers.append((job, error))
+        self._finishing.note((time.thread_time() - started) / max(1, size))
         self._deliver(answers)
 
     def _deliver(self, answers: Sequence[tuple[_Job, Any]]) -> None:
         """Wake the event loop once for all of them."""
-        if answers and not self._loop.is_closed():
+        if threading.current_thread() is self._loop_thread:
+            _answer(answers)
+        elif answers and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(_answer, answers)
 
 

@@ -37,28 +37,26 @@ class RequestError(Exception):
         return {"error": self.message, "code": self.code, "status": self.status}
 
 
-def add_error_handlers(app: FastAPI) -> None:
-    """Answer whatever a route raises in the one shape of all errors."""
-    for kind, handler in (
-        (RequestError, _answer_request_error),
-        (HTTPException, _answer_http_exception),
-        (Exception, _answer_bug),
-    ):
-        app.add_exception_handler(kind, handler)
-
-
-async def _answer_request_error(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, RequestError)
+def refusal(error: RequestError | HTTPException) -> JSONResponse:
+    """The answer to a request that is refused."""
+    if isinstance(error, HTTPException):
+        code = CODES.get(error.status_code, "refused")
+        headers = dict(error.headers) if error.headers else None
+        error = RequestError(error.status_code, code, str(error.detail), headers)
     return JSONResponse(error.to_json(), error.status, error.headers)
 
 
-async def _answer_http_exception(request: Request, error: Exception) -> JSONResponse:
-    assert isinstance(error, HTTPException)
-    code = CODES.get(error.status_code, "refused")
-    content = RequestError(error.status_code, code, str(error.detail)).to_json()
-    headers = dict(error.headers) if error.headers else None
-    return JSONResponse(content, error.status_code, headers)
+def add_error_handlers(app: FastAPI) -> None:
+    """Answer whatever a route raises in the one shape of all errors."""
+    app.add_exception_handler(RequestError, _refuse)
+    app.add_exception_handler(HTTPException, _refuse)
+    app.add_exception_handler(Exception, _answer_bug)
+
+
+async def _refuse(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, (RequestError, HTTPException))
+    return refusal(error)
 
 
 async def _answer_bug(request: Request, error: Exception) -> JSONResponse:
-    return JSONResponse(RequestError(500, "internal", "internal error").to_json(), 500)
+    return refusal(RequestError(500, "internal", "internal error"))

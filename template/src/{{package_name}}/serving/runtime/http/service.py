@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..engine import InferenceEngine, InvalidInput, Item
 from ..sessions import RUN_ERRORS
-from .batching import Batcher, Found, QueueFull, RunFailed
+from .batching import Batcher, Found, Prepared, QueueFull, Result, RunFailed
 from .errors import RequestError
 from .metrics import Metrics
 from .openinference import InferRequest, format_response, parse_request
@@ -58,18 +57,23 @@ class Service:
             metrics.observe_run,
         )
 
-    @asynccontextmanager
-    async def admit(self, items: int) -> AsyncIterator[None]:
-        """Room and time for a request's items.
+    async def _run(
+        self,
+        size: int,
+        weight: int,
+        prepare: Callable[[], Prepared],
+        finish: Callable[[Prepared, Sequence[Found]], Result],
+    ) -> Result:
+        """`Batcher.run` within what a request may take.
 
         Raises:
             RequestError: the queue is full, or time is up.
         """
+        waiting = self.metrics.waiting
+        waiting.inc(size)
         try:
-            with self.batcher.admit(items):
-                self.metrics.waiting.set(self.batcher.admitted)
-                async with asyncio.timeout(self.settings.timeout_s):
-                    yield
+            async with asyncio.timeout(self.settings.timeout_s):
+                return await self.batcher.run(size, weight, prepare, finish)
         except QueueFull:
             raise RequestError(
                 429, "queue_full", "the queue is full; try again", {"Retry-After": "1"}
@@ -78,24 +82,25 @@ class Service:
             limit = f"{self.settings.timeout_s:g} s"
             raise RequestError(504, "timeout", f"no answer within {limit}") from None
         finally:
-            self.metrics.waiting.set(self.batcher.admitted)
+            waiting.dec(size)
 
     async def predict(self, payloads: Sequence[bytes | InvalidInput]) -> list[dict[str, Any]]:
         """The answer for each payload, in order; one that failed has its error instead.
 
         Raises:
-            RequestError: too many items, or as `admit`.
+            RequestError: too many items, or as `_run`.
         """
         if len(payloads) > self.settings.max_items:
             raise RequestError(
                 413, "too_many_items", f"{len(payloads)} items; at most {self.settings.max_items}"
             )
 
-        async with self.admit(len(payloads)):
-            return await self.batcher.run(
-                lambda: [self._decode(payload) for payload in payloads],
-                lambda items, found: list(map(self._answer, items, found)),
-            )
+        return await self._run(
+            len(payloads),
+            max((len(payload) for payload in payloads if isinstance(payload, bytes)), default=0),
+            lambda: [self._decode(payload) for payload in payloads],
+            lambda items, found: list(map(self._answer, items, found)),
+        )
 
     async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
         """Answer a request of the Open Inference Protocol.
@@ -108,16 +113,18 @@ class Service:
             body and headers of the answer.
 
         Raises:
-            RequestError: malformed tensors, a network that fails on them, or as `admit`.
+            RequestError: malformed tensors, a network that fails on them, or as `_run`.
         """
         try:
             parsed = await asyncio.to_thread(self._parse, body, header_length)
         except InvalidInput as error:
             raise RequestError(400, "malformed_request", str(error)) from None
-        async with self.admit(len(parsed.items)):
-            return await self.batcher.run(
-                lambda: parsed.items, lambda _, found: self._format(parsed, found)
-            )
+        return await self._run(
+            len(parsed.items),
+            0,
+            lambda: parsed.items,
+            lambda _, found: self._format(parsed, found),
+        )
 
     def _parse(self, body: bytes, header_length: str | None) -> InferRequest:
         parsed = parse_request(body, header_length, self.engine.metadata, self.settings.max_items)
