@@ -230,7 +230,7 @@ class VisionDataCollator:
             ValueError: shapes differ, channels do not match mean and std, some labels are missing.
         """
         images = [sample["pixel_values"] for sample in batch]
-        self._check_shapes(images)
+        self._check_shape(images[0].shape)
         collated = {"pixel_values": self._stack(images)}
         labels = [sample["labels"] for sample in batch if "labels" in sample]
         if labels:
@@ -247,15 +247,7 @@ class VisionDataCollator:
             stacked = torch.from_numpy(np.asarray(labels))
         return stacked.to(self.value_dtype if stacked.is_floating_point() else torch.int64)
 
-    def _check_shapes(self, images: list[Tensor]) -> None:
-        shapes = [image.shape for image in images]
-        shape = shapes[0]
-        if shapes.count(shape) < len(shapes):
-            position = next(n for n, other in enumerate(shapes) if other != shape)
-            raise ValueError(
-                f"images of one batch must have one size: sample 0 is {list(shape)}, "
-                f"sample {position} is {list(shapes[position])}; resize them in the dataset"
-            )
+    def _check_shape(self, shape: torch.Size) -> None:
         if len(shape) != 3:
             raise ValueError(f"pixel_values must be [C, H, W], got {list(shape)}")
         if self.normalize and shape[0] != len(self.mean):
@@ -264,8 +256,13 @@ class VisionDataCollator:
     def _stack(self, images: list[Tensor]) -> Tensor:
         raw = images[0].dtype == torch.uint8
         if raw and self.defer:
-            stacked: Tensor = default_collate(images)  # in a loader's process into shared memory
+            try:
+                stacked: Tensor = default_collate(images)  # in a loader's process into shared memory
+            except RuntimeError:  # looking for it beforehand takes as long as to stack small ones
+                _refuse_other_shapes(images)
+                raise
             return stacked
+        _refuse_other_shapes(images)
         if not self.normalize:
             return torch.stack(images).div(255) if raw else torch.stack(images).float()
         # row by row into one buffer: large temporaries cost more than the arithmetic
@@ -278,17 +275,23 @@ class VisionDataCollator:
         return pixels
 
 
+def _refuse_other_shapes(images: list[Tensor]) -> None:
+    shapes = [image.shape for image in images]
+    shape = shapes[0]
+    if shapes.count(shape) < len(shapes):
+        position = next(n for n, other in enumerate(shapes) if other != shape)
+        raise ValueError(
+            f"images of one batch must have one size: sample 0 is {list(shape)}, "
+            f"sample {position} is {list(shapes[position])}; resize them in the dataset"
+        )
+
+
 class DeviceNormalize(nn.Module):
     """Normalise uint8 pixels of a batch on whatever device it lies; floats are normalised already.
 
     Args:
         task_spec: channels, mean and std.
     """
-
-    # Values written at a time on a CPU: they stay in the core's cache between multiply and add, and
-    # torch begins threads for no fewer than 32,768. Threads that wait for each other thousands of
-    # times in a batch cost many times the arithmetic where processes that load data use the cores.
-    CHUNK = 32_767
 
     def __init__(self, task_spec: TaskSpec) -> None:
         super().__init__()
@@ -307,18 +310,11 @@ class DeviceNormalize(nn.Module):
         scale, bias = cast(Tensor, self.scale), cast(Tensor, self.bias)
         if pixels.device.type != "cpu":
             return {**batch, "pixel_values": (pixels * scale).add_(bias)}
+        # three passes over all of it: threads wait for each other thrice a batch, and not, as with
+        # parts that fit a cache, thousands of times, for cores that processes which load data use
         normalized = self.memory.empty(pixels.shape, torch.float32)
-        images, lines = self._chunk(pixels[0])
-        for several in zip(*(torch.split(t, images) for t in (pixels, normalized)), strict=True):
-            for part, into in zip(*(torch.split(t, lines, -2) for t in several), strict=True):
-                torch.mul(part, scale, out=into).add_(bias)
+        normalized.copy_(pixels).mul_(scale).add_(bias)
         return {**batch, "pixel_values": normalized}
-
-    def _chunk(self, image: Tensor) -> tuple[int, int]:
-        """Whole images, and lines of each, that are worked on at a time."""
-        channels, height, width = image.shape
-        images = self.CHUNK // image.numel()
-        return (images, height) if images else (1, max(1, self.CHUNK // (channels * width)))
 
 
 class ChannelsLast(nn.Module):
