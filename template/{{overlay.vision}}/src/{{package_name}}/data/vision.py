@@ -257,7 +257,8 @@ class VisionDataCollator:
         raw = images[0].dtype == torch.uint8
         if raw and self.defer:
             try:
-                stacked: Tensor = default_collate(images)  # in a loader's process into shared memory
+                # in a loader's process into shared memory
+                stacked: Tensor = default_collate(images)
             except RuntimeError:  # looking for it beforehand takes as long as to stack small ones
                 _refuse_other_shapes(images)
                 raise
