@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -317,19 +318,21 @@ def compiling_cold(scale: Scale) -> Iterator[Row]:
 def _compile_in_process(made: Project, settings: dict[str, Any]) -> float:
     """Seconds that the first step takes longer than the second, in a process of its own.
 
-    The system's temporary folder is empty for it, as after a restart.
+    The system's temporary folder is empty for it, as after a restart, and has the same name.
     """
-    with temporary_folder() as folder:
-        environment = {k: v for k, v in os.environ.items() if k != CACHE_VARIABLE}
-        done = subprocess.run(
-            [sys.executable, "-m", f"{__package__}.compiling", str(made.folder), made.package],
-            input=json.dumps(settings),
-            env=environment | {"TMPDIR": str(folder)},
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            text=True,
-            check=True,
-        )
+    temporary = made.folder / "temporary"
+    temporary.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != CACHE_VARIABLE}
+    done = subprocess.run(
+        [sys.executable, "-m", f"{__package__}.compiling", str(made.folder), made.package],
+        input=json.dumps(settings),
+        env=environment | {"TMPDIR": str(temporary)},
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    shutil.rmtree(temporary)
     first, second = json.loads(done.stdout.splitlines()[-1])
     return float(first - second)
 

@@ -25,6 +25,12 @@ Where an epoch takes a sample several times, the later ones have their number be
 1) and so on.
 """
 
+
+def as_key(key: Key | int) -> Key:
+    """The key of a sample that is asked for by its index alone: that of the first epoch."""
+    return key if isinstance(key, tuple) else (0, key)
+
+
 # keys that are made at a time: as Python's objects, those of an epoch would take much memory
 BLOCK = 4096
 

@@ -37,6 +37,7 @@ import torch._functorch.config
 from torch import Tensor, nn
 from torch._dynamo.exc import FailOnRecompileLimitHit, TorchDynamoException
 from torch._dynamo.utils import get_compilation_metrics
+from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
 from ..terminal import waiting
 from .distributed import of_all_processes
@@ -400,7 +401,8 @@ def keep_compiled_code(folder: Path, log: Callable[[str], None]) -> None:
         folder: made where it is missing.
         log: takes a line where it cannot be used; torch's own folder is, then.
     """
-    if CACHE_VARIABLE in os.environ:
+    # torch sets it itself, to its own folder, as soon as parts of it are imported
+    if os.environ.get(CACHE_VARIABLE) not in (None, default_cache_dir()):
         return
     place = folder.absolute() / processor()
     if problem := _why_unusable(place):

@@ -24,7 +24,7 @@ from ..task import TaskSpec
 from ..user_code import USER_ERRORS
 from .known import samples_of
 from .module import Batch, FittedTransform
-from .order import Key, sample_seed
+from .order import Key, as_key, sample_seed
 from .packing import Packing
 
 # the field of a sample that holds the texts of a row
@@ -59,10 +59,11 @@ class PackedRows(Dataset[dict[str, Any]]):
         return len(self.packing)
 
     def __getitem__(self, key: Key | int) -> dict[str, Any]:
-        return self.__getitems__([key if isinstance(key, tuple) else (0, key)])[0]
+        return self.__getitems__([key])[0]
 
-    def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+    def __getitems__(self, given: Sequence[Key | int]) -> list[dict[str, Any]]:
         """The rows of a batch, all of one epoch, whose texts are read at once."""
+        keys = [as_key(key) for key in given]
         epoch = keys[0][0]
         if epoch != self._epoch:
             self._epoch, self._by_length = epoch, self._sorted(epoch)

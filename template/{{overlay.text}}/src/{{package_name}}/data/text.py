@@ -19,7 +19,7 @@ from ..preprocessing import TextTokenizer, document_ids
 from ..task import TaskSpec
 from .known import samples_of
 from .module import Batch
-from .order import Key, sample_seed
+from .order import Key, as_key, sample_seed
 from .packed_rows import POSITIONS, TEXTS, PackedInputs, PackedRows
 from .packing import Packing, lengths_of
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
@@ -70,10 +70,11 @@ class TextDataset(Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, key: Key | int) -> dict[str, Any]:
-        return self.__getitems__([key if isinstance(key, tuple) else (0, key)])[0]
+        return self.__getitems__([key])[0]
 
-    def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+    def __getitems__(self, given: Sequence[Key | int]) -> list[dict[str, Any]]:
         """The samples of a batch, which torch's loader asks for: far less work than one by one."""
+        keys = [as_key(key) for key in given]
         table = self.rows[[key[1] for key in keys]]
         seeds = [sample_seed(self.seed, key if self.training else (0, key[1])) for key in keys]
         columns: dict[str, Sequence[Any]] = {"input_ids": _lists(table, "input_ids"), "seed": seeds}

@@ -20,7 +20,7 @@ from .image_facts import explain
 from .known import samples_of
 from .memory import ReusedMemory
 from .module import Batch
-from .order import Key, sample_seed
+from .order import Key, as_key, sample_seed
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
 from .reading import count_repeated as count_repeated
 from .reading import examine as examine
@@ -82,10 +82,11 @@ class ImageDataset(Dataset[dict[str, Any]]):
         return len(self.rows)
 
     def __getitem__(self, key: Key | int) -> dict[str, Any]:
-        return self.__getitems__([key if isinstance(key, tuple) else (0, key)])[0]
+        return self.__getitems__([key])[0]
 
-    def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
+    def __getitems__(self, given: Sequence[Key | int]) -> list[dict[str, Any]]:
         """The samples of a batch, whose rows are read at once: far less work than each."""
+        keys = [as_key(key) for key in given]
         columns = self.rows[[key[1] for key in keys]]
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
         return [self._sample(key, row) for key, row in zip(keys, rows, strict=True)]
