@@ -30,7 +30,7 @@ CACHED, ANEW = "key-value cache", "whole text for each token"
 PEER = "transformers, GPT-2 of that size"
 LIBRARIES = {"onnx": "onnxruntime", "torchscript": "torch", "pytorch": "torch"}
 # weights of a fresh network say nearly the same of every text; larger ones do not
-SPREAD = 4
+SPREAD = 3
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ WHY = {
     1: "All servers do the same work for an image, with caches that another process has used in "
     "between: decoding takes 0.18 ms instead of the 0.08 ms of a loop, the network 0.35 ms instead "
     "of 0.25 ms. What is left to gain is a hop between processes, about 0.1 ms.",
-    16: "Ours is one Python process. Of 0.35 ms that a request took when it was profiled, with runs "
+    16: "Ours is one Python process. Of 0.35 ms that a request took when it was profiled, in runs "
     "of 16, the network took 0.14 ms, decoding 0.09 ms, and HTTP, log and metrics 0.09 ms. mosec "
     "does HTTP in Rust, on the other core. Its batches cost it two thirds of its answers where "
     "requests come one at a time; ours is one setting for both.",
