@@ -76,8 +76,7 @@ NETWORKS = (
         "vision",
         {
             "model": "timm:vit_tiny_patch16_224",
-            "model_args": {"img_size": 128},
-            "image_size": [3, 128, 128],
+            "image_size": [3, 224, 224],
             "batch_size": 16,
         },
         {

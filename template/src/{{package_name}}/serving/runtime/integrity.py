@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +77,9 @@ def verify_files(bundle: Path, *, only_model: bool = False) -> int:
 
 def file_hash(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
+    # imported late: it loads OpenSSL, which a prediction has no use for
+    import hashlib
+
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
