@@ -112,7 +112,7 @@ def _random_images(side: int, count: int) -> Tensor:
 def _from_memory(vision: Project, side: int, batch_size: int, workers: int, scale: Scale) -> Row:
     from timm.data.loader import PrefetchLoader, fast_collate
 
-    count = 2 * batch_size if scale.toy else max(8 * batch_size, 1024 if side == 224 else 16_384)
+    count = 2 * batch_size if scale.toy else max(8 * batch_size, 2048 if side == 224 else 16_384)
     images = _random_images(side, 8 if scale.toy else 512)
 
     def ours() -> Iterator[Tensor]:

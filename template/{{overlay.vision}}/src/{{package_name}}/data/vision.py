@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 # decoding and augmenting takes milliseconds
 IS_DEAR = True
+
+# values that torch still leaves to one thread
+THREAD_GRAIN = 32_768
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -312,11 +315,22 @@ class DeviceNormalize(nn.Module):
         scale, bias = cast(Tensor, self.scale), cast(Tensor, self.bias)
         if pixels.device.type != "cpu":
             return {**batch, "pixel_values": (pixels * scale).add_(bias)}
-        # three passes over all of it: threads wait for each other thrice a batch, and not, as with
-        # parts that fit a cache, thousands of times, for cores that processes which load data use
         normalized = self.memory.empty(pixels.shape, torch.float32)
-        normalized.copy_(pixels).mul_(scale).add_(bias)
+        if pixels.is_shared():  # type: ignore[no-untyped-call]
+            # other processes have loaded it, and use the cores: threads that share each pass would
+            # wait for one that has none
+            for part, place in zip(_parts(pixels), _parts(normalized), strict=True):
+                place.copy_(part).mul_(scale).add_(bias)
+        else:
+            normalized.copy_(pixels).mul_(scale).add_(bias)
         return {**batch, "pixel_values": normalized}
+
+
+def _parts(images: Tensor) -> Iterator[Tensor]:
+    """Images [B, C, H, W] in parts that torch gives to one thread, and that fit a cache."""
+    _, channels, height, width = images.shape
+    for some in torch.split(images, max(1, THREAD_GRAIN // (channels * height * width))):
+        yield from torch.split(some, max(1, THREAD_GRAIN // (channels * width)), dim=2)
 
 
 class ChannelsLast(nn.Module):
