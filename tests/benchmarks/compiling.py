@@ -274,12 +274,13 @@ def _steps(made: Project, network: Network, scale: Scale) -> Iterator[Row]:
             *targets,
         ]
     ours = f"ours, {versions('torch')}"
+    notes = [f"`auto`: {decided.removeprefix('not compiled: auto: ')}.", bf16_here(), network.why]
     yield Row(
         f"training steps, {network.name} ({_millions(contenders[EAGER])} million parameters)",
         "samples/s",
         [Way(name, ours, values[name]) for name in names],
         targets,
-        f"`auto`: {decided.removeprefix('not compiled: auto: ')}. {bf16_here()} {network.why}",
+        " ".join(filter(None, notes)),
     )
 
 

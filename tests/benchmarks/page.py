@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,11 @@ def write(outcomes: Mapping[str, Outcome]) -> None:
 
 def page(outcomes: Mapping[str, Outcome]) -> str:
     """Markdown."""
-    parts = [HEAD]
+    parts = [HEAD, summary(outcomes.values())]
     for name, found in BENCHMARKS.items():
         parts.append(f"\n## {found.title}\n\n")
         if name not in outcomes:
-            where = "needs a GPU" if found.is_gpu else "nobody has measured it"
-            parts.append(f"Not measured: {where}.\n")
+            parts.append("Not measured" + (": needs a GPU.\n" if found.is_gpu else ".\n"))
             continue
         outcome = outcomes[name]
         parts.append(f"`{name}`, {outcome.date}, {outcome.machine}; {outcome.took:g} minutes.\n")
@@ -73,10 +72,25 @@ def page(outcomes: Mapping[str, Outcome]) -> str:
     return "".join(parts)
 
 
+def summary(outcomes: Iterable[Outcome]) -> str:
+    """How many targets are met."""
+    met = [
+        target.is_met(row.ways)
+        for outcome in outcomes
+        for row in outcome.rows
+        for target in row.targets
+    ]
+    return (
+        f"\nOf {len(met)} targets {sum(met)} are met. One that is missed says by how much, and its "
+        "row why.\n"
+    )
+
+
 def section(row: Row) -> str:
     """A row's table and what is claimed."""
     rounds = len(row.ways[0].values)
-    lines = [f"\n**{row.what}**, {rounds} rounds\n", f"| contender | {row.unit} |", "|---|---|"]
+    rounds_in_words = "1 round" if rounds == 1 else f"{rounds} rounds"
+    lines = [f"\n**{row.what}**, {rounds_in_words}\n", f"| contender | {row.unit} |", "|---|---|"]
     lines += [f"| {way.name} ({way.version}) | {spread(way.values)} |" for way in row.ways]
     claims = [claim(target, row.ways) for target in row.targets]
     note = ["", row.note] if row.note else []
@@ -101,7 +115,8 @@ def missed_by(target: Target, ways: Sequence[Way]) -> str:
     is_below = target.least is not None and ratio < target.least
     bound = target.least if is_below else target.most
     assert bound is not None
-    return f"{abs(ratio / bound - 1):.0%}"
+    share = abs(ratio / bound - 1)
+    return f"{share:.0%}" if share >= 0.01 else "less than 1%"
 
 
 def spread(values: Sequence[float]) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from rich.console import Console
@@ -32,9 +34,14 @@ EAGER = "eager"
 FEWEST_ROUNDS, MOST_ROUNDS = 9, 300
 ROUNDS_SECONDS = 10.0
 
+# most tokens that are written one behind the other
+TOKENS = 64
+
 
 def bench_inference(config: TrainingConfig, console: Console) -> None:
     """Time every artifact of the newest bundle at several batch sizes, beside the network itself.
+
+    Those that keep a cache also write a text.
 
     Raises:
         ExportError: there is no bundle.
@@ -55,7 +62,14 @@ def bench_inference(config: TrainingConfig, console: Console) -> None:
         timings[batch_size] = interleave(runs, _rounds(runs))
         columns = percentiles(timings[batch_size], 50, 95, 99)
         print_table(f"inference, batch of {batch_size}", timings[batch_size], console, columns)
-    for line in verdict(timings):
+    lines = [*verdict(timings)]
+    if runs := continuations(bundle):
+        written = interleave(runs, _rounds(runs))
+        title = f"writing a text of {written[0].samples} tokens, one by one"
+        print_table(title, written, console, percentiles(written, 50, 95, 99), counted="tokens")
+        best = min(written, key=lambda timing: timing.milliseconds)
+        lines.append(f"writing: {best.name} is the fastest, {best.per_second:,.0f} tokens a second")
+    for line in lines:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     save_picture("inference", latencies(timings), config, console)
 
@@ -187,3 +201,23 @@ def artifact_runs(bundle: Path, batch_size: int) -> dict[str, Callable[[], int]]
         return lambda: len(session.run(arrays))
 
     return {_named(name, batch_size): run(name) for name in metadata["artifacts"]}
+
+
+def continuations(bundle: Path) -> dict[str, Callable[[], int]]:
+    """For each artifact that keeps a cache, what writes a text and returns its number of tokens."""
+    runtime = load_runtime(bundle)
+    runs: dict[str, Callable[[], int]] = {}
+    for name in runtime.read_metadata(bundle)["artifacts"]:
+        session = runtime.open_session(bundle, name)
+        if session.sequence() is not None:
+            spec = json.loads((bundle / "configs" / "task_spec.json").read_text("utf-8"))
+            longest = TaskSpec.from_dict(spec).input_schema["max_seq_len"]
+            runs[name] = partial(_write, session, min(TOKENS, longest))
+    return runs
+
+
+def _write(session: Any, tokens: int) -> int:
+    sequence = session.sequence()
+    for _ in range(tokens):
+        sequence.extend(np.zeros(1, np.int64))
+    return tokens

@@ -77,6 +77,8 @@ def print_table(
     timings: Sequence[Timing],
     console: Console,
     extra: Mapping[str, Sequence[str]] | None = None,
+    *,
+    counted: str = "samples",
 ) -> None:
     """One row a timing; the first is what the others are compared with.
 
@@ -85,11 +87,12 @@ def print_table(
         timings: the rows.
         console: where the table goes.
         extra: further columns by heading, a text for each row.
+        counted: what a batch consists of.
     """
     columns: dict[str, Sequence[str]] = {
         "way": [timing.name for timing in timings],
         "ms a batch": [f"{timing.milliseconds:,.3f}" for timing in timings],
-        "samples a second": [f"{timing.per_second:,.0f}" for timing in timings],
+        f"{counted} a second": [f"{timing.per_second:,.0f}" for timing in timings],
         "speed": [f"{timing.per_second / timings[0].per_second:.2f}x" for timing in timings],
     } | dict(extra or {})
     table = Table(title=title)
