@@ -252,7 +252,9 @@ def _steps(made: Project, network: Network, scale: Scale) -> Iterator[Row]:
         hook = auto.adapter.compile_hook
         decided = str(hook.warm_up(lambda: auto.loss(batch), remaining_steps=10**7))
     right = contenders[EAGER].gradients(batch)
-    most = dict.fromkeys(names, 1e-2)
+    # sums are rounded in another order there, which turns on or off what lies next to zero: the
+    # loss differs by 3e-6, and in float64 the gradients by 3e-13
+    most = dict.fromkeys(names, 1e-2) | {CHANNELS_LAST: 0.1}
     if BF16 in names:
         # with eight bits of mantissa gradients differ by much; compiling must not add to it
         plain = Steps(made, settings | {"precision": OTHER_SETTINGS[BF16]["precision"]}, data)

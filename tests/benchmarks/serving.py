@@ -43,6 +43,10 @@ BATCH = 16
 IMAGES = 64
 # seconds until a server of somebody else has begun
 START = 120.0
+BEGINNING = (
+    "When profiled, 11 ms beyond onnxruntime were the bundle's own modules, 10 ms Pillow and 12 ms "
+    "its formats, 8 ms the session with its network, and 2 ms the image."
+)
 WHY = {
     1: "All servers do the same work for an image, with caches that another process has used in "
     "between: decoding takes 0.18 ms instead of the 0.08 ms of a loop, the network 0.35 ms instead "
@@ -331,7 +335,7 @@ def slowest(up: Sequence[Running], concurrency: int) -> Row:
     ways = [one.way(concurrency, lambda found: found.percentile(0.99)) for one in up]
     best = min(ways[1:], key=lambda way: statistics.median(way.values))
     what = f"{under_way(concurrency)}, what 99 of 100 stay within"
-    return Row(what, "ms", ways, [Target(OURS, best.name, most=1.0)])
+    return Row(what, "ms", ways, [Target(OURS, best.name, most=1.0)], WHY[concurrency])
 
 
 def beside_the_loop(one: Running, loop: Sequence[float]) -> Row:
@@ -459,4 +463,4 @@ def command(made: Project, what: Served, scale: Scale) -> Iterator[Row]:
             Way("import onnxruntime", version, taken["bare"]),
         ]
         target = Target("inference.py", "import onnxruntime", most=1.5)
-        yield Row("one image, a new process", "s", ways, [target])
+        yield Row("one image, a new process", "s", ways, [target], BEGINNING)
