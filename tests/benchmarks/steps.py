@@ -426,7 +426,9 @@ def small_networks(scale: Scale) -> Iterator[Row]:
                 ],
                 [Target("ours", "raw loop", least=0.97)],
                 f"{task.counted // ACCUMULATION} optimizer steps, in which ours writes one "
-                "checkpoint, with the optimizer's state; by default it writes one an epoch.",
+                "checkpoint, with the optimizer's state; by default it writes one an epoch. When "
+                "that was measured, a micro-batch of the ViT took 2.2 ms (2 %) longer than in the "
+                "raw loop beside forward and backward pass: 1.7 ms of it for the checkpoint.",
             )
 
 

@@ -28,6 +28,12 @@ TP35 = [sys.executable, "-m", "tp35"]
 TEMPLATE_PARTS = ("copier.yml", "hooks", "template")
 PLAIN, OURS, EMPTY = "copier, tp35's template", "tp35 update", "copier, empty files"
 
+MORE = (
+    "Copier renders three times for an update. When profiled, 36 % of what tp35's template takes "
+    "beyond the empty one were names of files that the answers leave out, 27 % files that hold "
+    "Jinja, 16 % questions; the rest was git, with files that are not empty."
+)
+
 SOURCES = "template/src"
 PACKAGE = ROOT / SOURCES / "{{package_name}}"
 
@@ -94,6 +100,7 @@ def _updating(ours: Path, empty: Path, folder: Path, scale: Scale) -> Row:
             Way(EMPTY, version, values[EMPTY]),
         ],
         [Target(PLAIN, EMPTY, most=1.5), Target(OURS, PLAIN, most=1.3)],
+        MORE,
     )
 
 

@@ -64,6 +64,8 @@ PAIRS_SECONDS = 5.0
 # compiled code is chosen where it won so many of them: a machine that is busy with other things
 # makes one of two equals look faster half of the time
 WON_SHARE = 0.75
+# ... and gains this share of a step: where their memory lies lets two equals differ by as much
+LEAST_GAIN = 0.03
 
 # where torch keeps what it has compiled; a place of the user's own stands
 CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
@@ -273,10 +275,12 @@ class CompileHook:
             for times in zip(*pairs, strict=True)
         )
         won = mean_over_processes(sum(b < a for a, b in pairs) / len(pairs))
-        faster = compiled < eager and won >= WON_SHARE
+        faster = compiled < (1 - LEAST_GAIN) * eager and won >= WON_SHARE
         reason = "" if faster else f"auto: {compiled:.1f} ms compiled, {eager:.1f} ms without"
-        if compiled < eager and not faster:
+        if compiled < eager and won < WON_SHARE:
             reason += f", and faster in only {won:.0%} of the steps"
+        elif compiled < eager and not faster:
+            reason += ", a gain too small to count on"
         mode = tried.mode if faster else None
         return Compilation(mode, reason, tried.seconds, tried.graphs, eager, compiled)
 
