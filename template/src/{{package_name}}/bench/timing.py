@@ -91,13 +91,17 @@ def print_table(
     """
     columns: dict[str, Sequence[str]] = {
         "way": [timing.name for timing in timings],
-        "ms a batch": [f"{timing.milliseconds:,.3f}" for timing in timings],
+        "ms a batch": [_short(timing.milliseconds) for timing in timings],
         f"{counted} a second": [f"{timing.per_second:,.0f}" for timing in timings],
         "speed": [f"{timing.per_second / timings[0].per_second:.2f}x" for timing in timings],
     } | dict(extra or {})
     table = Table(title=title)
     for heading in columns:
-        table.add_column(heading, justify="left" if heading == "way" else "right")
+        # where a terminal is narrow, nothing is cut off: headings give way first
+        is_name = heading == "way"
+        table.add_column(
+            heading, justify="left" if is_name else "right", no_wrap=is_name, overflow="fold"
+        )
     for row in zip(*columns.values(), strict=True):
         table.add_row(*row)
     console.print(table)
@@ -110,7 +114,7 @@ def percentiles(timings: Sequence[Timing], *percents: int) -> dict[str, list[str
 
 def _short(value: float) -> str:
     """Three digits that count, or all before the point."""
-    return f"{value:,.{2 if value < 10 else 1 if value < 100 else 0}f}"
+    return f"{value:,.{3 if value < 1 else 2 if value < 10 else 1 if value < 100 else 0}f}"
 
 
 def save_picture(
