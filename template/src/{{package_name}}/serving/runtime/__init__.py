@@ -10,9 +10,12 @@ from .integrity import METADATA, SIGNATURE, BundleError, file_hash, read_metadat
 from .predictions import (
     ClassPrediction,
     LabelsPrediction,
+    NotFinite,
     Prediction,
     ValuesPrediction,
+    comparable,
     likeliest,
+    object_schema,
     softmax,
 )
 from .sessions import LOGITS, RUN_ERRORS, Array, Session, inputs_of, open_session
@@ -30,12 +33,15 @@ __all__ = [
     "InvalidInput",
     "Item",
     "LabelsPrediction",
+    "NotFinite",
     "Prediction",
     "Session",
     "ValuesPrediction",
+    "comparable",
     "file_hash",
     "inputs_of",
     "likeliest",
+    "object_schema",
     "open_session",
     "read_metadata",
     "relative_error",

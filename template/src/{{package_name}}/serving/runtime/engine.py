@@ -6,7 +6,8 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -14,8 +15,15 @@ from .integrity import BundleError, read_metadata
 from .predictions import Prediction
 from .sessions import LOGITS, Array, inputs_of, open_session
 
-Item: TypeAlias = dict[str, Array]
-"""One input, ready for the network: an array for each name, without the batch axis."""
+
+class Item(dict[str, Array]):
+    """One input, ready for the network: an array for each name, without the batch axis.
+
+    Attributes:
+        notes: what of the input the network does not see; its answer says so.
+    """
+
+    notes: Mapping[str, Any] = MappingProxyType({})
 
 
 def relative_error(
@@ -72,6 +80,12 @@ class InferenceEngine:
     item_unit: ClassVar[str]
     """What the size of an input is counted in."""
     default_max_item_size: ClassVar[int]
+    form_fields: ClassVar[tuple[str, ...]] = ("data",)
+    """Fields of a form that are inputs though they are no files."""
+    answer_unit: ClassVar[str] = ""
+    """What the size of an answer is counted in; nothing where all are of one size."""
+    max_answer_size: int | None = None
+    """Largest answer, in `answer_unit`; None for any."""
 
     def __init__(
         self,
@@ -79,6 +93,7 @@ class InferenceEngine:
         format: str | None = None,
         threads: int | None = None,
         max_item_size: int | None = None,
+        device: str = "auto",
     ) -> None:
         self.bundle = Path(bundle)
         self.metadata = read_metadata(self.bundle)
@@ -177,9 +192,39 @@ class InferenceEngine:
         """
         raise NotImplementedError
 
-    def answer(self, item: Item, logits: Array) -> dict[str, Any]:
-        """`interpret` as plain data, ready for JSON."""
-        return self.interpret(item, logits).to_json()
+    def read_parameters(self, given: Mapping[str, object]) -> Any:
+        """What a request says about its answer, for `answer`; nothing by default.
+
+        Raises:
+            InvalidInput: a parameter that there is not, or a value that it cannot have.
+        """
+        if given:
+            raise InvalidInput(f"this model takes no parameters; {next(iter(given))} was given")
+        return None
+
+    def answer(self, item: Item, logits: Array, parameters: Any = None) -> dict[str, Any]:
+        """`interpret` as plain data, ready for JSON, and what of the item was left out.
+
+        Args:
+            item: as `decode` made it.
+            logits: of this item.
+            parameters: as `read_parameters` gave them; None for what is usual.
+
+        Raises:
+            NotFinite: no answer can be made of what the network gave.
+        """
+        return {**self.interpret(item, logits).to_json(), **item.notes}
+
+    def answer_in_pieces(
+        self, item: Item, logits: Array, parameters: Any = None
+    ) -> Iterator[dict[str, Any]]:
+        """What `answer` gives, behind `{"piece": ...}` of one that comes about little by little."""
+        yield self.answer(item, logits, parameters)
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        """JSON schema of what `answer` gives."""
+        raise NotImplementedError
 
     def verify_example(self) -> float:
         """Run the stored example.

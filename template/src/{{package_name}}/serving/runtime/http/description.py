@@ -60,6 +60,7 @@ def describe(engine: InferenceEngine, settings: Settings) -> dict[str, Any]:
             "item_unit": engine.item_unit,
             "max_item_size": engine.max_item_size,
             "max_items": settings.max_items,
+            "max_answer_size": settings.max_answer_size if engine.answers_run_again else None,
             "max_body_bytes": settings.max_body_bytes,
         },
     }
