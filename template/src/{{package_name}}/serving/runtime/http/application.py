@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import json
+import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from importlib.util import find_spec
@@ -35,6 +38,10 @@ from .service import Service
 from .settings import Settings
 
 EVENTS = "text/event-stream"
+# gzip, weighed by more than nothing
+GZIP_WANTED = re.compile(r"gzip;q=(1(\.0*)?|0\.\d*[1-9]\d*)")
+# bytes of an answer of tensors; what is smaller takes longer to compress than to send
+WORTH_COMPRESSING = 1 << 16
 
 
 def create_app(
@@ -293,4 +300,12 @@ def _add_openinference(app: FastAPI, authorized: list[Any]) -> None:
         service: Service = request.app.state.service
         header_length = request.headers.get(openinference.HEADER_LENGTH)
         content, headers = await service.infer(await request.body(), header_length)
+        if len(content) >= WORTH_COMPRESSING and _takes_gzip(request):
+            content = await asyncio.to_thread(gzip.compress, content, 1)
+            headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         return Response(content, headers=headers)
+
+
+def _takes_gzip(request: Request) -> bool:
+    offers = request.headers.get("accept-encoding", "").replace(" ", "").lower().split(",")
+    return any(offer in ("gzip", "*") or GZIP_WANTED.fullmatch(offer) for offer in offers)

@@ -14,6 +14,8 @@ from .errors import RequestError
 # a request line with its headers
 MAX_HEAD_BYTES = 1 << 16
 HEAD_TIMEOUT_S = 10.0
+# headers that say how long a body is
+FRAMING = (b"content-length", b"transfer-encoding")
 # where the application finds the connection's state of a request
 CYCLE = "server.cycle"
 
@@ -22,6 +24,7 @@ class Connection(HttpToolsProtocol):
     """One connection of a client."""
 
     _refused: RequestError | None = None
+    _is_framing = False
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
 
@@ -36,33 +39,61 @@ class Connection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Read on; what is no HTTP is refused."""
+        """Read on; what is no HTTP is refused, and no other protocol is changed to."""
+        self._unset_keepalive_if_required()
         try:
-            super().data_received(data)
-        except httptools.HttpParserError:  # a parser that has refused once
-            self.transport.close()
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._stay(data[upgrade.args[0] :])
+        except httptools.HttpParserError:
+            self.send_400_response("")
+
+    def _stay(self, rest: bytes) -> None:
+        """Go on with HTTP/1.1 where a client offers more, as Java's does and `curl --http2`.
+
+        The parser leaves the body to the other protocol. Another one is told of that body alone.
+        """
+        self.parser = httptools.HttpRequestParser(self)
+        self._is_framing = True
+        framing = [b"%s: %s\r\n" % one for one in self.headers if one[0] in FRAMING]
+        self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
+        self._is_framing = False
+        self.data_received(rest)
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        if self._is_framing:
+            return
         super().on_message_begin()
         self._head_bytes = 0
         self._expect_head()
 
     def on_url(self, url: bytes) -> None:
         """A part of its path."""
+        if self._is_framing:
+            return
         self._count(len(url))
         super().on_url(url)
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header, of which an upgrade to another protocol is declined."""
+        """One header."""
+        if self._is_framing:
+            return
         self._count(len(name) + len(value))
         super().on_header(name, value)
 
     def on_headers_complete(self) -> None:
         """Its head is here: the application answers."""
+        if self._is_framing:
+            return
         self._stop_expecting()
         super().on_headers_complete()
         self.scope[CYCLE] = self.cycle  # type: ignore[literal-required]
+
+    def on_message_complete(self) -> None:
+        """Its body is here, unless the parser leaves that to another protocol."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP, in the one shape of errors, and close."""
@@ -74,6 +105,8 @@ class Connection(HttpToolsProtocol):
             (b"connection", b"close"),
         ]
         lines = [b"%s: %s\r\n" % header for header in headers]
+        if self.transport.is_closing():
+            return
         self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", body]))
         self.transport.close()
 

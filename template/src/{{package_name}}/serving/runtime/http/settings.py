@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -23,10 +24,11 @@ def _setting(
     help: str,
     *,
     positive: bool = False,
+    most: float = float("inf"),
     unit: str = "",
     choices: Sequence[str] = (),
 ) -> Any:
-    known = {"help": help, "positive": positive, "unit": unit, "choices": choices}
+    known = {"help": help, "positive": positive, "most": most, "unit": unit, "choices": choices}
     return field(default=default, metadata=known)
 
 
@@ -38,7 +40,7 @@ class Settings:
     """
 
     host: str = _setting("127.0.0.1", "address to listen on; 0.0.0.0 for all")
-    port: int = _setting(8080, "port to listen on")
+    port: int = _setting(8080, "port to listen on", most=65535)
     workers: int = _setting(1, "processes, each with its own copy of the model", positive=True)
     format: str = _setting("", "artifact to run; empty for the bundle's first")
     threads: int = _setting(0, "threads of one run; 0 for the cores divided by the workers")
@@ -139,15 +141,19 @@ class Settings:
 
     def _check(self) -> None:
         for setting in fields(self):
-            value, positive = getattr(self, setting.name), setting.metadata["positive"]
-            choices = setting.metadata["choices"]
-            if choices and value not in choices:
-                raise ValueError(f"{setting.name} is {value!r}; give {', '.join(choices)}")
-            if isinstance(value, (int, float)) and not (
-                0 <= value < float("inf") and (value or not positive)
-            ):
-                least = "more than 0" if positive else "0 or more"
-                raise ValueError(f"{setting.name} is {value}; give {least}")
+            known, value = setting.metadata, getattr(self, setting.name)
+            if known["choices"] and value not in known["choices"]:
+                raise ValueError(f"{setting.name} is {value!r}; give {', '.join(known['choices'])}")
+            if isinstance(value, (int, float)):
+                _check_range(setting.name, value, known["positive"], known["most"])
+
+
+def _check_range(name: str, value: float, positive: bool, most: float) -> None:
+    least = "more than 0" if positive else "0 or more"
+    if not 0 <= value < math.inf or (positive and not value):
+        raise ValueError(f"{name} is {value}; give {least}")
+    if value > most:
+        raise ValueError(f"{name} is {value}; give {most:g} or less")
 
 
 def unknown_variables() -> list[str]:
