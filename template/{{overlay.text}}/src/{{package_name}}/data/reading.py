@@ -29,6 +29,8 @@ from ..preprocessing import (
     model_input,
     without_mark,
 )
+from ..serving.runtime.encodings import UnknownEncoding, decode_text
+from ..serving.runtime.tables import Number
 from ..task import TaskSpec
 from .account import Account
 from .class_folders import read_class_folders
@@ -41,7 +43,6 @@ from .columns import (
     warn_of_unused_settings,
 )
 from .description import summarize
-from .encodings import UnknownEncoding, decode_text
 from .folders import FileKind, find_files
 from .labels import check_classes, read_classes
 from .layout import Expected, table_description
@@ -56,7 +57,7 @@ from .splits import (
     validation_choice,
     warn_of_rare_classes,
 )
-from .tables import Number, Table
+from .tables import Table
 
 if TYPE_CHECKING:
     import datasets
