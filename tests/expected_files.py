@@ -164,6 +164,7 @@ src/serving/runtime/outputs.py
 src/serving/runtime/predictions.py
 src/serving/runtime/sessions.py
 src/serving/runtime/sources.py
+src/serving/runtime/streams.py
 src/serving/runtime/tables.py
 src/serving/runtime/weights.py
 src/serving/server.py

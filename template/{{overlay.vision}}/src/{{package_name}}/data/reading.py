@@ -18,6 +18,7 @@ from ..atomic import write_whole
 from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import InvalidImage
+from ..serving.runtime import Accepted
 from ..serving.runtime.named_files import NamedFiles
 from ..task import TaskSpec
 from .account import Account, shown
@@ -38,7 +39,7 @@ from .folders import visible
 from .image_facts import examine as examine
 from .image_facts import fingerprint as fingerprint
 from .image_facts import review as review
-from .image_files import IMAGES
+from .image_files import IMAGES, unreadable_suffixes
 from .labels import (
     check_classes,
     holds_numbers,
@@ -468,6 +469,18 @@ def _rows(
     if origins is not None:
         columns["origin"], features["origin"] = origins, datasets.Value("string")
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def accepted_inputs(task_spec: TaskSpec, config: TrainingConfig) -> Accepted:
+    """What a bundle takes for an image: what was one here."""
+    _, height, width = task_spec.input_schema["image_size"]
+    return Accepted(
+        suffixes=sorted(IMAGES.suffixes),
+        refused=unreadable_suffixes(),
+        columns=list(dict.fromkeys((config.image_column or IMAGE[0], *IMAGE))),
+        # the example that a bundle draws itself is as large as the network's input
+        max_item_size=max(config.max_pixels, height * width),
+    )
 
 
 def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:

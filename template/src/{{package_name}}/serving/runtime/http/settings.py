@@ -38,7 +38,7 @@ class Settings:
     grace_s: float = _setting(10.0, "seconds to finish what was accepted when told to stop")
     max_body_bytes: int = _setting(20_000_000, "largest body of a request; 413 beyond")
     max_items: int = _setting(64, "most items in one request; 413 beyond", positive=True)
-    max_item_size: int = _setting(0, "largest item, in {item_unit}; 0 for the default")
+    max_item_size: int = _setting(0, "largest item, in {item_unit}; 0 for that of training")
     page: bool = _setting(True, "serve the pages for people, / and /docs")
 
     @classmethod
