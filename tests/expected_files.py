@@ -39,7 +39,6 @@ src/data/class_folders.py
 src/data/columns.py
 src/data/description.py
 src/data/doctor.py
-src/data/encodings.py
 src/data/folders.py
 src/data/known.py
 src/data/labels.py
@@ -142,7 +141,9 @@ src/serving/page/page.js
 src/serving/runtime/__init__.py
 src/serving/runtime/caching.py
 src/serving/runtime/commandline.py
+src/serving/runtime/encodings.py
 src/serving/runtime/engine.py
+src/serving/runtime/folders.py
 src/serving/runtime/http/__init__.py
 src/serving/runtime/http/application.py
 src/serving/runtime/http/batching.py
@@ -157,10 +158,14 @@ src/serving/runtime/http/process.py
 src/serving/runtime/http/service.py
 src/serving/runtime/http/settings.py
 src/serving/runtime/integrity.py
+src/serving/runtime/messages.py
+src/serving/runtime/named_files.py
 src/serving/runtime/outputs.py
 src/serving/runtime/predictions.py
 src/serving/runtime/sessions.py
 src/serving/runtime/sources.py
+src/serving/runtime/streams.py
+src/serving/runtime/tables.py
 src/serving/runtime/weights.py
 src/serving/server.py
 src/source_files.py

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import BadSamples, DataError
+from ..serving.runtime.messages import shown as shown
 
 # of one reason, how many are named
 EXAMPLES = 3
@@ -85,9 +86,3 @@ def account_lines(told: Mapping[str, Any]) -> Iterator[str]:
         rest = more if left["count"] > len(left["examples"]) else ""
         yield f"left out, {left['reason']}: {examples}{rest}"
     yield from told["notes"]
-
-
-def shown(values: list[str], most: int = 5) -> str:
-    """The first values, quoted, and how many more there are."""
-    listed = ", ".join(map(repr, values[:most]))
-    return listed if len(values) <= most else f"{listed} and {len(values) - most} more"

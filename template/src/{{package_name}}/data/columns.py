@@ -6,7 +6,10 @@ from collections.abc import Sequence
 
 from ..config import TrainingConfig
 from ..errors import DataError
-from .account import Account, shown
+from ..serving.runtime import tables
+from ..serving.runtime.tables import UnreadableTable
+from ..serving.runtime.tables import plain_column as plain_column
+from .account import Account
 from .tables import Table
 
 # The first name is the documented one and wins; the others are what people call it as well.
@@ -49,13 +52,10 @@ def find_column(
     Raises:
         DataError: no such column, or several that could be it.
     """
-    found = recognise_column(table, names, given, setting)
-    if found is None:
-        header = ", going by its first line" if "separated" in table.form else ""
-        raise DataError(
-            f"{table.name} has no column {names[0]!r}, nor one by another usual name; it has "
-            f"{_listed(table)}{header}. Give --{setting} NAME"
-        )
+    try:
+        found = tables.find_column(list(table.columns), names, given, f"--{setting}", table.form)
+    except UnreadableTable as error:
+        raise DataError(f"{table.name}: {error}") from error
     if found != names[0] and given is None:
         account.note(f"column {found!r} is taken for {names[0]!r}")
     return found
@@ -65,21 +65,10 @@ def recognise_column(
     table: Table, names: Sequence[str], given: str | None, setting: str
 ) -> str | None:
     """As `find_column`, but None where there is no such column and none was given."""
-    if given is not None:
-        if given not in table.columns:
-            raise DataError(
-                f"{table.name} has no column {given!r} (--{setting}); it has {_listed(table)}"
-            )
-        return given
-    if names[0] in table.columns:
-        return names[0]
-    found = [name for name in table.columns if plain_column(name) in names]
-    if len(found) > 1:
-        raise DataError(
-            f"{table.name}: columns {shown(found)} could each be {names[0]!r}; say which with "
-            f"--{setting} {found[0]}"
-        )
-    return found[0] if found else None
+    try:
+        return tables.recognise_column(list(table.columns), names, given, f"--{setting}")
+    except UnreadableTable as error:
+        raise DataError(f"{table.name}: {error}") from error
 
 
 def warn_of_unused_settings(
@@ -107,12 +96,3 @@ def account_for_columns(table: Table, used: Sequence[str], account: Account) -> 
             account.leave_out(
                 f"{table.name}: column {name!r}", "a column without a part in the task"
             )
-
-
-def plain_column(name: str) -> str:
-    """A column's name as the lists above spell it."""
-    return name.strip().lower().replace(" ", "_").replace("-", "_")
-
-
-def _listed(table: Table) -> str:
-    return ", ".join(map(repr, table.columns)) or "none"

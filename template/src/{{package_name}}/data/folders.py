@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DataError
+from ..serving.runtime import folders
+from ..serving.runtime.folders import HIDDEN, is_leaving
 from .account import Account
-
-HIDDEN = "hidden, or left behind by an editor, a notebook, an archive or an operating system"
-
-# lower case; names with a dot in front are left out anyway
-LEAVINGS = frozenset(
-    (
-        *("thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "system volume information"),
-        *("__macosx", "__pycache__", "@eadir", "lost+found", "$recycle.bin", "#recycle"),
-    )
-)
-LEAVING_ENDINGS = (
-    *("~", ".tmp", ".temp", ".swp", ".swo", ".bak", ".orig", ".lnk", ".lock"),
-    *(".part", ".partial", ".crdownload", ".download", ".ipynb", ".pyc"),
-)
 
 
 @dataclass(frozen=True)
@@ -45,12 +32,6 @@ class FileKind:
         return path.suffix.lower() in self.suffixes
 
 
-def is_leaving(name: str) -> bool:
-    """Whether a file or folder is no data, going by its name alone."""
-    lower = name.lower()
-    return name.startswith((".", "~$")) or lower in LEAVINGS or lower.endswith(LEAVING_ENDINGS)
-
-
 def visible(folder: Path, account: Account) -> list[Path]:
     """What lies directly in a folder, sorted by name, without hidden things and leavings.
 
@@ -58,46 +39,28 @@ def visible(folder: Path, account: Account) -> list[Path]:
         DataError: the folder cannot be opened.
     """
     try:
-        with os.scandir(folder) as found:
-            names = sorted(entry.name for entry in found)
+        paths = folders.listed(folder)
     except OSError as error:
         raise DataError(f"{folder} cannot be opened: {error.strerror}") from error
-    for name in names:
-        if is_leaving(name):
-            account.leave_out(folder / name, HIDDEN)
-    return [folder / name for name in names if not is_leaving(name)]
+    for path in paths:
+        if is_leaving(path.name):
+            account.leave_out(path, HIDDEN)
+    return [path for path in paths if not is_leaving(path.name)]
 
 
 def walk(folder: Path, account: Account) -> Iterator[Path]:
-    """Every visible file below a folder, links followed; a link back to where it lies is not.
-
-    Raises:
-        DataError: a folder cannot be opened.
-    """
-    yield from _walk(folder, account, frozenset())
-
-
-def _walk(folder: Path, account: Account, above: frozenset[tuple[int, int]]) -> Iterator[Path]:
-    status = folder.stat()
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:
-        account.leave_out(folder, "a link to a folder that it lies in")
-        return
-    for path in visible(folder, account):
-        if path.is_dir():
-            yield from _walk(path, account, above | {identity})
-        elif path.exists():
-            yield path
+    """Every visible file below a folder, links followed; `inference.py` finds the same."""
+    for entry in folders.walk(folder):
+        if entry.ignored:
+            account.leave_out(entry.path, entry.ignored)
+        elif entry.problem:
+            account.problems.append(f"{entry.path}: {entry.problem}")
         else:
-            account.problems.append(f"{path}: a link to nothing; mend or remove it")
+            yield entry.path
 
 
 def find_files(folder: Path, kind: FileKind, account: Account) -> list[Path]:
-    """Files of a kind below a folder, in order; what else lies there is accounted for.
-
-    Raises:
-        DataError: a folder cannot be opened.
-    """
+    """Files of a kind below a folder, in order; what else lies there is accounted for."""
     found = []
     for path in walk(folder, account):
         if kind.takes(path):

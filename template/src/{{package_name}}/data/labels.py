@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
+from ..serving.runtime.tables import Number
 from .account import Account, shown
-from .tables import Number, Table
+from .tables import Table
 
 Place: TypeAlias = Callable[[int], str]
 """Where a row is, for messages."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import DataError
+from ..serving.runtime.tables import OTHER_TABLES, SUFFIXES
 from .account import Account, shown
 from .folders import FileKind, holds, holds_directly, visible
-from .tables import OTHER_TABLES, SUFFIXES, TABLES
+from .tables import TABLES
 
 # by split, the names of its folder or file, in any case
 SPLIT_NAMES = {

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -148,6 +148,7 @@ def create_export_bundle(
         metadata = BundleMetadata.of_task(
             task_spec,
             signature,
+            accepts=asdict(reading.accepted_inputs(task_spec, training_config)),
             outputs=[_output_spec(expected).to_dict()],
             artifact_inputs={WITH_INPUT_GRAPH: describe_input(input_graph)} if input_graph else {},
             model_config=config if config is None or isinstance(config, dict) else vars(config),

@@ -50,6 +50,8 @@ class BundleMetadata:
         inputs, outputs: name, dtype and shape of each tensor; a name in a shape is an open axis.
         artifact_inputs: inputs of those artifacts that preprocess samples themselves, and what a
             client puts into them; the others take `inputs`.
+        accepts: by what `inference.py` recognises inputs, and how large they may be, as
+            `runtime.Accepted`; empty in older bundles.
         limits: the largest size of those open axes that have one.
         model_config: the network's own configuration, as it was given.
         metrics: of the checkpoint.
@@ -89,6 +91,7 @@ class BundleMetadata:
     inputs: list[dict[str, Any]]
     outputs: list[dict[str, Any]] = field(default_factory=list)
     artifact_inputs: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    accepts: dict[str, Any] = field(default_factory=dict)
     limits: dict[str, int]
     input_schema: dict[str, Any]
     preprocessing: dict[str, Any]

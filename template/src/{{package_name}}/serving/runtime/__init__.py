@@ -5,7 +5,7 @@ file leaves alone: `inference.py --verify` hashes it before anything executes it
 """
 
 from .caching import CachedSequence
-from .engine import InferenceEngine, InvalidInput, Item, relative_error
+from .engine import Accepted, InferenceEngine, InvalidInput, Item, relative_error
 from .integrity import METADATA, SIGNATURE, BundleError, file_hash, read_metadata, verify_files
 from .predictions import (
     ClassPrediction,
@@ -25,6 +25,7 @@ __all__ = [
     "METADATA",
     "RUN_ERRORS",
     "SIGNATURE",
+    "Accepted",
     "Array",
     "BundleError",
     "CachedSequence",

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import os
 import signal
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from .engine import InferenceEngine, InvalidInput, Item
 from .integrity import BundleError, read_metadata, verify_files
-from .outputs import ERROR, FORMS, Lines, opened
-from .sources import STDIN, TABLES, Source, SourceReader, text_source
+from .messages import one_line
+from .outputs import ERROR, FORMS, Answer, Lines, opened
+from .sessions import RUN_ERRORS, Array
+from .sources import COLUMN_OPTION, STDIN, Source, SourceReader, text_source
+from .streams import discard, quiet_streams
+from .tables import SUFFIXES as TABLES
 
 # a tool that a signal ends has that much more as its status
 SIGNALLED = 128
@@ -26,38 +28,38 @@ def run(engine_class: type[InferenceEngine], bundle: Path, arguments: list[str] 
     """Predict or verify as the arguments say.
 
     Returns:
-        exit status: 0, or 1 where the bundle or any input failed; 130 after Ctrl-C, and 141 where
+        exit status: 0 where all inputs were answered; 1 where the bundle or any input failed, or
+        files in a folder were left out; 2 for wrong arguments; 130 after Ctrl-C, and 141 where
         whoever read the answers has gone.
     """
-    try:
-        status = _run(engine_class, bundle, _parse(engine_class, bundle, arguments))
-        sys.stdout.flush()  # only now may a closed pipe show
-        return status
-    except BundleError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except BrokenPipeError:
-        # what is left in the buffer would fail once more at the end
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SIGNALLED + SIGPIPE
+    with quiet_streams():
+        try:
+            return _run(engine_class, bundle, _parse(engine_class, bundle, arguments))
+        except BundleError as error:
+            print(f"error: {one_line(str(error))}", file=sys.stderr)
+            return 1
+        except BrokenPipeError:
+            discard(sys.stdout)
+            return SIGNALLED + SIGPIPE
 
 
 def _parse(
     engine_class: type[InferenceEngine], bundle: Path, arguments: list[str] | None
 ) -> argparse.Namespace:
     metadata = read_metadata(bundle)
-    formats = list(metadata["artifacts"])
+    formats, accepted = list(metadata["artifacts"]), engine_class.accepts(metadata)
     parser = argparse.ArgumentParser(
-        prog="inference.py", description=f"Predict with {metadata['name']}: one line per input"
+        prog="inference.py",
+        description=f"Predict with {metadata['name']}: one line per input",
+        epilog=f"Suffixes looked for in folders: {', '.join(accepted.suffixes)}",
     )
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument(
         "--input",
         nargs="+",
         metavar="FILE",
-        help=f"files, folders (searched for {', '.join(engine_class.suffixes)}), patterns such as "
-        f"'*{engine_class.suffixes[0]}', tables ({', '.join(TABLES)}), or {STDIN} for one input "
-        "from standard input",
+        help="files, folders (searched for the suffixes below), patterns such as 'a/**/*.xyz', "
+        f"tables ({', '.join(TABLES)}), or {STDIN} for one input from standard input",
     )
     if engine_class.takes_text:
         what.add_argument("--text", nargs="+", metavar="TEXT", help="texts themselves")
@@ -70,7 +72,7 @@ def _parse(
     parser.add_argument("--format", choices=formats, help=f"artifact to run ({formats[0]})")
     parser.add_argument("--batch_size", type=_positive, default=32, help="inputs in one run (32)")
     parser.add_argument(
-        "--column",
+        COLUMN_OPTION,
         metavar="NAME",
         help=f"of tables: the one that holds {_of_column(engine_class)}; by default that of a "
         "usual name",
@@ -88,8 +90,7 @@ def _parse(
     parser.add_argument(
         "--max_item_size",
         type=_positive,
-        default=engine_class.default_max_item_size,
-        help=f"largest input, in {engine_class.item_unit} ({engine_class.default_max_item_size:,})",
+        help=f"largest input, in {engine_class.item_unit} ({accepted.max_item_size:,})",
     )
     engine_class.add_options(parser)
     return parser.parse_args(arguments)
@@ -108,7 +109,8 @@ def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Na
     engine = engine_class(bundle, options.format, options.threads, options.max_item_size)
     engine.use_options(options)
     form = options.output_format or ("csv" if _is_csv(options.output) else "jsonl")
-    sources = _sources(engine_class, options)
+    notes = _Notes()
+    sources = _sources(engine, options, notes)
     done = failures = 0
     try:
         with opened(options.output) as file:
@@ -121,7 +123,25 @@ def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Na
         lost = f"; {options.output} is not written" if options.output else ""
         print(f"interrupted after {done} inputs{lost}", file=sys.stderr)
         return SIGNALLED + signal.SIGINT
-    return 1 if failures else 0
+    return 1 if failures or notes.left_out else 0
+
+
+class _Notes:
+    """What is told of inputs as a whole, each line once.
+
+    Attributes:
+        left_out: whether any of it is that something was.
+    """
+
+    def __init__(self) -> None:
+        self.left_out = False
+        self._told: set[str] = set()
+
+    def __call__(self, line: str, left_out: bool) -> None:
+        self.left_out |= left_out
+        if line not in self._told:
+            self._told.add(line)
+            print(f"{'warning' if left_out else 'note'}: {one_line(line)}", file=sys.stderr)
 
 
 def _is_csv(output: Path | None) -> bool:
@@ -132,39 +152,78 @@ def _of_column(engine_class: type[InferenceEngine]) -> str:
     return "texts" if engine_class.takes_text else "paths of files, from where the table lies"
 
 
-def _sources(engine_class: type[InferenceEngine], options: argparse.Namespace) -> Iterator[Source]:
+def _sources(
+    engine: InferenceEngine, options: argparse.Namespace, notes: _Notes
+) -> Iterator[Source]:
     if options.input is None:
         return map(text_source, options.text)
-    return SourceReader(engine_class, options.column, options.output).find(options.input)
+    reader = SourceReader(engine.accepted, engine.takes_text, notes, options.column, options.output)
+    return reader.find(options.input)
 
 
 def _verify(engine_class: type[InferenceEngine], bundle: Path, formats: Sequence[str]) -> int:
     count = verify_files(bundle)
-    print(f"{count} files are as recorded")
+    print(f"{count} files are as recorded", flush=True)
     for name in formats:
         error = engine_class(bundle, name).verify_example()
-        print(f"{name} reproduces the stored example (error {error:.1e})")
+        print(f"{name} reproduces the stored example (error {error:.1e})", flush=True)
     return 0
 
 
 def _predict(engine: InferenceEngine, sources: Sequence[Source], lines: Lines) -> int:
-    """Write one line per input, in order; an input that fails has its error there instead."""
-    items: list[Item] = []
-    answers: list[dict[str, Any] | None] = []
-    for source in sources:
+    """Write one line per input, in order; an input that fails has its error there instead.
+
+    Returns:
+        how many failed.
+    """
+    items: dict[int, Item] = {}
+    answers: dict[int, Answer] = {}
+    for number, source in enumerate(sources):
         try:
-            items.append(_decode(engine, source))
-            answers.append(None)
-        except (InvalidInput, OSError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-            answers.append({ERROR: reason})
-            print(f"error: {source.name}: {reason}", file=sys.stderr)
-    pairs = zip(items, engine.logits(items) if items else [], strict=True)
-    results = iter([engine.answer(item, logits) for item, logits in pairs])
-    for source, failure in zip(sources, answers, strict=True):
-        lines.write({"input": source.name, **(next(results) if failure is None else failure)})
+            items[number] = _decode(engine, source)
+        except (InvalidInput, OSError, MemoryError) as error:
+            answers[number] = {ERROR: _reason(error)}
+    found = _answers(engine, list(items.values()))
+    answers |= dict(zip(items, found, strict=True))
+    failures = 0
+    for number, source in enumerate(sources):
+        answer = answers[number]
+        if ERROR in answer:
+            failures += 1
+            print(f"error: {one_line(source.name)}: {one_line(answer[ERROR])}", file=sys.stderr)
+        lines.write({"input": source.name, **answer})
     lines.flush()
-    return len(sources) - len(items)
+    return failures
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "it takes more memory than there is"
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _answers(engine: InferenceEngine, items: Sequence[Item]) -> list[Answer]:
+    """What the engine answers to each item, or the error of one on which the network fails."""
+    if not items:
+        return []
+    try:
+        pairs = list(zip(items, engine.logits(items), strict=True))
+    except (*RUN_ERRORS, MemoryError) as error:
+        if len(items) > 1:  # one fails its batch, but not the others
+            return [answer for item in items for answer in _answers(engine, [item])]
+        return [_failed(error)]
+    return [_answer(engine, item, logits) for item, logits in pairs]
+
+
+def _answer(engine: InferenceEngine, item: Item, logits: Array) -> Answer:
+    try:
+        return engine.answer(item, logits)
+    except (*RUN_ERRORS, MemoryError) as error:  # going on with a text runs the network again
+        return _failed(error)
+
+
+def _failed(error: Exception) -> Answer:
+    return {ERROR: f"the network failed: {_reason(error)}"}
 
 
 def _decode(engine: InferenceEngine, source: Source) -> Item:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
@@ -52,6 +53,23 @@ def relative_error(
     return float(difference.max(initial=0.0) / max(1.0, np.abs(wanted).max(initial=0.0)))
 
 
+@dataclass(frozen=True, kw_only=True)
+class Accepted:
+    """By what inputs are recognised, and how large they may be: as in training.
+
+    Attributes:
+        suffixes: of files that hold one input, in lower case; folders are searched for them.
+        refused: for suffixes of what is taken for inputs and cannot be read, why, with the remedy.
+        columns: what the column of a table that holds inputs is called, the best name first.
+        max_item_size: the largest input, in the engine's `item_unit`.
+    """
+
+    suffixes: Sequence[str]
+    refused: Mapping[str, str] = field(default_factory=dict)
+    columns: Sequence[str] = ()
+    max_item_size: int
+
+
 class InvalidInput(ValueError):
     """An input that the model cannot take; the message is for whoever sent it."""
 
@@ -63,7 +81,7 @@ class InferenceEngine:
         bundle: folder of the bundle.
         format: artifact to run; the bundle's first by default.
         threads: how many one run may use; as many as there are cores by default.
-        max_item_size: largest input, in `item_unit`.
+        max_item_size: largest input, in `item_unit`; as in training by default.
 
     Raises:
         BundleError: as `open_session`.
@@ -72,14 +90,15 @@ class InferenceEngine:
     media_types: ClassVar[tuple[str, ...]]
     """Content types of a request whose body is one input; `*` stands for anything."""
     suffixes: ClassVar[tuple[str, ...]]
-    """File suffixes looked for in folders."""
+    """As `Accepted.suffixes`, for bundles that do not record it."""
     columns: ClassVar[tuple[str, ...]] = ()
-    """Usual names of the column of a table that holds inputs, in lower case, best first."""
+    """As `Accepted.columns`, for bundles that do not record it."""
     takes_text: ClassVar[bool] = False
     """Whether a text is an input by itself; otherwise tables hold paths of files."""
     item_unit: ClassVar[str]
     """What the size of an input is counted in."""
     default_max_item_size: ClassVar[int]
+    """As `Accepted.max_item_size`, for bundles that do not record it."""
     form_fields: ClassVar[tuple[str, ...]] = ("data",)
     """Fields of a form that are inputs though they are no files."""
     answer_unit: ClassVar[str] = ""
@@ -99,8 +118,19 @@ class InferenceEngine:
         self.metadata = read_metadata(self.bundle)
         self.format = format or next(iter(self.metadata["artifacts"]))
         self.metadata["inputs"] = inputs_of(self.metadata, self.format)  # of what runs here
-        self.max_item_size = max_item_size or self.default_max_item_size
+        self.accepted = self.accepts(self.metadata)
+        self.max_item_size = max_item_size or self.accepted.max_item_size
         self.session = open_session(self.bundle, format, threads)
+
+    @classmethod
+    def accepts(cls, metadata: Mapping[str, Any]) -> Accepted:
+        """What a bundle takes: as it records, or as this class says where it is older than that."""
+        own = {
+            "suffixes": cls.suffixes,
+            "columns": cls.columns,
+            "max_item_size": cls.default_max_item_size,
+        }
+        return Accepted(**own | metadata.get("accepts", {}))
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:

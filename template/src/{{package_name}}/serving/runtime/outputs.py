@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO, TypeAlias
 
 from .integrity import BundleError
+from .streams import JSON_ESCAPES, discard, escape_what_it_lacks
 
 Answer: TypeAlias = Mapping[str, Any]
 ERROR = "error"
@@ -76,7 +77,7 @@ class CsvLines(Lines):
             self._begin(list(self._failed[0]))
 
     def _begin(self, columns: list[str]) -> None:
-        self._table = csv.DictWriter(self._file, columns, lineterminator="\n")
+        self._table = csv.DictWriter(_UnixLines(self._file), columns, lineterminator="\r\n")
         self._table.writeheader()
         failed, self._failed = self._failed, []
         self._table.writerows(failed)
@@ -93,6 +94,19 @@ class CsvLines(Lines):
         return cells
 
 
+class _UnixLines:
+    """Rows that end in a newline alone, with any line break inside a cell still quoted.
+
+    The csv module quotes those characters only that end its own rows.
+    """
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, row: str) -> None:
+        self._file.write(row.removesuffix("\r\n") + "\n")
+
+
 FORMS: dict[str, type[Lines]] = {"jsonl": JsonLines, "csv": CsvLines}
 
 
@@ -104,23 +118,36 @@ def opened(path: Path | None) -> Iterator[TextIO]:
         BundleError: it cannot be written.
     """
     if path is None:
-        if hasattr(sys.stdout, "reconfigure"):
-            # names that are no text; JSON has the same escapes
-            sys.stdout.reconfigure(errors="backslashreplace")
-        yield sys.stdout
+        with _standard_output() as stdout:
+            yield stdout
         return
+    if not path.parent.is_dir():
+        raise BundleError(f"{path} cannot be written: make the folder {path.parent} first")
     is_device = path.exists() and not path.is_file()
-    path = path if is_device else path.resolve()  # behind a link, which stays
+    path = path if is_device else Path(os.path.realpath(path))  # behind a link, which stays
     partial = path if is_device else path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file:
+        with partial.open("w", encoding="utf-8", errors=JSON_ESCAPES, newline="") as file:
             yield file
         if not is_device:
             partial.replace(path)
-    except BrokenPipeError:  # of what is said beside the answers
-        raise
     except OSError as error:
         raise BundleError(f"{path} cannot be written: {error.strerror}") from error
     finally:
         if not is_device and partial.exists():
             partial.unlink()
+
+
+@contextmanager
+def _standard_output() -> Iterator[TextIO]:
+    if sys.stdout is None:
+        raise BundleError("standard output is closed; give --output FILE")
+    escape_what_it_lacks(sys.stdout)
+    try:
+        yield sys.stdout
+        sys.stdout.flush()  # only now may a closed pipe show
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        discard(sys.stdout)
+        raise BundleError(f"standard output cannot be written: {error.strerror}") from error

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import csv
 import glob
 import importlib
-import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-from .engine import InferenceEngine, InvalidInput
+from .engine import Accepted, InvalidInput
+from .folders import is_leaving, walk
 from .integrity import BundleError
+from .messages import one_line, shown
+from .named_files import NamedFiles
+from .tables import (
+    OTHER_TABLES,
+    PARQUET,
+    SUFFIXES,
+    Number,
+    UnreadableTable,
+    find_column,
+    read_text_table,
+)
 
 STDIN = "-"
-PARQUET = ".parquet"
-# what divides the cells of a table, by its suffix; the most frequent one of its first line
-DELIMITERS = {".csv": ",;\t|", ".tsv": "\t"}
-JSON_LINES = (".jsonl", ".ndjson")
-TABLES = (*DELIMITERS, *JSON_LINES, PARQUET)
-# a cell may hold a book
-MAX_CELL = 2**31 - 1
-
-Row: TypeAlias = Mapping[str, Any]
+COLUMN_OPTION = "--column"
 
 
 @dataclass(frozen=True)
@@ -44,15 +47,19 @@ class Source:
 
 @dataclass(frozen=True)
 class SourceReader:
-    """Finds inputs.
+    """Finds inputs as training finds samples.
 
     Attributes:
-        kind: the engine's class; its `suffixes` are searched for, its `columns` are recognised.
+        accepted: what the bundle takes.
+        takes_text: whether the cells of tables are inputs, or name files.
+        note: is told, a line each, what was left out or had to be guessed; whether it was left out.
         column: of tables; None to recognise one by its name.
         output: where answers go, which is no input; None for standard output.
     """
 
-    kind: type[InferenceEngine]
+    accepted: Accepted
+    takes_text: bool
+    note: Callable[[str, bool], None]
     column: str | None = None
     output: Path | None = None
 
@@ -67,78 +74,170 @@ class SourceReader:
 
     def _found(self, name: str) -> Iterator[Source]:
         if name == STDIN:
-            yield Source(name, sys.stdin.buffer.read)
+            yield Source(name, _standard_input)
         elif os.path.lexists(name):  # as it is written, also with brackets
             yield from self._existing(Path(name))
         elif glob.has_magic(name):
-            matches = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 - Path takes no /a/*
-            yield from chain.from_iterable(map(self._existing, map(Path, matches)))
-            if not matches:
-                yield _failing(name, "no file matches this pattern")
+            yield from self._matching(name)
+        elif not name:
+            yield _failing(name, "an empty name")
         else:
             yield self._file(Path(name))
 
+    def _matching(self, pattern: str) -> Iterator[Source]:
+        """Each file once, whether it matches itself or lies in a folder that does."""
+        matches = _matches(pattern)
+        for path in matches:
+            yield from self._existing(path)
+        if not matches:
+            yield _failing(pattern, "no file matches this pattern")
+
     def _existing(self, path: Path) -> Iterator[Source]:
-        if path.is_dir():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
-            fitting = [file for file in files if file.suffix.lower() in self.kind.suffixes]
-            yield from map(self._file, fitting)
-            if not fitting:
-                yield _failing(str(path), f"no {', '.join(self.kind.suffixes)} file lies in it")
-        elif path.suffix.lower() in TABLES:
+        suffix = path.suffix.lower()
+        if os.path.isdir(path):  # noqa: PTH112 - Path's raises where it may not look
+            yield from self._folder(path)
+        elif suffix in SUFFIXES:
             self._refuse_output(path)
             yield from self._rows(path)
+        elif reason := self.accepted.refused.get(suffix) or OTHER_TABLES.get(suffix):
+            yield _failing(str(path), reason)
         else:
             yield self._file(path)
 
+    def _folder(self, folder: Path) -> Iterator[Source]:
+        """The inputs in a folder; where there are none, the rows of the tables in it."""
+        entries = [entry for entry in walk(folder) if not entry.ignored]
+        problems = {entry.path: entry.problem for entry in entries if entry.problem}
+        problems |= {
+            entry.path: reason
+            for entry in entries
+            if (reason := self.accepted.refused.get(entry.path.suffix.lower()))
+        }
+        files = [entry.path for entry in entries if entry.path not in problems]
+        taken = self.accepted.suffixes
+        if not any(path.suffix.lower() in taken for path in files):
+            taken = SUFFIXES
+        others = [path for path in files if path.suffix.lower() not in taken]
+        for entry in entries:
+            if entry.path in problems:
+                yield _failing(str(entry.path), problems[entry.path] or "")
+            elif entry.path.suffix.lower() in taken:
+                yield from self._existing(entry.path)
+        if len(others) == len(entries):
+            yield _failing(str(folder), "no file in it has a suffix that --help lists")
+        if others := [path for path in others if not self._is_output(path)]:
+            names = shown([str(path.relative_to(folder)) for path in others], 3)
+            self.note(f"{folder}: left out, by the suffix no input ({len(others)}): {names}", True)
+
     def _file(self, path: Path) -> Source:
         self._refuse_output(path)
-        return Source(str(path), path.read_bytes)
+        return Source(str(path), partial(_content, path))
 
     def _refuse_output(self, path: Path) -> None:
-        if self.output is not None and path.resolve() == self.output.resolve():
-            raise BundleError(f"{path} is an input; give another file as --output")
+        if self._is_output(path):
+            raise BundleError(f"{one_line(str(path))} is an input; give another file as --output")
+
+    def _is_output(self, path: Path) -> bool:
+        # not Path.resolve, which raises for links in a circle
+        return self.output is not None and os.path.realpath(path) == os.path.realpath(self.output)
 
     # --- tables -----------------------------------------------------------------------------------
 
     def _rows(self, table: Path) -> Iterator[Source]:
+        """One input for each row; a table that cannot be read fails itself."""
         try:
-            for number, row in enumerate(_read(table), start=1):
-                yield self._cell(table, f"{table} row {number}", row)
-        except InvalidInput as error:
+            if table.suffix.lower() == PARQUET:
+                yield from self._parquet_rows(table)
+            else:
+                yield from self._text_rows(table)
+        except UnreadableTable as error:
             yield _failing(str(table), str(error))
-        except (OSError, csv.Error) as error:
-            yield _failing(str(table), f"it cannot be read: {error}")
+        except OSError as error:
+            yield _failing(str(table), f"it cannot be read: {error.strerror or error}")
+        except MemoryError:
+            yield _failing(str(table), "it is too large for the memory; divide it")
 
-    def _cell(self, table: Path, name: str, row: Row | InvalidInput) -> Source:
-        if isinstance(row, InvalidInput):
-            return _failing(name, str(row))
-        column = self._column(row)
-        cell = row.get(column)
-        if not isinstance(cell, str) or not cell:
-            return _failing(name, f"{column} is no text, or empty")
-        if self.kind.takes_text:
-            return text_source(cell, name)
-        return self._file(table.parent / cell)
+    def _text_rows(self, path: Path) -> Iterator[Source]:
+        table = read_text_table(path)
+        findings = table.findings
+        for line in findings.notes:
+            self.note(f"{path}: {line}", False)
+        place = f"{path}, {table.unit}"
+        rows: dict[int, Source] = {}
+        if table.numbers:
+            column = self._column(list(table.columns), table.form)
+            values = zip(table.numbers, table.columns[column], strict=True)
+            source = self._source_of_cells(path, column)
+            rows = {number: source(value, f"{place} {number}") for number, value in values}
+        for number in findings.blank:
+            rows[number] = _failing(f"{place} {number}", "a row without values")
+        for number, reason in findings.problems:
+            rows[number] = _failing(f"{place} {number}", reason)
+        if not rows:
+            raise UnreadableTable("it has no rows")
+        yield from (rows[number] for number in sorted(rows))
 
-    def _column(self, row: Row) -> str:
-        """The column that holds inputs, or where they lie.
+    def _parquet_rows(self, path: Path) -> Iterator[Source]:
+        try:
+            parquet = importlib.import_module("pyarrow.parquet")
+        except ImportError:
+            raise UnreadableTable("Parquet needs pyarrow; pip install pyarrow") from None
+        try:
+            with parquet.ParquetFile(path) as file:
+                if not file.metadata.num_rows:
+                    raise UnreadableTable("it has no rows")
+                column = self._column(file.schema_arrow.names, "Parquet")
+                source, number = self._source_of_cells(path, column), 0
+                for batch in file.iter_batches(columns=[column]):
+                    for row in batch.to_pylist():
+                        number += 1
+                        yield source(row[column], f"{path}, row {number}")
+        except UnreadableTable:
+            raise
+        except ValueError as error:  # pyarrow's own errors are such
+            raise UnreadableTable(f"it cannot be read: {error}") from error
 
-        Raises:
-            InvalidInput: none does, or nobody can say which.
-        """
-        listed = ", ".join(map(repr, row)) or "none"
-        if self.column is not None:
-            if self.column not in row:
-                raise InvalidInput(f"it has no column {self.column!r}; there are {listed}")
-            return self.column
-        for usual in self.kind.columns:
-            for name in row:
-                if str(name).strip().lower() == usual:
-                    return name
-        if len(row) == 1:
-            return next(iter(row))
-        raise InvalidInput(f"say which column holds inputs: --column NAME, one of {listed}")
+    def _column(self, columns: Sequence[str], form: str) -> str:
+        """The column that holds inputs, or names them."""
+        return find_column(columns, self.accepted.columns, self.column, COLUMN_OPTION, form)
+
+    def _source_of_cells(self, table: Path, column: str) -> Callable[[Any, str], Source]:
+        """What makes an input of a cell and its place in the table."""
+        if self.takes_text:
+            return partial(_text_of_cell, column)
+        folder = table.with_suffix("")
+        files = NamedFiles(
+            table,
+            folder if folder.is_dir() else None,
+            self.accepted.suffixes,
+            lambda line: self.note(line, False),
+        )
+        return partial(self._file_of_cell, files, column)
+
+    def _file_of_cell(self, files: NamedFiles, column: str, cell: Any, place: str) -> Source:
+        """A file that a table names, or the content that the table holds of it."""
+        if isinstance(cell, Mapping):
+            content = cell.get("bytes")
+            cell = cell.get("path") if content is None else content
+        if isinstance(cell, bytes):
+            content = cell
+            return Source(place, lambda: content)
+        if cell is None or (isinstance(cell, str) and not cell.strip()):
+            return _failing(place, f"{column} is empty")
+        if isinstance(cell, Number) or not isinstance(cell, str):
+            return _failing(place, f"{column} is {cell!s}; it must be a file's name")
+        try:
+            return self._file(files.find(cell))
+        except OSError as error:
+            return _failing(place, str(error))
+
+
+def _text_of_cell(column: str, cell: Any, place: str) -> Source:
+    if cell is None or (isinstance(cell, str) and not cell.strip()):
+        return _failing(place, f"{column} is empty")
+    if isinstance(cell, Number) or not isinstance(cell, str):
+        return _failing(place, f"{column} is {cell!s}; it must be a text")
+    return text_source(cell, place)
 
 
 def text_source(text: str, name: str | None = None) -> Source:
@@ -151,6 +250,20 @@ def text_source(text: str, name: str | None = None) -> Source:
     return Source(text if name is None else name, lambda: payload)
 
 
+def _content(path: Path) -> bytes:
+    content = path.read_bytes()
+    if not content:
+        raise InvalidInput("the file is empty")
+    return content
+
+
+def _standard_input() -> bytes:
+    content = sys.stdin.buffer.read() if sys.stdin is not None else b""
+    if not content:
+        raise InvalidInput("nothing came from standard input")
+    return content
+
+
 def _failing(name: str, reason: str) -> Source:
     def fail() -> bytes:
         raise InvalidInput(reason)
@@ -158,43 +271,22 @@ def _failing(name: str, reason: str) -> Source:
     return Source(name, fail)
 
 
-def _read(table: Path) -> Iterator[Row | InvalidInput]:
-    """Rows of a table; a line that is none has its error instead.
+def _matches(pattern: str) -> list[Path]:
+    """What matches a pattern, in order, and lies in no folder that matches as well.
 
-    Raises:
-        InvalidInput, OSError, csv.Error: it is no such table.
+    Hidden things do only where the pattern asks for such. Unlike `glob.glob`, `**` follows no
+    links, of which a circle has no end.
     """
-    suffix = table.suffix.lower()
-    if suffix == PARQUET:
-        yield from _read_parquet(table)
-        return
-    with table.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        if suffix in JSON_LINES:
-            yield from (_json_row(line) for line in file if line.strip())
-            return
-        first = file.readline()
-        file.seek(0)
-        delimiter = max(DELIMITERS[suffix], key=first.count)
-        csv.field_size_limit(MAX_CELL)
-        yield from csv.DictReader(file, delimiter=delimiter)
-
-
-def _json_row(line: str) -> Row | InvalidInput:
-    try:
-        row = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return InvalidInput(f"this line is not JSON: {error}")
-    return row if isinstance(row, dict) else InvalidInput("this line is no JSON object")
-
-
-def _read_parquet(table: Path) -> Iterator[Row]:
-    try:
-        parquet = importlib.import_module("pyarrow.parquet")
-    except ImportError:
-        raise InvalidInput("Parquet needs pyarrow; pip install pyarrow") from None
-    try:
-        with parquet.ParquetFile(table) as file:
-            for batch in file.iter_batches():
-                yield from batch.to_pylist()
-    except ValueError as error:  # pyarrow's own errors are such
-        raise InvalidInput(f"it cannot be read: {error}") from error
+    path = Path(pattern)
+    parts = [part if part == "**" else re.sub(r"\*+", "*", part) for part in path.parts]
+    found = Path(path.anchor).glob(os.path.join(*parts[bool(path.anchor) :]))  # noqa: PTH118
+    asked = any(is_leaving(part) and glob.has_magic(part) for part in parts)
+    kept: list[Path] = []
+    folders: set[Path] = set()
+    for match in sorted(set(found)):
+        is_hidden = not asked and any(map(is_leaving, set(match.parts) - set(parts)))
+        if not is_hidden and folders.isdisjoint(match.parents):
+            kept.append(match)
+            if os.path.isdir(match):  # noqa: PTH112 - Path's raises where it may not look
+                folders.add(match)
+    return kept

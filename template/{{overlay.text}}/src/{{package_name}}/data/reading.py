@@ -29,6 +29,9 @@ from ..preprocessing import (
     model_input,
     without_mark,
 )
+from ..serving.runtime import Accepted
+from ..serving.runtime.encodings import UnknownEncoding, decode_text
+from ..serving.runtime.tables import Number
 from ..task import TaskSpec
 from .account import Account
 from .class_folders import read_class_folders
@@ -41,7 +44,6 @@ from .columns import (
     warn_of_unused_settings,
 )
 from .description import summarize
-from .encodings import UnknownEncoding, decode_text
 from .folders import FileKind, find_files
 from .labels import check_classes, read_classes
 from .layout import Expected, table_description
@@ -56,20 +58,23 @@ from .splits import (
     validation_choice,
     warn_of_rare_classes,
 )
-from .tables import Number, Table
+from .tables import Table
 
 if TYPE_CHECKING:
     import datasets
 
 TEXT_SUFFIXES = frozenset((".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".log"))
 DOCUMENTS = dict.fromkeys(
-    (".pdf", ".docx", ".doc", ".odt", ".rtf", ".epub", ".pages"), "a formatted document"
+    (".pdf", ".docx", ".doc", ".odt", ".rtf", ".epub", ".pages"),
+    "a formatted document; save it as plain text, .txt",
 )
+# in bytes; a bundle's limit, since training reads on where a network stops
+LARGEST_TEXT = 1_000_000
 
 
 def _refusal(path: Path) -> str | None:
     if path.suffix.lower() in DOCUMENTS:
-        return f"{DOCUMENTS[path.suffix.lower()]}; save it as plain text, .txt"
+        return DOCUMENTS[path.suffix.lower()]
     if not path.suffix:
         return "no suffix; call it .txt if it is a text, or let its name begin with a dot"
     return None
@@ -740,6 +745,16 @@ def _fingerprint(*identity: object) -> str:
 
 # what `save_processor` writes
 PROCESSOR_FILES: tuple[str, ...] = ("tokenizer.json",)
+
+
+def accepted_inputs(task_spec: TaskSpec, config: TrainingConfig) -> Accepted:
+    """What a bundle takes for a text: what was one here."""
+    return Accepted(
+        suffixes=sorted(TEXT_SUFFIXES),
+        refused=DOCUMENTS,
+        columns=list(dict.fromkeys((config.text_column or TEXT[0], *TEXT))),
+        max_item_size=LARGEST_TEXT,
+    )
 
 
 def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:

@@ -72,10 +72,17 @@ def unreadable_suffix(path: str | Path) -> str | None:
     Returns:
         None for what can be read, and for what is no image by its name.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix in readable_suffixes() or suffix not in _KNOWN:
-        return None
-    return f"{suffix}: Pillow reads no {_KNOWN[suffix]} here; convert the files to PNG or TIFF"
+    return unreadable_suffixes().get(Path(path).suffix.lower())
+
+
+@cache
+def unreadable_suffixes() -> dict[str, str]:
+    """For each suffix of images that this machine's Pillow does not read, what to do."""
+    return {
+        suffix: f"{suffix}: Pillow reads no {name} here; convert the files to PNG or TIFF"
+        for suffix, name in _KNOWN.items()
+        if suffix not in readable_suffixes()
+    }
 
 
 IMAGES = FileKind("images", readable_suffixes(), unreadable_suffix)

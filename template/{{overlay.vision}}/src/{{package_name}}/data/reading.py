@@ -18,6 +18,8 @@ from ..atomic import write_whole
 from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import InvalidImage
+from ..serving.runtime import Accepted
+from ..serving.runtime.named_files import NamedFiles
 from ..task import TaskSpec
 from .account import Account, shown
 from .class_folders import read_class_folders
@@ -37,8 +39,7 @@ from .folders import visible
 from .image_facts import examine as examine
 from .image_facts import fingerprint as fingerprint
 from .image_facts import review as review
-from .image_files import IMAGES
-from .image_paths import ImageFinder
+from .image_files import IMAGES, unreadable_suffixes
 from .labels import (
     check_classes,
     holds_numbers,
@@ -228,7 +229,7 @@ def _read_table(
     if table.stored is not None and not _are_texts(table.stored, column):
         return _stored_images(table, column, labels, config.task, origins, account), names
     path = Path(table.name)
-    finder = ImageFinder(path if path.exists() else None, source.folder, account)
+    finder = _finder(path, source.folder, account)
     images = [
         _image_path(value, origin, finder, account)
         for value, origin in zip(table.values(column), origins, strict=True)
@@ -309,7 +310,11 @@ def _paths(rows: datasets.Dataset) -> tuple[list[str | None], list[bool]]:
     return paths, stored
 
 
-def _image_path(value: Any, origin: str, finder: ImageFinder, account: Account) -> str:
+def _finder(table: Path, folder: Path | None, account: Account) -> NamedFiles:
+    return NamedFiles(table if table.exists() else None, folder, IMAGES.suffixes, account.note)
+
+
+def _image_path(value: Any, origin: str, finder: NamedFiles, account: Account) -> str:
     if value is None or not str(value).strip():
         account.problems.append(f"{origin}: the image is missing")
     elif not isinstance(value, str):
@@ -342,7 +347,7 @@ def _stored_images(
     images = table.stored.select_columns(column)
     images = images if column == "image" else images.rename_column(column, "image")
     images = images.cast_column("image", feature)
-    finder = ImageFinder(Path(table.name) if Path(table.name).exists() else None, None, account)
+    finder = _finder(Path(table.name), None, account)
     paths, has_bytes = _paths(images)
     without_bytes = [row for row, stored in enumerate(has_bytes) if not stored]
     if without_bytes:  # then the path is all there is
@@ -464,6 +469,18 @@ def _rows(
     if origins is not None:
         columns["origin"], features["origin"] = origins, datasets.Value("string")
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
+
+
+def accepted_inputs(task_spec: TaskSpec, config: TrainingConfig) -> Accepted:
+    """What a bundle takes for an image: what was one here."""
+    _, height, width = task_spec.input_schema["image_size"]
+    return Accepted(
+        suffixes=sorted(IMAGES.suffixes),
+        refused=unreadable_suffixes(),
+        columns=list(dict.fromkeys((config.image_column or IMAGE[0], *IMAGE))),
+        # the example that a bundle draws itself is as large as the network's input
+        max_item_size=max(config.max_pixels, height * width),
+    )
 
 
 def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..config import TrainingConfig
 from ..errors import DataError
+from ..serving.runtime import Accepted
 from ..task import TaskSpec
 from .account import Account
 from .folders import FileKind
@@ -85,6 +86,11 @@ def save_processor(processor: None, folder: Path) -> None:
 
 def load_processor(folder: Path) -> None:
     """None: points have no processor."""
+
+
+def accepted_inputs(task_spec: TaskSpec, config: TrainingConfig) -> Accepted:
+    """What a bundle takes for a point."""
+    return Accepted(suffixes=sorted(POINTS.suffixes), columns=["point", "file"], max_item_size=10_000)
 
 
 def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:

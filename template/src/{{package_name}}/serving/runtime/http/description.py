@@ -55,7 +55,7 @@ def describe(engine: InferenceEngine, settings: Settings) -> dict[str, Any]:
         "example": Path(metadata["example"]["input"]).name,
         "accepts": {
             "media_types": list(engine.media_types),
-            "suffixes": list(engine.suffixes),
+            "suffixes": list(engine.accepted.suffixes),
             "hint": engine.hint,
             "item_unit": engine.item_unit,
             "max_item_size": engine.max_item_size,
