@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -14,6 +15,7 @@ from typing import Any, Self
 from ..data.splits import ENOUGH_TO_VALIDATE
 from ..identity import Project, commit
 from ..serving.runtime import METADATA, BundleError, file_hash, read_metadata
+from ..serving.runtime.integrity import BUNDLE_VERSION
 from ..serving.runtime.sessions import EXTERNAL
 from ..task import TaskSpec
 from .imports import distributions_of_file
@@ -52,7 +54,7 @@ class BundleMetadata:
             client puts into them; the others take `inputs`.
         limits: the largest size of those open axes that have one.
         model_config: the network's own configuration, as it was given.
-        metrics: of the checkpoint.
+        metrics: of the checkpoint; None for what is not finite, which JSON cannot hold.
         intervals: low and high end of the 95 % interval of those metrics that have one.
         data: what was understood of the training data, as in the run's data.json; `digest` is of
             the training samples.
@@ -62,6 +64,8 @@ class BundleMetadata:
             a repository that tracks the project.
         versions: of what made the artifacts.
         opset: version of ONNX's operators in the ONNX file; None without one.
+        oldest_onnxruntime: the oldest that reads the ONNX file by its versions, as `1.18`; None
+            without one.
         standardisation: `mean` and `std` by which the network's values become answers; the
             artifacts that hold a graph have that in it. None where outputs are answers.
         formats: those asked for; the first is what serves.
@@ -77,7 +81,7 @@ class BundleMetadata:
         files: `sha256` and `bytes` of every other file.
     """
 
-    bundle_version: int = 1
+    bundle_version: int = BUNDLE_VERSION
     name: str
     created: str
     project: dict[str, str] | None = None
@@ -93,14 +97,15 @@ class BundleMetadata:
     input_schema: dict[str, Any]
     preprocessing: dict[str, Any]
     model_config: Any = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    intervals: dict[str, list[float]] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    intervals: dict[str, list[float | None]] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     caveats: list[str] = field(default_factory=list)
-    trivial_metrics: dict[str, float] = field(default_factory=dict)
+    trivial_metrics: dict[str, float | None] = field(default_factory=dict)
     git_commit: str | None = None
     versions: dict[str, str]
     opset: int | None = None
+    oldest_onnxruntime: str | None = None
     standardisation: dict[str, list[float]] | None = None
     formats: list[str] = field(default_factory=list)
     architecture: dict[str, Any] | None = None
@@ -196,9 +201,27 @@ def artifact_bytes(path: Path) -> int:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON for people: indented, in UTF-8."""
+    """Write JSON for people: indented, in UTF-8; null for a number that is not finite."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def finite(data: Any) -> Any:
+    """Plain data with None for each number that is not finite, for which JSON has no word."""
+    match data:
+        case dict():
+            return {name: finite(value) for name, value in data.items()}
+        case list() | tuple():
+            return [finite(value) for value in data]
+        case float() if not math.isfinite(data):
+            return None
+    return data
+
+
+def figure(value: float | None) -> str:
+    """A metric for people."""
+    return "not finite" if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
 def versions() -> dict[str, str]:
