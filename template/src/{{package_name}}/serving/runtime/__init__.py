@@ -6,7 +6,17 @@ file leaves alone: `inference.py --verify` hashes it before anything executes it
 
 from .caching import CachedSequence
 from .engine import InferenceEngine, InvalidInput, Item, relative_error
-from .integrity import METADATA, SIGNATURE, BundleError, file_hash, read_metadata, verify_files
+from .integrity import (
+    METADATA,
+    SIGNATURE,
+    BundleError,
+    digest_of,
+    file_hash,
+    proof,
+    read_metadata,
+    verify_code,
+    verify_files,
+)
 from .predictions import (
     ClassPrediction,
     LabelsPrediction,
@@ -33,12 +43,15 @@ __all__ = [
     "Prediction",
     "Session",
     "ValuesPrediction",
+    "digest_of",
     "file_hash",
     "inputs_of",
     "likeliest",
     "open_session",
+    "proof",
     "read_metadata",
     "relative_error",
     "softmax",
+    "verify_code",
     "verify_files",
 ]
