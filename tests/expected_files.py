@@ -78,6 +78,7 @@ src/export/input_graph.py
 src/export/metadata.py
 src/export/model_card.py
 src/export/of_run.py
+src/export/onnx_versions.py
 src/export/parity.py
 src/export/plain_copy.py
 src/export/precision.py
@@ -142,6 +143,7 @@ src/serving/page/page.js
 src/serving/runtime/__init__.py
 src/serving/runtime/caching.py
 src/serving/runtime/commandline.py
+src/serving/runtime/cores.py
 src/serving/runtime/engine.py
 src/serving/runtime/http/__init__.py
 src/serving/runtime/http/application.py

@@ -26,6 +26,7 @@ from ..data import reading
 from ..data.splits import Splits
 from ..errors import ExportError, IncompleteBundle, ModelError
 from ..serving import runtime
+from ..serving.runtime.sessions import CPU, GPU_REQUIREMENTS
 from ..serving.runtime.weights import plain, uncompiled
 from ..task import TaskSpec
 from ..terminal import telling, waiting
@@ -35,17 +36,19 @@ from .bundle_files import (
     generate_inference_script,
     generate_readme,
     generate_torchserve_config,
+    gpu_requirements,
     runtime_requirements,
 )
 from .bundle_runtime import load_runtime
 from .caching import CachedNetwork, describe
-from .formats import EXPORTERS, ExportJob, export_format, onnx_opset
+from .formats import EXPORTERS, ExportJob, export_format
 from .imports import distributions_of_network
 from .input_graph import FORMAT as WITH_INPUT_GRAPH
 from .input_graph import InputGraph, sample_reference
 from .input_graph import describe as describe_input
 from .metadata import ARTIFACTS, BundleMetadata, artifact_files, write_json
 from .model_card import generate_model_card
+from .onnx_versions import oldest_onnxruntime, onnx_opset
 from .parity import TOLERANCE, ParityResult, Reference, check_cache, check_parity, reference
 from .plain_copy import make_runnable, plain_copy
 from .shipped_source import ROOT, ship_source
@@ -184,12 +187,14 @@ def create_export_bundle(
             for name, path in job.cached_files.items()
             if path.exists()  # it goes with its format
         }
+        graph = stage / written["onnx"]["onnx"] if "onnx" in written else None
         metadata = replace(
             metadata,
             artifacts=_of_all(written),
             cache=describe(job.cached, cached),
             reductions={name: found.to_dict() for name, found in job.reductions.items()},
-            opset=onnx_opset(stage / written["onnx"]["onnx"]) if "onnx" in written else None,
+            opset=onnx_opset(graph) if graph else None,
+            oldest_onnxruntime=oldest_onnxruntime(graph) if graph else None,
         )
         metadata = metadata.write(stage)  # without hashes no artifact is opened
         with waiting(telling(console), "comparing each with the network"):
@@ -218,7 +223,8 @@ def create_export_bundle(
         if sign_key is not None:
             sign(stage, sign_key)
         bundle = _publish(stage, Path(export_base_dir))
-    console.print(f"bundle: {bundle}", highlight=False, markup=False, soft_wrap=True)
+    _say(f"bundle: {bundle}", console)
+    _say(f"digest: {runtime.digest_of(bundle)}", console)
     if lines:
         raise IncompleteBundle(lines, str(bundle))
     return bundle
@@ -255,14 +261,17 @@ def refresh_bundle(path: Path, console: Console | None = None) -> None:
         replaced = _replace(path, stage)
         if not edited:
             shutil.rmtree(replaced)
-    console.print(f"refreshed: {path}", highlight=False, markup=False, soft_wrap=True)
+    _say(f"refreshed: {path}", console)
+    _say(f"digest: {runtime.digest_of(path)}", console)
     if edited:
-        console.print(
+        _say(
             f"{', '.join(edited)} had been edited or added by hand; your version is in {replaced}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+            console,
         )
+
+
+def _say(line: str, console: Console) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 # --- The steps of an export ----------------------------------------------------------------------
@@ -423,11 +432,9 @@ def _prove_cache(
                 proven[format] += check_cache(stage, name, expected)
                 kept[name] = found[name]
             except ExportError as error:
-                console.print(
+                _say(
                     f"{name}: computes a text anew for each token that continues it: {error}",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
+                    console,
                 )
     for file in set(found.values()) - {*kept.values(), *_of_all(written).values()}:
         (stage / file).unlink(missing_ok=True)
@@ -456,6 +463,7 @@ def _without(
         formats=[name for name in metadata.formats if name not in failures],
         artifacts=_of_all(written),
         opset=metadata.opset if "onnx" in written else None,
+        oldest_onnxruntime=metadata.oldest_onnxruntime if "onnx" in written else None,
         reductions={n: found for n, found in metadata.reductions.items() if n not in failures},
         artifact_inputs={n: s for n, s in metadata.artifact_inputs.items() if n not in failures},
         architecture=recipe,
@@ -529,7 +537,7 @@ def _with_own_answers(
         else:
             example = dummy_inputs.read_example(task_spec, path, processor)
             inputs = {key: tensor.numpy() for key, tensor in example.items()}
-        [logits] = runtime_of_bundle.open_session(stage, name).run(inputs)
+        [logits] = runtime_of_bundle.open_session(stage, name, device=CPU).run(inputs)
         answers[name] = {LOGITS: logits.tolist(), "tolerance": REDUCED_TOLERANCE}
     return replace(metadata, example=metadata.example | {"own_answers": answers})
 
@@ -542,6 +550,8 @@ def _finish(task_spec: TaskSpec, metadata: BundleMetadata, stage: Path, *, sbom:
     recipe = metadata.architecture
     lines = runtime_requirements(metadata.formats, recipe["requirements"] if recipe else [])
     (stage / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    if on_gpu := gpu_requirements(lines):
+        (stage / GPU_REQUIREMENTS).write_text("\n".join(on_gpu) + "\n", encoding="utf-8")
     if sbom:
         write_sbom(stage)
     generate_readme(task_spec, stage, metadata.formats)

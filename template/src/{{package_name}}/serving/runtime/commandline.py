@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from .engine import InferenceEngine, InvalidInput, Item
-from .integrity import BundleError, read_metadata, verify_files
+from .integrity import METADATA, BundleError, proof, read_metadata, verify_files
 from .outputs import ERROR, FORMS, Lines, opened
+from .sessions import AUTO, CPU, CUDA
 from .sources import STDIN, TABLES, Source, SourceReader, text_source
 
 # a tool that a signal ends has that much more as its status
@@ -67,6 +68,11 @@ def _parse(
         help="compare every file with its hash, then run the stored example; "
         "in every format unless --format names one",
     )
+    parser.add_argument(
+        "--digest",
+        metavar="sha256:...",
+        help=f"with --verify: that of {METADATA}, which the export printed",
+    )
     parser.add_argument("--format", choices=formats, help=f"artifact to run ({formats[0]})")
     parser.add_argument("--batch_size", type=_positive, default=32, help="inputs in one run (32)")
     parser.add_argument(
@@ -86,13 +92,22 @@ def _parse(
     )
     parser.add_argument("--threads", type=_positive, help="threads of one run (all cores)")
     parser.add_argument(
+        "--device",
+        default=AUTO,
+        help=f"where the artifact runs: {CUDA}, {CPU}, or what else the installed onnxruntime has; "
+        f"{AUTO} is {CUDA} where that works, and {CPU} elsewhere ({AUTO})",
+    )
+    parser.add_argument(
         "--max_item_size",
         type=_positive,
         default=engine_class.default_max_item_size,
         help=f"largest input, in {engine_class.item_unit} ({engine_class.default_max_item_size:,})",
     )
     engine_class.add_options(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.digest and not options.verify:
+        parser.error("--digest goes with --verify")
+    return options
 
 
 def _positive(text: str) -> int:
@@ -104,8 +119,10 @@ def _positive(text: str) -> int:
 def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Namespace) -> int:
     if options.verify:
         formats = [options.format] if options.format else list(read_metadata(bundle)["artifacts"])
-        return _verify(engine_class, bundle, formats)
-    engine = engine_class(bundle, options.format, options.threads, options.max_item_size)
+        return _verify(engine_class, bundle, formats, options)
+    engine = engine_class(
+        bundle, options.format, options.threads, options.max_item_size, options.device
+    )
     engine.use_options(options)
     form = options.output_format or ("csv" if _is_csv(options.output) else "jsonl")
     sources = _sources(engine_class, options)
@@ -138,11 +155,19 @@ def _sources(engine_class: type[InferenceEngine], options: argparse.Namespace) -
     return SourceReader(engine_class, options.column, options.output).find(options.input)
 
 
-def _verify(engine_class: type[InferenceEngine], bundle: Path, formats: Sequence[str]) -> int:
+def _verify(
+    engine_class: type[InferenceEngine],
+    bundle: Path,
+    formats: Sequence[str],
+    options: argparse.Namespace,
+) -> int:
     count = verify_files(bundle)
+    proved = proof(bundle, options.digest)
     print(f"{count} files are as recorded")
+    print(proved)
     for name in formats:
-        error = engine_class(bundle, name).verify_example()
+        engine = engine_class(bundle, name, options.threads, options.max_item_size, options.device)
+        error = engine.verify_example()
         print(f"{name} reproduces the stored example (error {error:.1e})")
     return 0
 

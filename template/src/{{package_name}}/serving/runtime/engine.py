@@ -12,7 +12,7 @@ import numpy as np
 
 from .integrity import BundleError, read_metadata
 from .predictions import Prediction
-from .sessions import LOGITS, Array, inputs_of, open_session
+from .sessions import AUTO, LOGITS, Array, inputs_of, open_session
 
 Item: TypeAlias = dict[str, Array]
 """One input, ready for the network: an array for each name, without the batch axis."""
@@ -54,8 +54,9 @@ class InferenceEngine:
     Args:
         bundle: folder of the bundle.
         format: artifact to run; the bundle's first by default.
-        threads: how many one run may use; as many as there are cores by default.
+        threads: how many one run may use; as many as this process has cores by default.
         max_item_size: largest input, in `item_unit`.
+        device: where the artifact runs, as `open_session` has it.
 
     Raises:
         BundleError: as `open_session`.
@@ -79,13 +80,14 @@ class InferenceEngine:
         format: str | None = None,
         threads: int | None = None,
         max_item_size: int | None = None,
+        device: str = AUTO,
     ) -> None:
         self.bundle = Path(bundle)
         self.metadata = read_metadata(self.bundle)
         self.format = format or next(iter(self.metadata["artifacts"]))
         self.metadata["inputs"] = inputs_of(self.metadata, self.format)  # of what runs here
         self.max_item_size = max_item_size or self.default_max_item_size
-        self.session = open_session(self.bundle, format, threads)
+        self.session = open_session(self.bundle, format, threads, device)
 
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
