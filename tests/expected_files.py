@@ -225,6 +225,7 @@ tests/test_buffers.py
 tests/test_compilation.py
 tests/test_commands.py
 tests/test_config.py
+tests/test_devices.py
 tests/test_distributed.py
 tests/test_docker.py
 tests/test_doctor.py
@@ -233,6 +234,7 @@ tests/test_evaluate.py
 tests/test_export_bundle.py
 tests/test_failures.py
 tests/test_frozen_features.py
+tests/test_healthcheck.py
 tests/test_identity.py
 tests/test_inference.py
 tests/test_low_rank.py
@@ -255,6 +257,7 @@ tests/test_task.py
 tests/test_torchserve.py
 tests/test_trackers.py
 tests/test_trivial.py
+tests/test_trust.py
 tests/test_tuning.py
 """
 

@@ -26,7 +26,7 @@ from ..data import reading
 from ..data.splits import Splits
 from ..errors import ExportError, IncompleteBundle, ModelError
 from ..serving import runtime
-from ..serving.runtime.sessions import CPU, GPU_REQUIREMENTS
+from ..serving.runtime.sessions import CPU, GPU_REQUIREMENTS, TASK_FILE
 from ..serving.runtime.weights import plain, uncompiled
 from ..task import TaskSpec
 from ..terminal import telling, waiting
@@ -175,7 +175,7 @@ def create_export_bundle(
             samples,
             cached=CachedNetwork.of(network, task_spec),
         )
-        write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
+        write_json(stage / TASK_FILE, task_spec.to_dict())
         written = _export_all([n for n in formats if n not in failures], job, failures, console)
         reading.save_processor(processor, stage)
         generate_inference_script(task_spec, stage)
@@ -187,14 +187,12 @@ def create_export_bundle(
             for name, path in job.cached_files.items()
             if path.exists()  # it goes with its format
         }
-        graph = stage / written["onnx"]["onnx"] if "onnx" in written else None
         metadata = replace(
             metadata,
             artifacts=_of_all(written),
             cache=describe(job.cached, cached),
             reductions={name: found.to_dict() for name, found in job.reductions.items()},
-            opset=onnx_opset(graph) if graph else None,
-            oldest_onnxruntime=oldest_onnxruntime(graph) if graph else None,
+            opset=onnx_opset(stage / written["onnx"]["onnx"]) if "onnx" in written else None,
         )
         metadata = metadata.write(stage)  # without hashes no artifact is opened
         with waiting(telling(console), "comparing each with the network"):
@@ -247,8 +245,7 @@ def refresh_bundle(path: Path, console: Console | None = None) -> None:
     console = console or Console(stderr=True)
     path = Path(path).resolve()
     metadata = _read_metadata(path)
-    spec_file = path / "configs" / "task_spec.json"
-    task_spec = TaskSpec.from_dict(json.loads(spec_file.read_text(encoding="utf-8")))
+    task_spec = TaskSpec.from_dict(json.loads((path / TASK_FILE).read_text(encoding="utf-8")))
     with staged(path.parent) as stage:
         for name in ("artifacts", "configs", *reading.PROCESSOR_FILES):
             if (path / name).is_dir():
@@ -463,7 +460,6 @@ def _without(
         formats=[name for name in metadata.formats if name not in failures],
         artifacts=_of_all(written),
         opset=metadata.opset if "onnx" in written else None,
-        oldest_onnxruntime=metadata.oldest_onnxruntime if "onnx" in written else None,
         reductions={n: found for n, found in metadata.reductions.items() if n not in failures},
         artifact_inputs={n: s for n, s in metadata.artifact_inputs.items() if n not in failures},
         architecture=recipe,
@@ -544,6 +540,8 @@ def _with_own_answers(
 
 def _finish(task_spec: TaskSpec, metadata: BundleMetadata, stage: Path, *, sbom: bool) -> None:
     """Write what surrounds the artifacts, record every file, and let the bundle check itself."""
+    if graph := metadata.artifacts.get("onnx"):  # bundles of earlier versions do not record it
+        metadata = replace(metadata, oldest_onnxruntime=oldest_onnxruntime(stage / graph))
     metadata = metadata.write(stage)  # what is generated reads it
     generate_torchserve_config(task_spec, stage)
     generate_dockerfile(task_spec, stage)
@@ -649,8 +647,10 @@ def _read_metadata(path: Path) -> BundleMetadata:
     """Metadata of a bundle whose artifacts are as recorded."""
     try:
         metadata = BundleMetadata.read(path)
+        if TASK_FILE not in metadata.files:
+            raise ExportError(f"{path} is no bundle: it records no {TASK_FILE}")
         for name, record in metadata.files.items():
-            kept = name.startswith(ARTIFACTS) or name in ("configs/task_spec.json",)
+            kept = name.startswith(ARTIFACTS) or name == TASK_FILE
             if kept and runtime.file_hash(path / name) != record["sha256"]:
                 raise ExportError(f"{path}: {name} has changed; export again instead")
     except runtime.BundleError as error:

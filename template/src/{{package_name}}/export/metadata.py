@@ -10,7 +10,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from ..data.splits import ENOUGH_TO_VALIDATE
 from ..identity import Project, commit
@@ -142,10 +143,17 @@ class BundleMetadata:
         """Of a bundle on disk.
 
         Raises:
-            BundleError: there is none, or it is of another version.
+            BundleError: there is none, it is damaged, or it is of another version.
         """
+        content = read_metadata(bundle)
+        for name, hint in get_type_hints(cls).items():
+            if hint is Any or name not in content:
+                continue
+            members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+            if not isinstance(content[name], tuple(get_origin(one) or one for one in members)):
+                raise BundleError(f"{METADATA} is damaged: {name} is {content[name]!r:.80}")
         try:
-            return cls(**read_metadata(bundle))
+            return cls(**content)
         except TypeError as error:  # a key too many or too few
             reason = str(error).partition(" ")[2]
             raise BundleError(f"{METADATA} is of another version: {reason}") from error

@@ -53,6 +53,7 @@ STANDARDISATION: Form = {"mean": [NUMBER], "std": [NUMBER]}
 FORM: Form = {
     "bundle_version": int,
     "name": str,
+    "project?": {"name": str},
     "modality": str,
     "task_type": str,
     "class_names": [str],
