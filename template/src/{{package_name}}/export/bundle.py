@@ -548,8 +548,10 @@ def _finish(task_spec: TaskSpec, metadata: BundleMetadata, stage: Path, *, sbom:
     recipe = metadata.architecture
     lines = runtime_requirements(metadata.formats, recipe["requirements"] if recipe else [])
     (stage / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    if on_gpu := gpu_requirements(lines):
-        (stage / GPU_REQUIREMENTS).write_text("\n".join(on_gpu) + "\n", encoding="utf-8")
+    # torch's own artifacts need none: its build in package indexes has CUDA on Linux
+    if metadata.oldest_onnxruntime is not None:
+        lines = gpu_requirements(lines, metadata.oldest_onnxruntime)
+        (stage / GPU_REQUIREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
     if sbom:
         write_sbom(stage)
     generate_readme(task_spec, stage, metadata.formats)

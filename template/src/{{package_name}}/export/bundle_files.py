@@ -269,16 +269,17 @@ def runtime_requirements(formats: Sequence[str], model_imports: Sequence[str] = 
     return [_pin(name) + MARKERS.get(name, "") for name in sorted(names)]
 
 
-def gpu_requirements(lines: Sequence[str]) -> list[str]:
+def gpu_requirements(lines: Sequence[str], oldest_onnxruntime: str) -> list[str]:
     """Lines of requirements-gpu.txt, for NVIDIA GPUs: those of requirements.txt, one replaced.
 
-    Returns:
-        none where nothing needs onnxruntime: the torch that package indexes have for Linux runs on
-        GPUs already.
+    Args:
+        lines: of requirements.txt.
+        oldest_onnxruntime: that reads the bundle's ONNX file. The build for GPUs is released later
+            than the other, so what is installed is the newest up to that which was compared.
     """
-    if not any(line.startswith(ONNXRUNTIME) for line in lines):
-        return []
-    return [re.sub(f"^{ONNXRUNTIME}", GPU_ONNXRUNTIME, line) for line in lines]
+    pinned = f"{ONNXRUNTIME}=="
+    bounds = f"{GPU_ONNXRUNTIME}>={oldest_onnxruntime},<="
+    return [line.replace(pinned, bounds) if line.startswith(pinned) else line for line in lines]
 
 
 def _pin(distribution: str) -> str:
