@@ -11,10 +11,10 @@ from itertools import islice
 from pathlib import Path
 
 from .engine import InferenceEngine, InvalidInput, Item
-from .integrity import BundleError, read_metadata, verify_files
+from .integrity import METADATA, BundleError, proof, read_metadata, verify_files
 from .messages import one_line
 from .outputs import ERROR, FORMS, Answer, Lines, opened
-from .sessions import RUN_ERRORS, Array
+from .sessions import AUTO, CPU, CUDA, RUN_ERRORS, Array
 from .sources import COLUMN_OPTION, STDIN, Source, SourceReader, text_source
 from .streams import discard, quiet_streams
 from .tables import SUFFIXES as TABLES
@@ -69,6 +69,11 @@ def _parse(
         help="compare every file with its hash, then run the stored example; "
         "in every format unless --format names one",
     )
+    parser.add_argument(
+        "--digest",
+        metavar="sha256:...",
+        help=f"with --verify: that of {METADATA}, which the export printed",
+    )
     parser.add_argument("--format", choices=formats, help=f"artifact to run ({formats[0]})")
     parser.add_argument("--batch_size", type=_positive, default=32, help="inputs in one run (32)")
     parser.add_argument(
@@ -88,12 +93,21 @@ def _parse(
     )
     parser.add_argument("--threads", type=_positive, help="threads of one run (all cores)")
     parser.add_argument(
+        "--device",
+        default=AUTO,
+        help=f"where the artifact runs: {CUDA}, {CPU}, or what else the installed onnxruntime has; "
+        f"{AUTO} is {CUDA} where that works, and {CPU} elsewhere ({AUTO})",
+    )
+    parser.add_argument(
         "--max_item_size",
         type=_positive,
         help=f"largest input, in {engine_class.item_unit} ({accepted.max_item_size:,})",
     )
     engine_class.add_options(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.digest and not options.verify:
+        parser.error("--digest goes with --verify")
+    return options
 
 
 def _positive(text: str) -> int:
@@ -105,8 +119,10 @@ def _positive(text: str) -> int:
 def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Namespace) -> int:
     if options.verify:
         formats = [options.format] if options.format else list(read_metadata(bundle)["artifacts"])
-        return _verify(engine_class, bundle, formats)
-    engine = engine_class(bundle, options.format, options.threads, options.max_item_size)
+        return _verify(engine_class, bundle, formats, options)
+    engine = engine_class(
+        bundle, options.format, options.threads, options.max_item_size, options.device
+    )
     engine.use_options(options)
     form = options.output_format or ("csv" if _is_csv(options.output) else "jsonl")
     notes = _Notes()
@@ -161,11 +177,19 @@ def _sources(
     return reader.find(options.input)
 
 
-def _verify(engine_class: type[InferenceEngine], bundle: Path, formats: Sequence[str]) -> int:
+def _verify(
+    engine_class: type[InferenceEngine],
+    bundle: Path,
+    formats: Sequence[str],
+    options: argparse.Namespace,
+) -> int:
     count = verify_files(bundle)
+    proved = proof(bundle, options.digest)
     print(f"{count} files are as recorded", flush=True)
+    print(proved, flush=True)
     for name in formats:
-        error = engine_class(bundle, name).verify_example()
+        engine = engine_class(bundle, name, options.threads, options.max_item_size, options.device)
+        error = engine.verify_example()
         print(f"{name} reproduces the stored example (error {error:.1e})", flush=True)
     return 0
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from .integrity import BundleError, read_metadata
 from .predictions import Prediction
-from .sessions import LOGITS, Array, inputs_of, open_session
+from .sessions import AUTO, LOGITS, Array, inputs_of, open_session
 
 
 class Item(dict[str, Array]):
@@ -80,8 +80,9 @@ class InferenceEngine:
     Args:
         bundle: folder of the bundle.
         format: artifact to run; the bundle's first by default.
-        threads: how many one run may use; as many as there are cores by default.
+        threads: how many one run may use; as many as this process has cores by default.
         max_item_size: largest input, in `item_unit`; as in training by default.
+        device: where the artifact runs, as `open_session` has it.
 
     Raises:
         BundleError: as `open_session`.
@@ -112,7 +113,7 @@ class InferenceEngine:
         format: str | None = None,
         threads: int | None = None,
         max_item_size: int | None = None,
-        device: str = "auto",
+        device: str = AUTO,
     ) -> None:
         self.bundle = Path(bundle)
         self.metadata = read_metadata(self.bundle)
@@ -120,7 +121,7 @@ class InferenceEngine:
         self.metadata["inputs"] = inputs_of(self.metadata, self.format)  # of what runs here
         self.accepted = self.accepts(self.metadata)
         self.max_item_size = max_item_size or self.accepted.max_item_size
-        self.session = open_session(self.bundle, format, threads)
+        self.session = open_session(self.bundle, format, threads, device)
 
     @classmethod
     def accepts(cls, metadata: Mapping[str, Any]) -> Accepted:
