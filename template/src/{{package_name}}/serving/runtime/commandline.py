@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -127,18 +126,27 @@ def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Na
     form = options.output_format or ("csv" if _is_csv(options.output) else "jsonl")
     notes = _Notes()
     sources = _sources(engine, options, notes)
-    done = failures = 0
+    done = failures = truncated = 0
     try:
         with opened(options.output) as file:
             lines = FORMS[form](file, engine.metadata["class_names"])
             while batch := list(islice(sources, options.batch_size)):
-                failures += _predict(engine, batch, lines)
+                answers = _predict(engine, batch)
+                _write(batch, answers, lines)
+                failures += sum(ERROR in answer for answer in answers)
+                truncated += sum("truncated" in answer for answer in answers)
                 done += len(batch)
             lines.end()
     except KeyboardInterrupt:
         lost = f"; {options.output} is not written" if options.output else ""
         print(f"interrupted after {done} inputs{lost}", file=sys.stderr)
         return SIGNALLED + signal.SIGINT
+    if truncated:
+        print(
+            f"note: the network saw a part of {truncated} of {done} inputs; their answers say of "
+            "how much",
+            file=sys.stderr,
+        )
     return 1 if failures or notes.left_out else 0
 
 
@@ -194,30 +202,27 @@ def _verify(
     return 0
 
 
-def _predict(engine: InferenceEngine, sources: Sequence[Source], lines: Lines) -> int:
-    """Write one line per input, in order; an input that fails has its error there instead.
-
-    Returns:
-        how many failed.
-    """
+def _predict(engine: InferenceEngine, sources: Sequence[Source]) -> list[Answer]:
+    """The answer to each input, in order; one that fails has its error instead."""
     items: dict[int, Item] = {}
     answers: dict[int, Answer] = {}
     for number, source in enumerate(sources):
         try:
-            items[number] = _decode(engine, source)
+            items[number] = engine.decode(source.read())
         except (InvalidInput, OSError, MemoryError) as error:
             answers[number] = {ERROR: _reason(error)}
     found = _answers(engine, list(items.values()))
     answers |= dict(zip(items, found, strict=True))
-    failures = 0
-    for number, source in enumerate(sources):
-        answer = answers[number]
+    return [answers[number] for number in range(len(sources))]
+
+
+def _write(sources: Sequence[Source], answers: Sequence[Answer], lines: Lines) -> None:
+    """One line per input; errors are told beside them too."""
+    for source, answer in zip(sources, answers, strict=True):
         if ERROR in answer:
-            failures += 1
             print(f"error: {one_line(source.name)}: {one_line(answer[ERROR])}", file=sys.stderr)
         lines.write({"input": source.name, **answer})
     lines.flush()
-    return failures
 
 
 def _reason(error: Exception) -> str:
@@ -248,13 +253,3 @@ def _answer(engine: InferenceEngine, item: Item, logits: Array) -> Answer:
 
 def _failed(error: Exception) -> Answer:
     return {ERROR: f"the network failed: {_reason(error)}"}
-
-
-def _decode(engine: InferenceEngine, source: Source) -> Item:
-    payload = source.read()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")  # for each input anew
-        item = engine.decode(payload)
-    for warning in caught:
-        print(f"warning: {source.name}: {warning.message}", file=sys.stderr)
-    return item

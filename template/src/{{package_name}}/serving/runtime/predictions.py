@@ -14,7 +14,7 @@ TOP = 5
 NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 
 
-class NotFinite(ArithmeticError):
+class NotFinite(RuntimeError):
     """The network gave NaN or infinity where no answer can be made of it."""
 
     def __init__(self) -> None:

@@ -31,6 +31,7 @@ from runtime import (
     softmax,
 )
 from runtime.commandline import run
+from runtime.encodings import UnknownEncoding, decode_text
 from runtime.predictions import NUMBERS
 
 if TYPE_CHECKING:
@@ -233,8 +234,14 @@ class TextInferenceEngine(InferenceEngine):
                 f"{len(payload):,} bytes; the limit is {self.max_item_size:,}; --max_item_size "
                 "allows more"
             )
+        try:
+            text, _ = decode_text(payload)
+        except UnknownEncoding as error:
+            raise InvalidInput(str(error)) from None
+        if not text:
+            raise InvalidInput("the text is empty")
         task_type = self.metadata["task_type"]
-        ids, cut = model_input(self.tokenizer, payload, task_type, self.max_seq_len)
+        ids, cut = model_input(self.tokenizer, text, task_type, self.max_seq_len)
         item = Item(input_ids=ids, attention_mask=np.ones_like(ids))
         if cut:
             # its beginning where it is continued, else its end

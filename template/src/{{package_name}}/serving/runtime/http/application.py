@@ -8,7 +8,6 @@ import json
 import re
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,9 @@ from .process import give_memory_back, leave_to_the_collector_what_is_new
 from .service import Service
 from .settings import Settings
 
+TRACING = (
+    "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-asgi"
+)
 EVENTS = "text/event-stream"
 # gzip, weighed by more than nothing
 GZIP_WANTED = re.compile(r"gzip;q=(1(\.0*)?|0\.\d*[1-9]\d*)")
@@ -124,10 +126,10 @@ def _add_envelope(app: FastAPI, metrics: Metrics, settings: Settings) -> None:
     intake = Intake(settings.max_body_bytes, settings.max_held_bytes, settings.body_timeout_s)
     app.add_middleware(Envelope, metrics=metrics, intake=intake, log=AccessLog(settings.access_log))
     if settings.telemetry:
-        if find_spec("opentelemetry.instrumentation.asgi") is None:
-            raise BundleError("telemetry needs what the README lists for it; pip install that")
-        from .telemetry import add_telemetry
-
+        try:
+            from .telemetry import add_telemetry
+        except ImportError as error:
+            raise BundleError(f"telemetry needs {error.name}; pip install {TRACING}") from None
         add_telemetry(app)
 
 

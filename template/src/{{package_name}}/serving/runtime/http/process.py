@@ -25,7 +25,7 @@ from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from ..engine import InferenceEngine
-from ..integrity import BundleError, verify_files
+from ..integrity import BundleError, proof, verify_files
 from .authorization import read_tokens
 from .connections import Connection
 from .metrics import SHARED_FOLDER
@@ -61,10 +61,12 @@ def serve(
         settings = Settings.from_arguments(arguments, engine_class)
         read_tokens(settings.token_file)
         verify_files(bundle, only_model=True)
+        proved = proof(bundle, settings.digest or None)
         listener = _bind(settings.host, settings.port)
     except (ValueError, BundleError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    print(f"note: {proved}", file=sys.stderr)
     for name in unknown_variables():
         print(f"warning: {name} is no setting of this server; see --help", file=sys.stderr)
     # workers are new processes: they read the settings from their environment

@@ -63,7 +63,9 @@ class Settings:
         400_000_000, "bytes of all bodies that a worker holds; 503 beyond", positive=True
     )
     max_items: int = _setting(64, "most items in one request; 413 beyond", positive=True)
-    max_item_size: int = _setting(0, "largest item, in {unit}; 0 for that of training", unit="item_unit")
+    max_item_size: int = _setting(
+        0, "largest item, in {unit}; 0 for that of training", unit="item_unit"
+    )
     max_answer_size: int = _setting(
         1024,
         "largest answer, in {unit}; 400 if more is asked for",
