@@ -15,14 +15,16 @@ import socket
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn.config import STARTUP_FAILURE
-from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from ..engine import InferenceEngine
 from ..integrity import BundleError, proof, verify_files
@@ -36,6 +38,8 @@ M_MMAP_THRESHOLD, M_ARENA_MAX = -3, -8  # as in malloc.h
 # seconds in which a server that was told to stop still takes connections: who has one, or is about
 # to open one, learns by an answer that it is to be closed
 LEAVING_S = 0.5
+# seconds between two looks at the workers
+WATCH_S = 0.05
 # of connections that nobody has taken yet
 BACKLOG = 2048
 
@@ -116,20 +120,17 @@ def _run(factory: str, bundle: Path, settings: Settings, listener: socket.socket
     shared = Path(tempfile.mkdtemp(prefix="server-metrics-"))
     os.environ[SHARED_FOLDER] = str(shared)
     try:
-        supervisor = _Supervisor(config, listener, shared)
-        supervisor.run()
-        return 1 if supervisor.has_failed else 0
+        return _Supervisor(config, listener, shared).run()
     finally:
         shutil.rmtree(shared, ignore_errors=True)
 
 
 def _run_alone(config: uvicorn.Config, listener: socket.socket) -> int:
     try:
-        _Server(config).run([listener])
+        with suppress(KeyboardInterrupt):
+            _Server(config).run([listener])
     except SystemExit:  # it could not start, and has said why
         return 1
-    except KeyboardInterrupt:
-        pass
     return 0
 
 
@@ -207,8 +208,15 @@ class _Server(uvicorn.Server):
         )
 
 
-class _Supervisor(Multiprocess):
-    """uvicorn's, which gives up where a worker cannot start, and counts no dead ones.
+def _work(config: uvicorn.Config, listener: socket.socket) -> None:
+    """What a worker does, in a process of its own."""
+    config.configure_logging()
+    with suppress(KeyboardInterrupt):
+        _Server(config).run([listener])
+
+
+class _Supervisor:
+    """Keeps workers running; uvicorn's own would start one again and again that cannot start.
 
     Args:
         config: of the workers.
@@ -217,53 +225,69 @@ class _Supervisor(Multiprocess):
     """
 
     def __init__(self, config: uvicorn.Config, listener: socket.socket, shared: Path) -> None:
-        super().__init__(config, [listener])
-        self.shared = shared
-        self.has_failed = False
-        config.configure_logging()
+        self._config, self._listener, self._shared = config, listener, shared
+        self._spawning = multiprocessing.get_context("spawn")
+        self._workers: list[SpawnProcess] = []
+        self._is_told_to_stop = self._has_failed = False
 
-    def init_processes(self) -> None:
-        """Start one worker, and the others once it has: what fails, fails once."""
+    def run(self) -> int:
+        """Until it is told to stop, or a worker cannot start; gives the exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._stop)
+        self._config.configure_logging()
+        self._start_workers()
+        while self._goes_on:
+            self._replace_dead()
+            time.sleep(WATCH_S)
+        # who comes from now on is the workers' to take, as long as one of them does
+        self._listener.close()
+        for worker in self._workers:
+            worker.terminate()
+        for worker in self._workers:
+            worker.join()
+        return 1 if self._has_failed else 0
+
+    @property
+    def _goes_on(self) -> bool:
+        return not self._is_told_to_stop and not self._has_failed
+
+    def _stop(self, *_: object) -> None:
+        self._is_told_to_stop = True
+
+    def _start_workers(self) -> None:
+        """One, and the others once that has: what fails, fails once."""
         self._start_worker()
-        while not self._has_started(self.processes[0]):
-            self.handle_signals()
-            self.keep_subprocess_alive()
-            if self.should_exit.wait(0.02):
-                return
-        _tell_address(self.sockets)
-        while len(self.processes) < self.processes_num:
+        while self._goes_on and not self._has_started(self._workers[0]):
+            self._replace_dead()
+            time.sleep(WATCH_S)
+        if not self._goes_on:
+            return
+        _tell_address([self._listener])
+        while len(self._workers) < self._config.workers:
             self._start_worker()
 
-    def keep_subprocess_alive(self) -> None:
-        """Replace workers that have died."""
-        for worker in list(self.processes):
-            status = worker.process.exitcode
+    def _replace_dead(self) -> None:
+        for worker in list(self._workers):
+            status = worker.exitcode
             if status is None:
                 continue
-            mark_process_dead(worker.pid, str(self.shared))  # type: ignore[no-untyped-call]
+            # what it counted for the moment counts no more
+            mark_process_dead(worker.pid, str(self._shared))  # type: ignore[no-untyped-call]
             # one that was killed may start the next time
             if status > 0 and not self._has_started(worker):
-                self.has_failed = True
-                self.should_exit.set()
+                self._has_failed = True
                 return
             log.warning("worker %d has ended; another one takes its place", worker.pid)
-            self.processes.remove(worker)
+            self._workers.remove(worker)
             self._start_worker()
 
     def _start_worker(self) -> None:
-        worker = Process(self.config, self.sockets)
+        worker = self._spawning.Process(target=_work, args=(self._config, self._listener))
         worker.start()
-        self.processes.append(worker)
+        self._workers.append(worker)
 
-    def terminate_all(self) -> None:
-        """Tell the workers to stop."""
-        # who comes from now on is theirs to take, as long as one of them does
-        for listener in self.sockets:
-            listener.close()
-        super().terminate_all()
-
-    def _has_started(self, worker: Process) -> bool:
-        return _started(self.shared, worker.pid).exists()
+    def _has_started(self, worker: SpawnProcess) -> bool:
+        return _started(self._shared, worker.pid).exists()
 
 
 def _started(shared: Path, pid: int | None) -> Path:
