@@ -148,9 +148,13 @@ src/serving/runtime/engine.py
 src/serving/runtime/folders.py
 src/serving/runtime/http/__init__.py
 src/serving/runtime/http/application.py
+src/serving/runtime/http/authorization.py
 src/serving/runtime/http/batching.py
+src/serving/runtime/http/bodies.py
+src/serving/runtime/http/connections.py
 src/serving/runtime/http/description.py
 src/serving/runtime/http/errors.py
+src/serving/runtime/http/forms.py
 src/serving/runtime/http/metrics.py
 src/serving/runtime/http/middleware.py
 src/serving/runtime/http/openinference.py
@@ -159,6 +163,7 @@ src/serving/runtime/http/payloads.py
 src/serving/runtime/http/process.py
 src/serving/runtime/http/service.py
 src/serving/runtime/http/settings.py
+src/serving/runtime/http/telemetry.py
 src/serving/runtime/integrity.py
 src/serving/runtime/messages.py
 src/serving/runtime/named_files.py
@@ -254,6 +259,8 @@ tests/test_resume.py
 tests/test_resume_at_random.py
 tests/test_resume_changes.py
 tests/test_server.py
+tests/test_server_clients.py
+tests/test_server_process.py
 tests/test_server_reliability.py
 tests/test_settings.py
 tests/test_stopping.py
