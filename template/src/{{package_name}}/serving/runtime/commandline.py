@@ -34,7 +34,11 @@ def run(engine_class: type[InferenceEngine], bundle: Path, arguments: list[str] 
     """
     with quiet_streams():
         try:
-            return _run(engine_class, bundle, _parse(engine_class, bundle, arguments))
+            try:
+                return _run(engine_class, bundle, _parse(engine_class, bundle, arguments))
+            finally:  # --help ends here as well
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # only now may a closed pipe show
         except BundleError as error:
             print(f"error: {one_line(str(error))}", file=sys.stderr)
             return 1
@@ -163,10 +167,10 @@ def _sources(
 
 def _verify(engine_class: type[InferenceEngine], bundle: Path, formats: Sequence[str]) -> int:
     count = verify_files(bundle)
-    print(f"{count} files are as recorded", flush=True)
+    print(f"{count} files are as recorded")
     for name in formats:
         error = engine_class(bundle, name).verify_example()
-        print(f"{name} reproduces the stored example (error {error:.1e})", flush=True)
+        print(f"{name} reproduces the stored example (error {error:.1e})")
     return 0
 
 

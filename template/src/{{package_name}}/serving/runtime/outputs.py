@@ -131,6 +131,8 @@ def opened(path: Path | None) -> Iterator[TextIO]:
             yield file
         if not is_device:
             partial.replace(path)
+    except BrokenPipeError:  # a device may be one
+        raise
     except OSError as error:
         raise BundleError(f"{path} cannot be written: {error.strerror}") from error
     finally:
@@ -145,7 +147,7 @@ def _standard_output() -> Iterator[TextIO]:
     escape_what_it_lacks(sys.stdout)
     try:
         yield sys.stdout
-        sys.stdout.flush()  # only now may a closed pipe show
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:
