@@ -77,6 +77,7 @@ src/export/input_graph.py
 src/export/metadata.py
 src/export/model_card.py
 src/export/of_run.py
+src/export/onnx_versions.py
 src/export/parity.py
 src/export/plain_copy.py
 src/export/precision.py
@@ -141,6 +142,7 @@ src/serving/page/page.js
 src/serving/runtime/__init__.py
 src/serving/runtime/caching.py
 src/serving/runtime/commandline.py
+src/serving/runtime/cores.py
 src/serving/runtime/encodings.py
 src/serving/runtime/engine.py
 src/serving/runtime/folders.py
@@ -228,6 +230,7 @@ tests/test_buffers.py
 tests/test_compilation.py
 tests/test_commands.py
 tests/test_config.py
+tests/test_devices.py
 tests/test_distributed.py
 tests/test_docker.py
 tests/test_doctor.py
@@ -236,6 +239,7 @@ tests/test_evaluate.py
 tests/test_export_bundle.py
 tests/test_failures.py
 tests/test_frozen_features.py
+tests/test_healthcheck.py
 tests/test_identity.py
 tests/test_inference.py
 tests/test_low_rank.py
@@ -258,6 +262,7 @@ tests/test_task.py
 tests/test_torchserve.py
 tests/test_trackers.py
 tests/test_trivial.py
+tests/test_trust.py
 tests/test_tuning.py
 """
 

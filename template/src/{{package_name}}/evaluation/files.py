@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from ..atomic import write_whole
 from ..errors import DataError
+from ..export.metadata import finite
 from ..serving.runtime import file_hash
 from ..training.intervals import FOLDER as FOLDER
 from ..training.intervals import METRICS as METRICS
@@ -74,18 +74,12 @@ def metrics_json(evaluation: Evaluation, data: str, subject: Mapping[str, str]) 
             "seed": SEED,
         },
     }
-    return json.dumps(_finite(content), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    return json.dumps(finite(content), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def _plain(name: str) -> str:
     """The name without what stands before those of validation samples: these may be others."""
     return name.removeprefix(VALIDATION)
-
-
-def _finite(content: Any) -> Any:
-    if isinstance(content, dict):
-        return {name: _finite(value) for name, value in content.items()}
-    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 # --- predictions.csv -----------------------------------------------------------------------------

@@ -26,6 +26,7 @@ from ..data import reading
 from ..data.splits import Splits
 from ..errors import ExportError, IncompleteBundle, ModelError
 from ..serving import runtime
+from ..serving.runtime.sessions import CPU, GPU_REQUIREMENTS, TASK_FILE
 from ..serving.runtime.weights import plain, uncompiled
 from ..task import TaskSpec
 from ..terminal import telling, waiting
@@ -35,17 +36,19 @@ from .bundle_files import (
     generate_inference_script,
     generate_readme,
     generate_torchserve_config,
+    gpu_requirements,
     runtime_requirements,
 )
 from .bundle_runtime import load_runtime
 from .caching import CachedNetwork, describe
-from .formats import EXPORTERS, ExportJob, export_format, onnx_opset
+from .formats import EXPORTERS, ExportJob, export_format
 from .imports import distributions_of_network
 from .input_graph import FORMAT as WITH_INPUT_GRAPH
 from .input_graph import InputGraph, sample_reference
 from .input_graph import describe as describe_input
 from .metadata import ARTIFACTS, BundleMetadata, artifact_files, write_json
 from .model_card import generate_model_card
+from .onnx_versions import oldest_onnxruntime, onnx_opset
 from .parity import TOLERANCE, ParityResult, Reference, check_cache, check_parity, reference
 from .plain_copy import make_runnable, plain_copy
 from .shipped_source import ROOT, ship_source
@@ -173,7 +176,7 @@ def create_export_bundle(
             samples,
             cached=CachedNetwork.of(network, task_spec),
         )
-        write_json(stage / "configs" / "task_spec.json", task_spec.to_dict())
+        write_json(stage / TASK_FILE, task_spec.to_dict())
         written = _export_all([n for n in formats if n not in failures], job, failures, console)
         reading.save_processor(processor, stage)
         generate_inference_script(task_spec, stage)
@@ -219,7 +222,8 @@ def create_export_bundle(
         if sign_key is not None:
             sign(stage, sign_key)
         bundle = _publish(stage, Path(export_base_dir))
-    console.print(f"bundle: {bundle}", highlight=False, markup=False, soft_wrap=True)
+    _say(f"bundle: {bundle}", console)
+    _say(f"digest: {runtime.digest_of(bundle)}", console)
     if lines:
         raise IncompleteBundle(lines, str(bundle))
     return bundle
@@ -242,8 +246,7 @@ def refresh_bundle(path: Path, console: Console | None = None) -> None:
     console = console or Console(stderr=True)
     path = Path(path).resolve()
     metadata = _read_metadata(path)
-    spec_file = path / "configs" / "task_spec.json"
-    task_spec = TaskSpec.from_dict(json.loads(spec_file.read_text(encoding="utf-8")))
+    task_spec = TaskSpec.from_dict(json.loads((path / TASK_FILE).read_text(encoding="utf-8")))
     with staged(path.parent) as stage:
         for name in ("artifacts", "configs", *reading.PROCESSOR_FILES):
             if (path / name).is_dir():
@@ -256,14 +259,17 @@ def refresh_bundle(path: Path, console: Console | None = None) -> None:
         replaced = _replace(path, stage)
         if not edited:
             shutil.rmtree(replaced)
-    console.print(f"refreshed: {path}", highlight=False, markup=False, soft_wrap=True)
+    _say(f"refreshed: {path}", console)
+    _say(f"digest: {runtime.digest_of(path)}", console)
     if edited:
-        console.print(
+        _say(
             f"{', '.join(edited)} had been edited or added by hand; your version is in {replaced}",
-            highlight=False,
-            markup=False,
-            soft_wrap=True,
+            console,
         )
+
+
+def _say(line: str, console: Console) -> None:
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 # --- The steps of an export ----------------------------------------------------------------------
@@ -424,11 +430,9 @@ def _prove_cache(
                 proven[format] += check_cache(stage, name, expected)
                 kept[name] = found[name]
             except ExportError as error:
-                console.print(
+                _say(
                     f"{name}: computes a text anew for each token that continues it: {error}",
-                    highlight=False,
-                    markup=False,
-                    soft_wrap=True,
+                    console,
                 )
     for file in set(found.values()) - {*kept.values(), *_of_all(written).values()}:
         (stage / file).unlink(missing_ok=True)
@@ -530,19 +534,25 @@ def _with_own_answers(
         else:
             example = dummy_inputs.read_example(task_spec, path, processor)
             inputs = {key: tensor.numpy() for key, tensor in example.items()}
-        [logits] = runtime_of_bundle.open_session(stage, name).run(inputs)
+        [logits] = runtime_of_bundle.open_session(stage, name, device=CPU).run(inputs)
         answers[name] = {LOGITS: logits.tolist(), "tolerance": REDUCED_TOLERANCE}
     return replace(metadata, example=metadata.example | {"own_answers": answers})
 
 
 def _finish(task_spec: TaskSpec, metadata: BundleMetadata, stage: Path, *, sbom: bool) -> None:
     """Write what surrounds the artifacts, record every file, and let the bundle check itself."""
+    if graph := metadata.artifacts.get("onnx"):  # bundles of earlier versions do not record it
+        metadata = replace(metadata, oldest_onnxruntime=oldest_onnxruntime(stage / graph))
     metadata = metadata.write(stage)  # what is generated reads it
     generate_torchserve_config(task_spec, stage)
     generate_dockerfile(task_spec, stage)
     recipe = metadata.architecture
     lines = runtime_requirements(metadata.formats, recipe["requirements"] if recipe else [])
     (stage / "requirements.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    # torch's own artifacts need none: its build in package indexes has CUDA on Linux
+    if metadata.oldest_onnxruntime is not None:
+        lines = gpu_requirements(lines, metadata.oldest_onnxruntime)
+        (stage / GPU_REQUIREMENTS).write_text("\n".join(lines) + "\n", encoding="utf-8")
     if sbom:
         write_sbom(stage)
     generate_readme(task_spec, stage, metadata.formats)
@@ -640,8 +650,10 @@ def _read_metadata(path: Path) -> BundleMetadata:
     """Metadata of a bundle whose artifacts are as recorded."""
     try:
         metadata = BundleMetadata.read(path)
+        if TASK_FILE not in metadata.files:
+            raise ExportError(f"{path} is no bundle: it records no {TASK_FILE}")
         for name, record in metadata.files.items():
-            kept = name.startswith(ARTIFACTS) or name in ("configs/task_spec.json",)
+            kept = name.startswith(ARTIFACTS) or name == TASK_FILE
             if kept and runtime.file_hash(path / name) != record["sha256"]:
                 raise ExportError(f"{path}: {name} has changed; export again instead")
     except runtime.BundleError as error:

@@ -16,11 +16,12 @@ import yaml
 from ..config import TrainingConfig
 from ..errors import ExportError
 from ..serving.runtime import METADATA
+from ..serving.runtime.sessions import GPU_REQUIREMENTS
 from ..task import TaskSpec
 from . import dummy_inputs
 from .formats import EXPORTERS
 from .imports import distributions_of_file
-from .metadata import BundleMetadata, artifact_bytes, write_json
+from .metadata import BundleMetadata, artifact_bytes, figure, write_json
 from .parity import TOLERANCE
 
 PACKAGE = Path(__file__).resolve().parent.parent
@@ -48,8 +49,11 @@ SERVER_REQUIREMENTS = {
     "uvloop": "0.21",
 }
 MARKERS = {"uvloop": ' ; sys_platform != "win32"'}
+ONNXRUNTIME = "onnxruntime"
+# it brings along CUDA and cuDNN, since 1.21
+GPU_ONNXRUNTIME = "onnxruntime-gpu[cuda,cudnn]"
 FORMAT_REQUIREMENTS = {
-    "onnx": ("onnxruntime",),
+    "onnx": (ONNXRUNTIME,),
     "torchscript": ("torch",),
     "pytorch": ("torch", "safetensors"),
     "pt2": ("torch",),
@@ -116,8 +120,8 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
     ]
     reductions = [
         f"\n`{name}` computes in {found['precision']} ({found['method']}): {found['monitored']} "
-        f"{found['before'][found['monitored']]:.4g} before, "
-        f"{found['after'][found['monitored']]:.4g} after; this decides, not the error above.\n"
+        f"{figure(found['before'][found['monitored']])} before, "
+        f"{figure(found['after'][found['monitored']])} after; this decides, not the error above.\n"
         for name, found in metadata.reductions.items()
     ]
     meanings = [
@@ -135,9 +139,9 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
     ]
     missing = [name for name in formats if name not in metadata.artifacts]
     artifacts += [f"| `{name}` | not exported | | |" for name in missing]
-    trivial = {name: f"{value:.4g}" for name, value in metadata.trivial_metrics.items()}
+    trivial = {name: figure(value) for name, value in metadata.trivial_metrics.items()}
     metrics = [
-        f"| {name} | {value:.4g} | {trivial.get(name, '')} |"
+        f"| {name} | {figure(value)} | {trivial.get(name, '')} |"
         for name, value in metadata.metrics.items()
     ]
     template = string.Template((SERVING / "README.template.md").read_text(encoding="utf-8"))
@@ -154,6 +158,7 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
             meanings="".join(meanings),
             cache=_cache(task_spec, metadata),
             reductions="".join(reductions),
+            device=_device(metadata),
             artifacts="\n".join(artifacts),
             tolerance=f"{TOLERANCE:.0e}",
             metrics="\n".join(metrics) or "| not recorded | | |",
@@ -162,6 +167,18 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
         encoding="utf-8",
     )
     return path
+
+
+def _device(metadata: BundleMetadata) -> str:
+    """What is installed for a GPU, and what reads the ONNX file."""
+    if "onnx" not in metadata.formats:
+        return "`requirements.txt` is for GPUs too: the torch that it installs on Linux has CUDA."
+    reader = metadata.oldest_onnxruntime
+    known = f"\nThe ONNX file is read by onnxruntime {reader} and newer." if reader else ""
+    return (
+        f"For NVIDIA GPUs install `{GPU_REQUIREMENTS}` instead of `requirements.txt`, in a fresh\n"
+        f"environment: onnxruntime and onnxruntime-gpu do not go together.{known}"
+    )
 
 
 def _cache(task_spec: TaskSpec, metadata: BundleMetadata) -> str:
@@ -250,6 +267,19 @@ def runtime_requirements(formats: Sequence[str], model_imports: Sequence[str] = 
     for name in formats:
         names.update(FORMAT_REQUIREMENTS[name])
     return [_pin(name) + MARKERS.get(name, "") for name in sorted(names)]
+
+
+def gpu_requirements(lines: Sequence[str], oldest_onnxruntime: str) -> list[str]:
+    """Lines of requirements-gpu.txt, for NVIDIA GPUs: those of requirements.txt, one replaced.
+
+    Args:
+        lines: of requirements.txt.
+        oldest_onnxruntime: that reads the bundle's ONNX file. The build for GPUs is released later
+            than the other, so what is installed is the newest up to that which was compared.
+    """
+    pinned = f"{ONNXRUNTIME}=="
+    bounds = f"{GPU_ONNXRUNTIME}>={oldest_onnxruntime},<="
+    return [line.replace(pinned, bounds) if line.startswith(pinned) else line for line in lines]
 
 
 def _pin(distribution: str) -> str:

@@ -248,14 +248,6 @@ def _simplify(model: Any) -> None:
     )(model)
 
 
-def onnx_opset(path: Path) -> int:
-    """The version of ONNX's own operators that a file uses."""
-    import onnx
-
-    model = onnx.load(path, load_external_data=False)
-    return int(next(one.version for one in model.opset_import if one.domain in ("", "ai.onnx")))
-
-
 def export_torchscript(job: ExportJob) -> dict[str, Path]:
     """A trace. Tracing freezes a branch on data silently, so such a network is refused."""
     path = job.folder / "model.torchscript.pt"

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
 import platform
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from types import UnionType
+from typing import Any, Self, get_args, get_origin, get_type_hints
 
 from ..data.splits import ENOUGH_TO_VALIDATE
 from ..identity import Project, commit
 from ..serving.runtime import METADATA, BundleError, file_hash, read_metadata
+from ..serving.runtime.integrity import BUNDLE_VERSION
 from ..serving.runtime.sessions import EXTERNAL
 from ..task import TaskSpec
 from .imports import distributions_of_file
@@ -54,7 +57,7 @@ class BundleMetadata:
             `runtime.Accepted`; empty in older bundles.
         limits: the largest size of those open axes that have one.
         model_config: the network's own configuration, as it was given.
-        metrics: of the checkpoint.
+        metrics: of the checkpoint; None for what is not finite, which JSON cannot hold.
         intervals: low and high end of the 95 % interval of those metrics that have one.
         data: what was understood of the training data, as in the run's data.json; `digest` is of
             the training samples.
@@ -64,6 +67,8 @@ class BundleMetadata:
             a repository that tracks the project.
         versions: of what made the artifacts.
         opset: version of ONNX's operators in the ONNX file; None without one.
+        oldest_onnxruntime: the oldest that reads the ONNX file by its versions, as `1.18`; None
+            without one.
         standardisation: `mean` and `std` by which the network's values become answers; the
             artifacts that hold a graph have that in it. None where outputs are answers.
         formats: those asked for; the first is what serves.
@@ -79,7 +84,7 @@ class BundleMetadata:
         files: `sha256` and `bytes` of every other file.
     """
 
-    bundle_version: int = 1
+    bundle_version: int = BUNDLE_VERSION
     name: str
     created: str
     project: dict[str, str] | None = None
@@ -96,14 +101,15 @@ class BundleMetadata:
     input_schema: dict[str, Any]
     preprocessing: dict[str, Any]
     model_config: Any = None
-    metrics: dict[str, float] = field(default_factory=dict)
-    intervals: dict[str, list[float]] = field(default_factory=dict)
+    metrics: dict[str, float | None] = field(default_factory=dict)
+    intervals: dict[str, list[float | None]] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     caveats: list[str] = field(default_factory=list)
-    trivial_metrics: dict[str, float] = field(default_factory=dict)
+    trivial_metrics: dict[str, float | None] = field(default_factory=dict)
     git_commit: str | None = None
     versions: dict[str, str]
     opset: int | None = None
+    oldest_onnxruntime: str | None = None
     standardisation: dict[str, list[float]] | None = None
     formats: list[str] = field(default_factory=list)
     architecture: dict[str, Any] | None = None
@@ -140,10 +146,17 @@ class BundleMetadata:
         """Of a bundle on disk.
 
         Raises:
-            BundleError: there is none, or it is of another version.
+            BundleError: there is none, it is damaged, or it is of another version.
         """
+        content = read_metadata(bundle)
+        for name, hint in get_type_hints(cls).items():
+            if hint is Any or name not in content:
+                continue
+            members = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+            if not isinstance(content[name], tuple(get_origin(one) or one for one in members)):
+                raise BundleError(f"{METADATA} is damaged: {name} is {content[name]!r:.80}")
         try:
-            return cls(**read_metadata(bundle))
+            return cls(**content)
         except TypeError as error:  # a key too many or too few
             reason = str(error).partition(" ")[2]
             raise BundleError(f"{METADATA} is of another version: {reason}") from error
@@ -199,9 +212,27 @@ def artifact_bytes(path: Path) -> int:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON for people: indented, in UTF-8."""
+    """Write JSON for people: indented, in UTF-8; null for a number that is not finite."""
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(finite(data), indent=2, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def finite(data: Any) -> Any:
+    """Plain data with None for each number that is not finite, for which JSON has no word."""
+    match data:
+        case dict():
+            return {name: finite(value) for name, value in data.items()}
+        case list() | tuple():
+            return [finite(value) for value in data]
+        case float() if not math.isfinite(data):
+            return None
+    return data
+
+
+def figure(value: float | None) -> str:
+    """A metric for people."""
+    return "not finite" if value is None or not math.isfinite(value) else f"{value:.4g}"
 
 
 def versions() -> dict[str, str]:

@@ -16,7 +16,7 @@ from ..data.description import lines
 from ..data.tables import HUB
 from ..task import PIPELINE_TAGS, TaskSpec
 from ..training.metric_names import VALIDATION
-from .metadata import BundleMetadata
+from .metadata import BundleMetadata, figure
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult, ModelCardData
@@ -84,7 +84,7 @@ def _results(metadata: BundleMetadata, settings: Mapping[str, Any]) -> list[Eval
             metric_value=value,
         )
         for name, value in metadata.metrics.items()
-        if math.isfinite(value) and _is_overall(name)
+        if value is not None and math.isfinite(value) and _is_overall(name)
     ]
 
 
@@ -156,31 +156,31 @@ def _metrics(metadata: BundleMetadata) -> Iterator[str]:
     header = ("metric", "value", "95 % interval", "trivial answer")
     yield _whole_table(header, [(name, *_figures(name, metadata)) for name in overall])
     of_outputs = _by_output(metadata.metrics)
-    figures = list(next(iter(of_outputs.values()), ()))
+    columns = list(next(iter(of_outputs.values()), ()))
     rows = [
-        (output, *(known.get(figure, "") for figure in figures))
+        (output, *(known.get(column, "") for column in columns))
         for output, known in of_outputs.items()
     ]
     if rows:
-        yield _whole_table(("output", *figures), rows)
+        yield _whole_table(("output", *columns), rows)
 
 
-def _by_output(metrics: Mapping[str, float]) -> dict[str, dict[str, str]]:
+def _by_output(metrics: Mapping[str, float | None]) -> dict[str, dict[str, str]]:
     """Figures by their names, for each output that has some of its own."""
     found: dict[str, dict[str, str]] = {}
     for name, value in metrics.items():
         if not _is_overall(name):
-            figure, _, output = name.removeprefix(VALIDATION).partition("/")
-            found.setdefault(output, {})[figure.removeprefix("class_")] = f"{value:.4g}"
+            column, _, output = name.removeprefix(VALIDATION).partition("/")
+            found.setdefault(output, {})[column.removeprefix("class_")] = figure(value)
     return found
 
 
 def _figures(name: str, metadata: BundleMetadata) -> tuple[str, str, str]:
-    interval, trivial = metadata.intervals.get(name), metadata.trivial_metrics.get(name)
+    interval = metadata.intervals.get(name)
     return (
-        f"{metadata.metrics[name]:.4g}",
-        "" if interval is None else " to ".join(f"{end:.4g}" for end in interval),
-        "" if trivial is None else f"{trivial:.4g}",
+        figure(metadata.metrics[name]),
+        "" if interval is None else " to ".join(map(figure, interval)),
+        figure(metadata.trivial_metrics[name]) if name in metadata.trivial_metrics else "",
     )
 
 

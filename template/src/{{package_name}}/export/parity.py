@@ -19,6 +19,7 @@ import torch
 from ..config import TrainingConfig
 from ..errors import ExportError
 from ..serving.runtime.caching import CACHED
+from ..serving.runtime.sessions import CPU
 from ..task import TaskSpec
 from ..user_code import USER_ERRORS, told
 from . import dummy_inputs
@@ -224,7 +225,8 @@ def check_cache(bundle: Path, name: str, expected: Reference) -> list[ParityResu
 
 def _open(runtime: ModuleType, bundle: Path, name: str) -> Any:
     try:
-        return runtime.open_session(bundle, name)
+        # where the network is, too: what a GPU rounds otherwise is no fault of the artifact
+        return runtime.open_session(bundle, name, device=CPU)
     except runtime.BundleError as error:
         # torch lists every weight that does not fit, each kind on a line of its own
         reason = textwrap.shorten(str(error), LONGEST_REASON, placeholder=" ...")

@@ -9,6 +9,8 @@ from typing import Any
 
 from ..config import TrainingConfig
 from ..errors import TrainingError
+from ..export.metadata import BundleMetadata, finite
+from ..serving.runtime import BundleError
 from ..training.checkpoints import BEST, LAST, read_checkpoint
 from ..training.runs import FOLDER, RunRecord
 from ..training.trained_model import TrainedModel
@@ -88,21 +90,21 @@ def _of_checkpoint(path: Path) -> list[Cell]:
     ]
 
 
-def _bundles(run_dir: Path, trained: TrainedModel) -> Iterator[tuple[Path, dict[str, Any]]]:
+def _bundles(run_dir: Path, trained: TrainedModel) -> Iterator[tuple[Path, BundleMetadata]]:
     """Bundles of the best checkpoint: those that reached exactly the same."""
     for path in sorted(Path(trained.config.export_dir).glob("*/metadata.json")):
         try:
-            metadata = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:  # damaged
+            metadata = BundleMetadata.read(path.parent)
+        except BundleError:  # damaged, or of another version
             continue
-        is_of_run = metadata.get("run") in (run_dir.name, None)
-        if is_of_run and metadata.get("metrics") == trained.metrics:
+        is_of_run = metadata.run in (run_dir.name, None)
+        if is_of_run and metadata.metrics == finite(trained.metrics):
             yield path.parent, metadata
 
 
-def _of_bundle(folder: Path, metadata: Mapping[str, Any]) -> Html:
+def _of_bundle(folder: Path, metadata: BundleMetadata) -> Html:
     compared: dict[str, list[Mapping[str, Any]]] = {}
-    for one in metadata["parity"]:
+    for one in metadata.parity:
         compared.setdefault(one["format"], []).append(one)
     # where the precision was reduced, metrics decide, and no difference is too large
     rows: list[list[Cell]] = [
@@ -111,8 +113,8 @@ def _of_bundle(folder: Path, metadata: Mapping[str, Any]) -> Html:
     ]
     header = ["format", "shapes compared", "largest difference", "allowed"]
     said = table(header, rows, f"{folder}: every artifact beside the network it was made of")
-    versions = ", ".join(f"{name} {one}" for name, one in metadata["versions"].items())
-    return joined([said, paragraph(f"Written {metadata['created']} with {versions}.", "note")])
+    versions = ", ".join(f"{name} {one}" for name, one in metadata.versions.items())
+    return joined([said, paragraph(f"Written {metadata.created} with {versions}.", "note")])
 
 
 def environment(run_dir: Path, config: TrainingConfig) -> Section:

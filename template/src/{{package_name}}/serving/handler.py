@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,16 +15,24 @@ class Handler:
         """Load the model from the unpacked archive.
 
         Raises:
-            BundleError: changed or missing files, or the stored example is not reproduced.
+            BundleError: changed or missing files, a device that is not there, or the stored example
+                is not reproduced.
         """
         folder = Path(context.system_properties["model_dir"])
+        # before anything of the bundle is imported, and whatever lies there with a library's name
+        runpy.run_path(str(folder / "runtime" / "integrity.py"))["verify_code"](folder)
         sys.path.insert(0, str(folder))
         from inference import Engine
         from runtime import verify_files
 
         verify_files(folder, only_model=True)
         settings = (context.model_yaml_config or {}).get("bundle", {})
-        self.engine = Engine(folder, settings.get("format"), settings.get("threads"))
+        self.engine = Engine(
+            folder,
+            settings.get("format"),
+            settings.get("threads"),
+            device=settings.get("device", "auto"),
+        )
         self.engine.verify_example()
 
     def handle(self, rows: list[dict[str, Any]], context: Any) -> list[dict[str, Any]]:

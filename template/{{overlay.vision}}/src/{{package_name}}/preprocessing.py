@@ -28,6 +28,9 @@ _RESAMPLING = {
 # Scaled decoding leaves at least so many times the sides that are asked for, so that the resize
 # averages over several pixels still: then it hardly differs from that of the whole image.
 SCALED_SIDES = 2
+# what files begin with that may hold several: GIF, TIFF, WebP; a PNG says so among its first bytes
+_SEVERAL_FRAMES = (b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
+_ANIMATION, _HEADER = b"acTL", 4096
 # EXIF orientations that exchange width and height
 _QUARTER_TURNS = range(5, 9)
 # What Pillow's decoders raise on damaged or hostile files.
@@ -173,6 +176,17 @@ def opened(source: str | Path | bytes, max_pixels: int | None = None) -> Iterato
         raise InvalidImage("not an image of a known format") from error
     except _DECODE_ERRORS as error:
         raise InvalidImage(f"damaged image ({error})") from error
+
+
+def count_frames(content: bytes) -> int:
+    """How many frames or pages an image file has, of which reading takes the first."""
+    if not content.startswith(_SEVERAL_FRAMES) and _ANIMATION not in content[:_HEADER]:
+        return 1
+    try:
+        with opened(content) as image:
+            return int(getattr(image, "n_frames", 1))
+    except InvalidImage:  # what follows the first is damaged
+        return 1
 
 
 def _refuse_empty(source: str | Path | bytes) -> None:

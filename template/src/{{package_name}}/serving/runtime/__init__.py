@@ -6,13 +6,26 @@ file leaves alone: `inference.py --verify` hashes it before anything executes it
 
 from .caching import CachedSequence
 from .engine import Accepted, InferenceEngine, InvalidInput, Item, relative_error
-from .integrity import METADATA, SIGNATURE, BundleError, file_hash, read_metadata, verify_files
+from .integrity import (
+    METADATA,
+    SIGNATURE,
+    BundleError,
+    digest_of,
+    file_hash,
+    proof,
+    read_metadata,
+    verify_code,
+    verify_files,
+)
 from .predictions import (
     ClassPrediction,
     LabelsPrediction,
+    NotFinite,
     Prediction,
     ValuesPrediction,
+    comparable,
     likeliest,
+    object_schema,
     softmax,
 )
 from .sessions import LOGITS, RUN_ERRORS, Array, Session, inputs_of, open_session
@@ -31,15 +44,21 @@ __all__ = [
     "InvalidInput",
     "Item",
     "LabelsPrediction",
+    "NotFinite",
     "Prediction",
     "Session",
     "ValuesPrediction",
+    "comparable",
+    "digest_of",
     "file_hash",
     "inputs_of",
     "likeliest",
+    "object_schema",
     "open_session",
+    "proof",
     "read_metadata",
     "relative_error",
     "softmax",
+    "verify_code",
     "verify_files",
 ]

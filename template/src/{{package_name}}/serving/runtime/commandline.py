@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import signal
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 
 from .engine import InferenceEngine, InvalidInput, Item
-from .integrity import BundleError, read_metadata, verify_files
+from .integrity import METADATA, BundleError, proof, read_metadata, verify_files
 from .messages import one_line
 from .outputs import ERROR, FORMS, Answer, Lines, opened
-from .sessions import RUN_ERRORS, Array
+from .sessions import AUTO, CPU, CUDA, RUN_ERRORS, Array
 from .sources import COLUMN_OPTION, STDIN, Source, SourceReader, text_source
 from .streams import discard, quiet_streams
 from .tables import SUFFIXES as TABLES
@@ -73,6 +72,11 @@ def _parse(
         help="compare every file with its hash, then run the stored example; "
         "in every format unless --format names one",
     )
+    parser.add_argument(
+        "--digest",
+        metavar="sha256:...",
+        help=f"with --verify: that of {METADATA}, which the export printed",
+    )
     parser.add_argument("--format", choices=formats, help=f"artifact to run ({formats[0]})")
     parser.add_argument("--batch_size", type=_positive, default=32, help="inputs in one run (32)")
     parser.add_argument(
@@ -92,12 +96,21 @@ def _parse(
     )
     parser.add_argument("--threads", type=_positive, help="threads of one run (all cores)")
     parser.add_argument(
+        "--device",
+        default=AUTO,
+        help=f"where the artifact runs: {CUDA}, {CPU}, or what else the installed onnxruntime has; "
+        f"{AUTO} is {CUDA} where that works, and {CPU} elsewhere ({AUTO})",
+    )
+    parser.add_argument(
         "--max_item_size",
         type=_positive,
         help=f"largest input, in {engine_class.item_unit} ({accepted.max_item_size:,})",
     )
     engine_class.add_options(parser)
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if options.digest and not options.verify:
+        parser.error("--digest goes with --verify")
+    return options
 
 
 def _positive(text: str) -> int:
@@ -109,24 +122,35 @@ def _positive(text: str) -> int:
 def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Namespace) -> int:
     if options.verify:
         formats = [options.format] if options.format else list(read_metadata(bundle)["artifacts"])
-        return _verify(engine_class, bundle, formats)
-    engine = engine_class(bundle, options.format, options.threads, options.max_item_size)
+        return _verify(engine_class, bundle, formats, options)
+    engine = engine_class(
+        bundle, options.format, options.threads, options.max_item_size, options.device
+    )
     engine.use_options(options)
     form = options.output_format or ("csv" if _is_csv(options.output) else "jsonl")
     notes = _Notes()
     sources = _sources(engine, options, notes)
-    done = failures = 0
+    done = failures = truncated = 0
     try:
         with opened(options.output) as file:
-            lines = FORMS[form](file, engine.metadata["class_names"])
+            lines = FORMS[form](file, engine.metadata["class_names"], engine.note_names)
             while batch := list(islice(sources, options.batch_size)):
-                failures += _predict(engine, batch, lines)
+                answers = _predict(engine, batch)
+                _write(batch, answers, lines)
+                failures += sum(ERROR in answer for answer in answers)
+                truncated += sum("truncated" in answer for answer in answers)
                 done += len(batch)
             lines.end()
     except KeyboardInterrupt:
         lost = f"; {options.output} is not written" if options.output else ""
         print(f"interrupted after {done} inputs{lost}", file=sys.stderr)
         return SIGNALLED + signal.SIGINT
+    if truncated:
+        print(
+            f"note: the network saw a part of {truncated} of {done} inputs; their answers say of "
+            "how much",
+            file=sys.stderr,
+        )
     return 1 if failures or notes.left_out else 0
 
 
@@ -165,39 +189,44 @@ def _sources(
     return reader.find(options.input)
 
 
-def _verify(engine_class: type[InferenceEngine], bundle: Path, formats: Sequence[str]) -> int:
+def _verify(
+    engine_class: type[InferenceEngine],
+    bundle: Path,
+    formats: Sequence[str],
+    options: argparse.Namespace,
+) -> int:
     count = verify_files(bundle)
+    proved = proof(bundle, options.digest)
     print(f"{count} files are as recorded")
+    print(proved)
     for name in formats:
-        error = engine_class(bundle, name).verify_example()
+        engine = engine_class(bundle, name, options.threads, options.max_item_size, options.device)
+        error = engine.verify_example()
         print(f"{name} reproduces the stored example (error {error:.1e})")
     return 0
 
 
-def _predict(engine: InferenceEngine, sources: Sequence[Source], lines: Lines) -> int:
-    """Write one line per input, in order; an input that fails has its error there instead.
-
-    Returns:
-        how many failed.
-    """
+def _predict(engine: InferenceEngine, sources: Sequence[Source]) -> list[Answer]:
+    """The answer to each input, in order; one that fails has its error instead."""
     items: dict[int, Item] = {}
     answers: dict[int, Answer] = {}
     for number, source in enumerate(sources):
         try:
-            items[number] = _decode(engine, source)
+            items[number] = engine.decode(source.read())
         except (InvalidInput, OSError, MemoryError) as error:
             answers[number] = {ERROR: _reason(error)}
     found = _answers(engine, list(items.values()))
     answers |= dict(zip(items, found, strict=True))
-    failures = 0
-    for number, source in enumerate(sources):
-        answer = answers[number]
+    return [answers[number] for number in range(len(sources))]
+
+
+def _write(sources: Sequence[Source], answers: Sequence[Answer], lines: Lines) -> None:
+    """One line per input; errors are told beside them too."""
+    for source, answer in zip(sources, answers, strict=True):
         if ERROR in answer:
-            failures += 1
             print(f"error: {one_line(source.name)}: {one_line(answer[ERROR])}", file=sys.stderr)
         lines.write({"input": source.name, **answer})
     lines.flush()
-    return failures
 
 
 def _reason(error: Exception) -> str:
@@ -228,13 +257,3 @@ def _answer(engine: InferenceEngine, item: Item, logits: Array) -> Answer:
 
 def _failed(error: Exception) -> Answer:
     return {ERROR: f"the network failed: {_reason(error)}"}
-
-
-def _decode(engine: InferenceEngine, source: Source) -> Item:
-    payload = source.read()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")  # for each input anew
-        item = engine.decode(payload)
-    for warning in caught:
-        print(f"warning: {source.name}: {warning.message}", file=sys.stderr)
-    return item

@@ -7,16 +7,24 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from types import MappingProxyType
+from typing import Any, ClassVar
 
 import numpy as np
 
 from .integrity import BundleError, read_metadata
 from .predictions import Prediction
-from .sessions import LOGITS, Array, inputs_of, open_session
+from .sessions import AUTO, LOGITS, Array, inputs_of, open_session
 
-Item: TypeAlias = dict[str, Array]
-"""One input, ready for the network: an array for each name, without the batch axis."""
+
+class Item(dict[str, Array]):
+    """One input, ready for the network: an array for each name, without the batch axis.
+
+    Attributes:
+        notes: what of the input the network does not see; its answer says so.
+    """
+
+    notes: Mapping[str, Any] = MappingProxyType({})
 
 
 def relative_error(
@@ -72,8 +80,9 @@ class InferenceEngine:
     Args:
         bundle: folder of the bundle.
         format: artifact to run; the bundle's first by default.
-        threads: how many one run may use; as many as there are cores by default.
+        threads: how many one run may use; as many as this process has cores by default.
         max_item_size: largest input, in `item_unit`; as in training by default.
+        device: where the artifact runs, as `open_session` has it.
 
     Raises:
         BundleError: as `open_session`.
@@ -87,10 +96,18 @@ class InferenceEngine:
     """As `Accepted.columns`, for bundles that do not record it."""
     takes_text: ClassVar[bool] = False
     """Whether a text is an input by itself; otherwise tables hold paths of files."""
+    note_names: ClassVar[tuple[str, ...]] = ()
+    """What `Item.notes` may tell: a table of answers has a column for each."""
     item_unit: ClassVar[str]
     """What the size of an input is counted in."""
     default_max_item_size: ClassVar[int]
     """As `Accepted.max_item_size`, for bundles that do not record it."""
+    form_fields: ClassVar[tuple[str, ...]] = ("data",)
+    """Fields of a form that are inputs though they are no files."""
+    answer_unit: ClassVar[str] = ""
+    """What the size of an answer is counted in; nothing where all are of one size."""
+    max_answer_size: int | None = None
+    """Largest answer, in `answer_unit`; None for any."""
 
     def __init__(
         self,
@@ -98,6 +115,7 @@ class InferenceEngine:
         format: str | None = None,
         threads: int | None = None,
         max_item_size: int | None = None,
+        device: str = AUTO,
     ) -> None:
         self.bundle = Path(bundle)
         self.metadata = read_metadata(self.bundle)
@@ -105,7 +123,7 @@ class InferenceEngine:
         self.metadata["inputs"] = inputs_of(self.metadata, self.format)  # of what runs here
         self.accepted = self.accepts(self.metadata)
         self.max_item_size = max_item_size or self.accepted.max_item_size
-        self.session = open_session(self.bundle, format, threads)
+        self.session = open_session(self.bundle, format, threads, device)
 
     @classmethod
     def accepts(cls, metadata: Mapping[str, Any]) -> Accepted:
@@ -207,9 +225,39 @@ class InferenceEngine:
         """
         raise NotImplementedError
 
-    def answer(self, item: Item, logits: Array) -> dict[str, Any]:
-        """`interpret` as plain data, ready for JSON."""
-        return self.interpret(item, logits).to_json()
+    def read_parameters(self, given: Mapping[str, object]) -> Any:
+        """What a request says about its answer, for `answer`; nothing by default.
+
+        Raises:
+            InvalidInput: a parameter that there is not, or a value that it cannot have.
+        """
+        if given:
+            raise InvalidInput(f"this model takes no parameters; {next(iter(given))} was given")
+        return None
+
+    def answer(self, item: Item, logits: Array, parameters: Any = None) -> dict[str, Any]:
+        """`interpret` as plain data, ready for JSON, and what of the item was left out.
+
+        Args:
+            item: as `decode` made it.
+            logits: of this item.
+            parameters: as `read_parameters` gave them; None for what is usual.
+
+        Raises:
+            NotFinite: no answer can be made of what the network gave.
+        """
+        return {**self.interpret(item, logits).to_json(), **item.notes}
+
+    def answer_in_pieces(
+        self, item: Item, logits: Array, parameters: Any = None
+    ) -> Iterator[dict[str, Any]]:
+        """What `answer` gives, behind `{"piece": ...}` of one that comes about little by little."""
+        yield self.answer(item, logits, parameters)
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        """JSON schema of what `answer` gives."""
+        raise NotImplementedError
 
     def verify_example(self) -> float:
         """Run the stored example.

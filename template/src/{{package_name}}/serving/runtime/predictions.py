@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
 from .sessions import Array
 
 TOP = 5
+NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
+
+
+class NotFinite(RuntimeError):
+    """The network gave NaN or infinity where no answer can be made of it."""
+
+    def __init__(self) -> None:
+        super().__init__("the network gave NaN or infinity for this input")
+
+
+def object_schema(**properties: Any) -> dict[str, Any]:
+    """JSON schema of an object that has all these properties."""
+    return {"type": "object", "required": list(properties), "properties": properties}
 
 
 class Prediction(Protocol):
@@ -34,6 +47,13 @@ class ClassPrediction:
     index: int
     probability: float
     probabilities: dict[str, float]
+
+    SCHEMA: ClassVar = object_schema(
+        **{"class": {"type": "string"}},
+        index={"type": "integer"},
+        probability={"type": "number"},
+        probabilities=NUMBERS,
+    )
 
     @classmethod
     def from_logits(cls, logits: Array, names: Sequence[str]) -> ClassPrediction:
@@ -71,10 +91,14 @@ class LabelsPrediction:
     labels: list[str]
     probabilities: dict[str, float]
 
+    SCHEMA: ClassVar = object_schema(
+        labels={"type": "array", "items": {"type": "string"}}, probabilities=NUMBERS
+    )
+
     @classmethod
     def from_logits(cls, logits: Array, names: Sequence[str]) -> LabelsPrediction:
         """Each of K labels by itself; logits [K], of one input."""
-        scores = logits.astype(np.float64)
+        scores = comparable(logits)
         probabilities = np.exp(-np.logaddexp(0, -scores)).tolist()
         by_name = dict(zip(names, probabilities, strict=True))
         return cls([name for name, share in by_name.items() if share >= 0.5], by_name)
@@ -90,14 +114,31 @@ class ValuesPrediction:
 
     values: dict[str, float]
 
+    SCHEMA: ClassVar = object_schema(values=NUMBERS)
+
     @classmethod
     def from_logits(cls, values: Array, names: Sequence[str]) -> ValuesPrediction:
         """The K outputs [K] for one input as they are."""
+        if not np.isfinite(values).all():
+            raise NotFinite
         return cls(dict(zip(names, values.astype(np.float64).tolist(), strict=True)))
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {"values": self.values}
+
+
+def comparable(logits: Array) -> Array:
+    """Logits as float64, of which minus infinity says: never.
+
+    Raises:
+        NotFinite: there is NaN or infinity among them, or nothing is possible.
+    """
+    scores = logits.astype(np.float64)
+    # the largest of numbers among which one is NaN is NaN
+    if not np.isfinite(scores.max(initial=-np.inf)):
+        raise NotFinite
+    return scores
 
 
 def softmax(scores: Array) -> Array:
@@ -109,6 +150,6 @@ def softmax(scores: Array) -> Array:
 
 def likeliest(logits: Array) -> dict[int, float]:
     """Index and probability of the likeliest of K logits [K], best first, at most five."""
-    probabilities = softmax(logits.astype(np.float64))
+    probabilities = softmax(comparable(logits))
     order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
     return {index: float(probabilities[index]) for index in order}

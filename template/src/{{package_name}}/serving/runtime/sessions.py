@@ -8,11 +8,16 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import logging
 import os
+import re
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, Protocol, TypeAlias
@@ -21,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .caching import CachedSequence, cached_file, caching, empty_cache
-from .integrity import BundleError, file_hash, read_metadata
+from .cores import available_cores
+from .integrity import METADATA, BundleError, file_hash, read_metadata
 
 # onnxruntime reports home by default since 1.29, and only listens before it is imported
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -44,37 +50,58 @@ class Session(Protocol):
         """A text without tokens, to be extended; None where the artifact keeps no cache."""
 
 
+AUTO, CPU, CUDA = "auto", "cpu", "cuda"
+CPU_PROVIDER = "CPUExecutionProvider"
+# what runs on the GPUs for which GPU_REQUIREMENTS installs the libraries
+NVIDIA_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
+# products of 10 bits are too coarse for what the stored example may be off
+PROVIDER_OPTIONS = {"CUDAExecutionProvider": {"use_tf32": "0"}}
+# it asks a service elsewhere
+NO_DEVICES = {"azure"}
+GPU_REQUIREMENTS = "requirements-gpu.txt"
+
+log = logging.getLogger(__name__)
+
 # what `run` raises for shapes a graph refuses; the sessions below turn the rest into RuntimeError
 RUN_ERRORS = (RuntimeError, TypeError, ValueError, AssertionError, LookupError)
 
 
-def open_session(bundle: Path, format: str | None = None, threads: int | None = None) -> Session:
+def open_session(
+    bundle: Path, format: str | None = None, threads: int | None = None, device: str = AUTO
+) -> Session:
     """Open an artifact, after comparing its files with their recorded hashes.
 
     Args:
         bundle: its folder.
         format: name of the artifact; the bundle's first by default.
-        threads: how many one run may use; as many as there are cores by default.
+        threads: how many one run may use; as many as this process has cores by default.
+        device: where it runs: `cuda`, `cpu`, or what else the installed onnxruntime has, such as
+            `tensorrt`, `coreml`, `openvino` or `directml`; `auto` is CUDA where that works, and
+            the CPU elsewhere.
 
     Raises:
-        BundleError: no such artifact, changed files, a library that is not installed, or an
-            artifact that this machine cannot load.
+        BundleError: no such artifact, changed files, a library that is not installed, a device
+            that is not there, or an artifact that this machine cannot load.
     """
     metadata = read_metadata(bundle)
     artifacts = metadata["artifacts"]
     name = format or next(iter(artifacts))
     if name not in artifacts:
         raise BundleError(f"this bundle has no {name}; it has {', '.join(artifacts)}")
+    if name not in _SESSIONS:
+        raise BundleError(f"{name} is no format that can be opened: {', '.join(_SESSIONS)} are")
     for file in _files_to_load(name, metadata):
         path = bundle / file
         if not path.is_file():
             raise BundleError(f"{file} is missing")
+        if file not in metadata["files"]:
+            raise BundleError(f"{METADATA} records no hash of {file}; it is not loaded")
         if file_hash(path) != metadata["files"][file]["sha256"]:
             raise BundleError(f"{file} has changed; it is not loaded")
     # a bundle holds what was recorded, and no __pycache__ beside it
     before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
     try:
-        return _SESSIONS[name](bundle, metadata, threads)
+        return _SESSIONS[name](bundle, metadata, threads, device)
     except ImportError as error:
         raise BundleError(f"{name} needs {error.name}: {error}") from error
     finally:
@@ -101,7 +128,7 @@ def _files_to_load(name: str, metadata: Mapping[str, Any]) -> list[str]:
 
 
 def onnxruntime_errors() -> tuple[type[Exception], ...]:
-    """What onnxruntime raises, which derives from Exception directly."""
+    """What onnxruntime raises: its own errors derive from Exception directly."""
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     return (
@@ -112,35 +139,99 @@ def onnxruntime_errors() -> tuple[type[Exception], ...]:
         state.InvalidProtobuf,
         state.NotImplemented,
         state.RuntimeException,
+        RuntimeError,
+        ValueError,
     )
 
 
+def _device_of(provider: str) -> str:
+    """What a provider of onnxruntime is called here."""
+    name = provider.removesuffix("ExecutionProvider").lower()
+    return {"dml": "directml"}.get(name, name)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """The first two numbers of a version."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
+
+
 class _OnnxSession:
-    def __init__(self, bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> None:
+    def __init__(
+        self, bundle: Path, metadata: Mapping[str, Any], threads: int | None, device: str
+    ) -> None:
         import onnxruntime
 
         self._errors = onnxruntime_errors()
         self._options = onnxruntime.SessionOptions()
-        self._options.intra_op_num_threads = threads or 0
+        self._options.intra_op_num_threads = threads or available_cores()
         self._options.log_severity_level = 3
         # threads that spin between two runs take the cores from what prepares the next
         self._options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._bundle, self._metadata = bundle, metadata
-        self._session = self._open(metadata["artifacts"]["onnx"])
+        self._provider = self._provider_of(device)
+        try:
+            self._session = self._open(metadata["artifacts"]["onnx"])
+        except BundleError as error:
+            if device != AUTO or self._provider == CPU_PROVIDER:
+                raise
+            log.warning("%s; the CPU is used instead", error)
+            self._provider = CPU_PROVIDER
+            self._session = self._open(metadata["artifacts"]["onnx"])
         self._cached: Any = None
         self._opening = threading.Lock()
+
+    @staticmethod
+    def _provider_of(device: str) -> str:
+        import onnxruntime
+
+        names: list[str] = onnxruntime.get_available_providers()
+        found = {_device_of(name): name for name in names}
+        if device == AUTO:
+            return found.get(CUDA, CPU_PROVIDER)
+        if device not in found:
+            remedy = f"; pip install -r {GPU_REQUIREMENTS}" if device == CUDA else ""
+            there = ", ".join(sorted(set(found) - NO_DEVICES))
+            raise BundleError(f"the onnxruntime here has no {device}, but {there}{remedy}")
+        return found[device]
 
     def _open(self, file: str) -> Any:
         import onnxruntime
 
-        available = onnxruntime.get_available_providers()
-        wanted = ("CUDAExecutionProvider", "CPUExecutionProvider")
-        providers = [name for name in wanted if name in available]
-        path = self._bundle / file
-        try:
-            return onnxruntime.InferenceSession(path, self._options, providers=providers)
-        except self._errors as error:
-            raise BundleError(f"{file} cannot be loaded: {error}") from error
+        provider, device = self._provider, _device_of(self._provider)
+        # the library says on standard output, where answers go, why a device does not start
+        with redirect_stdout(sys.stderr):
+            if provider in NVIDIA_PROVIDERS and hasattr(onnxruntime, "preload_dlls"):  # since 1.21
+                onnxruntime.preload_dlls()
+            try:
+                session = onnxruntime.InferenceSession(
+                    self._bundle / file,
+                    self._options,
+                    providers=[
+                        (name, PROVIDER_OPTIONS.get(name, {}))
+                        for name in dict.fromkeys((provider, CPU_PROVIDER))
+                    ],
+                    enable_fallback=0,
+                )
+            except self._errors as error:
+                raise BundleError(
+                    self._too_old(file, onnxruntime.__version__)
+                    or f"{file} cannot be loaded on {device}: {error}"
+                ) from error
+        # it goes on without a provider that does not start
+        if provider not in session.get_providers():
+            raise BundleError(
+                f"{device} does not start here: its driver or its libraries are missing, or are of "
+                "other versions than this onnxruntime wants"
+            )
+        return session
+
+    def _too_old(self, file: str, version: str) -> str | None:
+        """That a newer onnxruntime is needed, where that is so."""
+        # bundles of earlier versions do not say it
+        oldest = self._metadata.get("oldest_onnxruntime")
+        if oldest is None or _release(version) >= _release(oldest):
+            return None
+        return f"{file} needs onnxruntime {oldest} or newer; this is {version}"
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
         logits: Array = self._run(self._session, [LOGITS], dict(inputs))[0]
@@ -170,106 +261,156 @@ class _OnnxSession:
         return CachedSequence(extend, empty_cache(self._metadata))
 
 
-class _TorchSession:
-    """Calls `forward(*tensors)` and takes the logits.
+@dataclass(frozen=True)
+class _TorchNetwork:
+    """What torch has loaded, on the device it was loaded for.
 
-    Args:
-        forward: gives logits.
-        threads: how many one run may use.
+    Attributes:
+        forward: gives logits for tensors.
         forward_cached: token ids and a cache in, logits and the grown cache out; None for none.
         empty: tensors of a cache of one text and no position.
     """
 
-    def __init__(
-        self,
-        forward: Callable[[list[Any]], Any],
-        threads: int | None,
-        forward_cached: Callable[[Any, list[Any]], tuple[Any, Sequence[Any]]] | None = None,
-        empty: Sequence[Array] = (),
-    ) -> None:
+    forward: Callable[[list[Any]], Any]
+    forward_cached: Callable[[Any, list[Any]], tuple[Any, Sequence[Any]]] | None = None
+    empty: Sequence[Array] = ()
+
+
+class _TorchSession:
+    """Runs a network on arrays, wherever it is."""
+
+    def __init__(self, network: _TorchNetwork, device: str) -> None:
         import torch
 
         self._torch = torch
-        self._forward = forward
-        self._forward_cached = forward_cached
-        self._empty = [torch.from_numpy(array) for array in empty]
-        if threads:
-            torch.set_num_threads(threads)
+        self._network = network
+        self._device = device
+        self._empty = [self._tensor(array) for array in network.empty]
+
+    def _tensor(self, array: Array) -> Any:
+        return self._torch.from_numpy(array).to(self._device)
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
         with self._torch.inference_mode():
-            logits = self._forward([self._torch.from_numpy(array) for array in inputs.values()])
-        array: Array = logits.float().numpy()
+            logits = self._network.forward([self._tensor(array) for array in inputs.values()])
+        array: Array = logits.float().cpu().numpy()
         return array
 
     def sequence(self) -> CachedSequence | None:
-        forward_cached = self._forward_cached
+        forward_cached = self._network.forward_cached
         if forward_cached is None:
             return None
 
         def extend(input_ids: Array, cache: list[Any]) -> tuple[Array, list[Any]]:
-            ids = self._torch.from_numpy(np.ascontiguousarray(input_ids))
+            ids = self._tensor(np.ascontiguousarray(input_ids))
             with self._torch.inference_mode():
                 logits, grown = forward_cached(ids, cache)
-            return logits.float().numpy(), list(grown)
+            return logits.float().cpu().numpy(), list(grown)
 
         return CachedSequence(extend, self._empty)
 
 
-def _open_torchscript(bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> Session:
+_Load: TypeAlias = Callable[[Path, Mapping[str, Any], str], _TorchNetwork]
+
+
+def _open_torch(
+    name: str,
+    load: _Load,
+    bundle: Path,
+    metadata: Mapping[str, Any],
+    threads: int | None,
+    device: str,
+) -> Session:
+    import torch
+
+    # without a number, fewer than torch has chosen where a container allows no more
+    torch.set_num_threads(threads or min(torch.get_num_threads(), available_cores()))
+    if _torch_device(device) == CUDA:
+        # products of 10 bits are too coarse for what the stored example may be off
+        torch.backends.cudnn.allow_tf32 = False
+        session = _TorchSession(load(bundle, metadata, CUDA), CUDA)
+        try:
+            session.run(_some_inputs(metadata))
+            return session
+        except RUN_ERRORS as error:
+            reason = str(error).strip().splitlines()[-1:] or [type(error).__name__]
+            problem = f"{name} does not run on {CUDA}: {reason[0]}"
+        if device != AUTO:
+            raise BundleError(f"{problem}; graphs may hold tensors of the CPU: try another format")
+        log.warning("%s; the CPU is used instead", problem)
+    return _TorchSession(load(bundle, metadata, CPU), CPU)
+
+
+def _torch_device(device: str) -> str:
+    import torch
+
+    if device not in (AUTO, CPU, CUDA):
+        raise BundleError(f"torch runs on {CPU} and {CUDA} here, and not on {device}")
+    if device == CPU or torch.cuda.is_available():
+        return CPU if device == CPU else CUDA
+    if device == CUDA:
+        raise BundleError(
+            f"torch {torch.__version__} has no {CUDA} here, but {CPU}: it needs a driver for the "
+            "GPU, and a build of torch for CUDA"
+        )
+    return CPU
+
+
+def _load_torchscript(bundle: Path, metadata: Mapping[str, Any], device: str) -> _TorchNetwork:
     import torch
 
     path = metadata["artifacts"]["torchscript"]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=r".*torch\.jit\..* is (deprecated|not supported)")
         try:
-            network = torch.jit.load(bundle / path, "cpu")  # type: ignore[no-untyped-call]
+            network = torch.jit.load(bundle / path, device)  # type: ignore[no-untyped-call]
         except RuntimeError as error:
             raise BundleError(f"{path} cannot be loaded: {error}") from error
     network.eval()
     if cached_file(metadata, "torchscript") is None:
-        return _TorchSession(lambda tensors: network(*tensors), threads)
+        return _TorchNetwork(lambda tensors: network(*tensors))
 
     def forward_cached(input_ids: Any, cache: list[Any]) -> tuple[Any, Sequence[Any]]:
         logits, *grown = network.forward_cached(input_ids, *cache)
         return logits, grown
 
-    empty = empty_cache(metadata)
-    return _TorchSession(lambda tensors: network(*tensors), threads, forward_cached, empty)
+    return _TorchNetwork(lambda tensors: network(*tensors), forward_cached, empty_cache(metadata))
 
 
-def _open_pt2(bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> Session:
+def _load_pt2(bundle: Path, metadata: Mapping[str, Any], device: str) -> _TorchNetwork:
     import torch
+    from torch.export.passes import move_to_device_pass
 
     path = metadata["artifacts"]["pt2"]
     try:
-        network = torch.export.load(bundle / path).module()
+        program = torch.export.load(bundle / path)
+        network = (program if device == CPU else move_to_device_pass(program, device)).module()
     except (RuntimeError, ValueError, AssertionError) as error:
         raise BundleError(f"{path} cannot be loaded: {error}") from error
-    return _TorchSession(lambda tensors: network(*tensors), threads)
+    return _TorchNetwork(lambda tensors: network(*tensors))
 
 
-def _open_state_dict(bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> Session:
+def _load_state_dict(bundle: Path, metadata: Mapping[str, Any], device: str) -> _TorchNetwork:
     from .weights import read_state_dict
 
     path = bundle / metadata["artifacts"]["pytorch"]
-    return _open_network(bundle, "pytorch", lambda: read_state_dict(path), metadata, threads)
+    return _load_network(bundle, "pytorch", lambda: read_state_dict(path), metadata, device)
 
 
-def _open_safetensors(bundle: Path, metadata: Mapping[str, Any], threads: int | None) -> Session:
+def _load_safetensors(bundle: Path, metadata: Mapping[str, Any], device: str) -> _TorchNetwork:
     from .weights import read_safetensors
 
     path = bundle / metadata["artifacts"]["safetensors"]
-    return _open_network(bundle, "safetensors", lambda: read_safetensors(path), metadata, threads)
+    return _load_network(bundle, "safetensors", lambda: read_safetensors(path), metadata, device)
 
 
-def _open_network(
+def _load_network(
     bundle: Path,
     name: str,
     read: Callable[[], Mapping[str, Any]],
     metadata: Mapping[str, Any],
-    threads: int | None,
-) -> Session:
+    device: str,
+) -> _TorchNetwork:
     import torch
 
     from .weights import load_weights, plain, take_precision, uncompiled
@@ -290,19 +431,24 @@ def _open_network(
         for key in call[LOGITS]:
             by_key = isinstance(output, Mapping) or isinstance(key, int)
             output = output[key] if by_key else getattr(output, key)
-        return output if standardisation is None else output.float() * std + mean
+        if standardisation is None:
+            return output
+        return output.float() * std.to(output.device) + mean.to(output.device)
+
+    def call_once() -> None:
+        forward([torch.from_numpy(array) for array in _some_inputs(metadata).values()])
 
     try:
         weights = read()
         take_precision(network, weights)
-        load_weights(network, weights, lambda: forward(_some_inputs(metadata)))
+        load_weights(network, weights, call_once)
     except (RuntimeError, ValueError) as error:
         raise BundleError(
             f"the weights do not fit what {metadata['architecture']['name']} builds: {error}"
         ) from error
-    network.eval()
+    network.eval().to(device)
     if cached_file(metadata, name) is None:
-        return _TorchSession(forward, threads)
+        return _TorchNetwork(forward)
     goes_on = caching(network)
     assert goes_on is not None  # or it had not been recorded
 
@@ -310,7 +456,7 @@ def _open_network(
         with uncompiled():
             return goes_on.forward_cached(input_ids, cache)
 
-    return _TorchSession(forward, threads, forward_cached, empty_cache(metadata))
+    return _TorchNetwork(forward, forward_cached, empty_cache(metadata))
 
 
 def _sources(architecture: Mapping[str, Any]) -> list[str]:
@@ -320,18 +466,16 @@ def _sources(architecture: Mapping[str, Any]) -> list[str]:
     return files
 
 
-def _some_inputs(metadata: Mapping[str, Any]) -> list[Any]:
+def _some_inputs(metadata: Mapping[str, Any]) -> dict[str, Array]:
     """A batch that the network takes, whatever it makes of it."""
-    import torch
-
     limits = metadata["limits"]
-    return [
-        torch.ones(
+    return {
+        spec["name"]: np.ones(
             [min(2, limits.get(n, 2)) if isinstance(n, str) else n for n in spec["shape"]],
-            dtype=getattr(torch, spec["dtype"]),
+            spec["dtype"],
         )
         for spec in metadata["inputs"]
-    ]
+    }
 
 
 def _build_network(bundle: Path, architecture: Mapping[str, Any]) -> Any:
@@ -408,10 +552,10 @@ class _RecordedTask(SimpleNamespace):
         return dict(vars(self))
 
 
-_SESSIONS: dict[str, Callable[[Path, Mapping[str, Any], int | None], Session]] = {
+_SESSIONS: dict[str, Callable[[Path, Mapping[str, Any], int | None, str], Session]] = {
     "onnx": _OnnxSession,
-    "torchscript": _open_torchscript,
-    "pytorch": _open_state_dict,
-    "safetensors": _open_safetensors,
-    "pt2": _open_pt2,
+    "torchscript": partial(_open_torch, "torchscript", _load_torchscript),
+    "pytorch": partial(_open_torch, "pytorch", _load_state_dict),
+    "safetensors": partial(_open_torch, "safetensors", _load_safetensors),
+    "pt2": partial(_open_torch, "pt2", _load_pt2),
 }

@@ -10,13 +10,12 @@ In Python:
 from __future__ import annotations
 
 import sys
-import warnings
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from runtime import (
@@ -26,10 +25,14 @@ from runtime import (
     InvalidInput,
     Item,
     Prediction,
+    comparable,
     likeliest,
+    object_schema,
     softmax,
 )
 from runtime.commandline import run
+from runtime.encodings import UnknownEncoding, decode_text
+from runtime.predictions import NUMBERS
 
 if TYPE_CHECKING:
     from preprocessing import TextTokenizer
@@ -37,22 +40,56 @@ if TYPE_CHECKING:
 BUNDLE = Path(__file__).resolve().parent
 
 
+def _option(default: Any, help: str) -> Any:
+    return field(default=default, metadata={"help": help})
+
+
 @dataclass(frozen=True)
 class Generation:
-    """How a text is continued.
+    """How a text is continued; the metadata of a field holds its help text."""
 
-    Attributes:
-        max_new_tokens: where to stop if the text does not end before.
-        temperature: 0 always takes the likeliest token; 1 draws them as likely as they are; any
-            finite number of 0 or more will do.
-        top_k: draw among so many of the likeliest only; 0 for all.
-        seed: of the draws, for each text anew.
-    """
+    max_new_tokens: int = _option(64, "tokens to add at most")
+    temperature: float = _option(
+        0.0, "0: the likeliest token; 1: each as likely as it is; any number of 0 or more"
+    )
+    top_k: int = _option(0, "draw among so many likeliest tokens; 0: all")
+    seed: int = _option(0, "of the draws, for each text anew")
+    stop: tuple[str, ...] = _option((), "end before any of these texts")
 
-    max_new_tokens: int = 64
-    temperature: float = 0.0
-    top_k: int = 0
-    seed: int = 0
+    def changed(self, given: Mapping[str, object]) -> Generation:
+        """With the values that a request gives.
+
+        Raises:
+            InvalidInput: naming what there is, or what a value must be.
+        """
+        known = {option.name: option.default for option in fields(self)}
+        for name, value in given.items():
+            if name not in known:
+                raise InvalidInput(f"there is no parameter {name[:80]!r}; {', '.join(known)} are")
+            if name == "stop":
+                _check_stop(value)
+            elif not _is_at_least_zero(value, type(known[name])):
+                raise InvalidInput(f"{name} is {str(value)[:80]!r}; {_wanted(type(known[name]))}")
+        changes: dict[str, Any] = dict(given)
+        if isinstance(stop := given.get("stop"), (str, list)):
+            changes["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+        return replace(self, **changes)
+
+
+def _check_stop(value: object) -> None:
+    texts = [value] if isinstance(value, str) else value
+    if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
+        raise InvalidInput("stop is no text and no list of texts")
+
+
+def _is_at_least_zero(value: object, kind: type) -> bool:
+    # true and false are numbers to Python
+    is_number = isinstance(value, (int, kind)) and not isinstance(value, bool)
+    return is_number and 0 <= value < float("inf")  # type: ignore[operator]
+
+
+def _wanted(kind: type) -> str:
+    return f"give a {'whole ' if kind is int else ''}number of 0 or more"
 
 
 @dataclass(frozen=True)
@@ -63,13 +100,20 @@ class Continuation:
         text: what the network was given, and what it added.
         continuation: what it added.
         tokens: how many tokens that was.
-        ended: whether the network thinks the text ends there.
+        ended: whether the text ends there, as the network thinks or as was asked for.
     """
 
     text: str
     continuation: str
     tokens: int
     ended: bool
+
+    SCHEMA: ClassVar = object_schema(
+        text={"type": "string"},
+        continuation={"type": "string"},
+        tokens={"type": "integer"},
+        ended={"type": "boolean"},
+    )
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -89,6 +133,10 @@ class Filling:
     text: str
     candidates: list[dict[str, float]]
 
+    SCHEMA: ClassVar = object_schema(
+        text={"type": "string"}, candidates={"type": "array", "items": NUMBERS}
+    )
+
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return vars(self)
@@ -101,8 +149,11 @@ class TextInferenceEngine(InferenceEngine):
     suffixes = (".txt",)
     columns = ("text", "texts", "sentence", "content", "review", "comment", "document", "body")
     takes_text = True
+    note_names = ("truncated", "tokens_used", "tokens_given")
     item_unit = "bytes"
     default_max_item_size = 1_000_000
+    form_fields = ("data", "text")
+    answer_unit = "tokens"
 
     generation = Generation()
 
@@ -134,28 +185,48 @@ class TextInferenceEngine(InferenceEngine):
     @classmethod
     def add_options(cls, parser: ArgumentParser) -> None:
         """Options of continuing a text; the other tasks ignore them."""
-        default = Generation()
         options = parser.add_argument_group("continuing a text")
-        for name, kind, meaning in (
-            ("max_new_tokens", _at_least_zero(int), "tokens to add at most"),
-            ("temperature", _at_least_zero(float), "0: the likeliest token; 1: as likely as it is"),
-            ("top_k", _at_least_zero(int), "draw among so many likeliest tokens; 0: all"),
-            ("seed", _at_least_zero(int), "of the draws"),
-        ):
-            value = getattr(default, name)
-            options.add_argument(f"--{name}", type=kind, default=value, help=f"{meaning} ({value})")
+        for option in fields(Generation):
+            name, meaning = f"--{option.name}", option.metadata["help"]
+            usual = getattr(Generation(), option.name)
+            if usual == ():
+                options.add_argument(name, nargs="+", metavar="TEXT", default=(), help=meaning)
+            else:
+                kind = _at_least_zero(type(usual))
+                help = f"{meaning} ({usual})"
+                options.add_argument(name, type=kind, default=usual, help=help)
 
     def use_options(self, options: Namespace) -> None:
         """Continue texts as the command line says."""
-        self.generation = Generation(
-            options.max_new_tokens, options.temperature, options.top_k, options.seed
-        )
+        given = {option.name: getattr(options, option.name) for option in fields(Generation)}
+        self.generation = Generation(**given | {"stop": tuple(options.stop)})
 
-    def decode(self, payload: bytes) -> Item:
-        """One text as `input_ids` and `attention_mask`, int64 [T]; a warning if it had to be cut.
+    def read_parameters(self, given: Mapping[str, object]) -> Generation | None:
+        """How to continue the texts of a request.
 
         Raises:
-            InvalidInput: it is too large.
+            InvalidInput: a parameter that there is not, or a value that it cannot have; more tokens
+                than `max_answer_size`.
+        """
+        if not self.answers_run_again:
+            super().read_parameters(given)
+            return None
+        most = self.max_answer_size
+        usual = self.generation
+        if most is not None:
+            usual = replace(usual, max_new_tokens=min(usual.max_new_tokens, most))
+        generation = usual.changed(given)
+        if most is not None and generation.max_new_tokens > most:
+            raise InvalidInput(
+                f"max_new_tokens is {generation.max_new_tokens}; the limit is {most}"
+            )
+        return generation
+
+    def decode(self, payload: bytes) -> Item:
+        """One text as `input_ids` and `attention_mask`, int64 [T]; the notes tell of a cut.
+
+        Raises:
+            InvalidInput: it is empty, too large, or no text.
         """
         from preprocessing import model_input
 
@@ -164,19 +235,23 @@ class TextInferenceEngine(InferenceEngine):
                 f"{len(payload):,} bytes; the limit is {self.max_item_size:,}; --max_item_size "
                 "allows more"
             )
+        try:
+            text, _ = decode_text(payload)
+        except UnknownEncoding as error:
+            raise InvalidInput(str(error)) from None
+        if not text:
+            raise InvalidInput("the text is empty")
         task_type = self.metadata["task_type"]
-        ids, cut = model_input(self.tokenizer, payload, task_type, self.max_seq_len)
+        ids, cut = model_input(self.tokenizer, text, task_type, self.max_seq_len)
+        item = Item(input_ids=ids, attention_mask=np.ones_like(ids))
         if cut:
-            place = "beginning" if task_type == "lm" else "end"
-            warnings.warn(
-                f"{cut} tokens at the {place} were cut off: the network takes {self.max_seq_len}",
-                stacklevel=2,
-            )
-        if task_type == "masked_lm" and self.tokenizer.mask_token_id not in ids:
-            warnings.warn(
-                f"no gap to fill; write {self.tokenizer.mask_token} where one is", stacklevel=2
-            )
-        return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
+            # its beginning where it is continued, else its end
+            item.notes = {
+                "truncated": True,
+                "tokens_used": len(ids),
+                "tokens_given": len(ids) + cut,
+            }
+        return item
 
     def check(self, item: Item) -> None:
         """Refuse ids the network does not have, and masks that hide everything.
@@ -221,7 +296,7 @@ class TextInferenceEngine(InferenceEngine):
         """What the network says of one item; a text to continue makes it run again."""
         match self.metadata["task_type"]:
             case "lm":
-                return self._continue(item["input_ids"], logits)
+                return self._continuation(item, logits, self.generation)
             case "masked_lm":
                 return self._fill(item["input_ids"], logits)
             case "text_classification":
@@ -229,41 +304,77 @@ class TextInferenceEngine(InferenceEngine):
             case other:
                 raise ValueError(f"{other} is no text task")
 
-    def _continue(self, prompt: Array, logits: Array) -> Continuation:
-        random = np.random.default_rng(self.generation.seed)
-        text, added, ended = _GrowingText(self, prompt), list[int](), False
-        while len(added) < self.generation.max_new_tokens and not ended:
-            token = self._choose(logits[-1], random)
-            ended = token == self.tokenizer.eos_token_id
-            if not ended:
-                added.append(token)
-                # nobody asks what follows the last one
-                if len(added) < self.generation.max_new_tokens:
-                    logits = text.append(token)
-        given = self.tokenizer.decode(prompt.tolist())
-        whole = self.tokenizer.decode([*prompt.tolist(), *added])
-        # many tokenizers leave out the space before a first word: what was added has it
-        is_longer = whole.startswith(given)
-        continuation = whole[len(given) :] if is_longer else self.tokenizer.decode(added)
-        return Continuation(whole, continuation, len(added), ended)
+    def answer(
+        self, item: Item, logits: Array, parameters: Generation | None = None
+    ) -> dict[str, Any]:
+        """As any engine's; `parameters` say how a text is continued."""
+        if parameters is None:
+            return super().answer(item, logits)
+        return {**self._continuation(item, logits, parameters).to_json(), **item.notes}
 
-    def _choose(self, logits: Array, random: np.random.Generator) -> int:
-        scores = logits.astype(np.float64)
+    def answer_in_pieces(
+        self, item: Item, logits: Array, parameters: Generation | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """A continuation as it grows; together the pieces are the `continuation` behind them."""
+        if parameters is None:
+            yield self.answer(item, logits)
+            return
+        said = 0
+        for grown in self._grow(item, logits, parameters):
+            text = grown.settled()
+            if len(text) > said:
+                yield {"piece": text[said:]}
+                said = len(text)
+        whole = grown.continuation()
+        if len(whole.continuation) > said:
+            yield {"piece": whole.continuation[said:]}
+        yield {**whole.to_json(), **item.notes}
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        """JSON schema of what `answer` gives."""
+        kinds = {"lm": Continuation, "masked_lm": Filling, "text_classification": ClassPrediction}
+        schema: dict[str, Any] = kinds[self.metadata["task_type"]].SCHEMA
+        return schema
+
+    def _continuation(self, item: Item, logits: Array, generation: Generation) -> Continuation:
+        *_, grown = self._grow(item, logits, generation)
+        return grown.continuation()
+
+    def _grow(self, item: Item, logits: Array, generation: Generation) -> Iterator[_Grown]:
+        """The text behind a prompt, at first and after each token: the same object each time."""
+        random = np.random.default_rng(generation.seed)
+        text = _GrowingText(self, item["input_ids"])
+        grown = _Grown(self.tokenizer, item["input_ids"].tolist(), generation.stop)
+        yield grown
+        while len(grown.added) < generation.max_new_tokens and not grown.ended:
+            token = self._choose(logits[-1], generation, random)
+            if token == self.tokenizer.eos_token_id:
+                grown.ended = True
+                return
+            grown.append(token)
+            yield grown
+            # nobody asks what follows the last one
+            if len(grown.added) < generation.max_new_tokens and not grown.ended:
+                logits = text.append(token)
+
+    def _choose(self, logits: Array, generation: Generation, random: np.random.Generator) -> int:
+        scores = comparable(logits)
         never = set(self.tokenizer.all_special_ids) - {self.tokenizer.eos_token_id}
         scores[list(never)] = -np.inf
-        if self.generation.temperature == 0:
+        if generation.temperature == 0:
             return int(scores.argmax())
-        top_k = self.generation.top_k
+        top_k = generation.top_k
         if 0 < top_k < len(scores):
             scores[scores < np.sort(scores)[-top_k]] = -np.inf
         with np.errstate(over="ignore"):  # at a low temperature the others fall to minus infinity
-            scores = (scores - scores.max()) / self.generation.temperature
+            scores = (scores - scores.max()) / generation.temperature
         probabilities = softmax(scores)
         return int(random.choice(len(scores), p=probabilities))
 
     def _fill(self, ids: Array, logits: Array) -> Filling:
         gaps = np.flatnonzero(ids == self.tokenizer.mask_token_id)
-        scores = logits[gaps].astype(np.float64)
+        scores = np.array([comparable(row) for row in logits[gaps]]).reshape(len(gaps), -1)
         scores[:, self.tokenizer.all_special_ids] = -np.inf
         filled = ids.copy()
         filled[gaps] = scores.argmax(axis=1)
@@ -310,10 +421,68 @@ class _GrowingText:
             self._window = self._window[-self._engine.max_seq_len :]
             self._sequence = None
         if self._sequence is None:
-            item = {"input_ids": self._window, "attention_mask": np.ones_like(self._window)}
+            item = Item(input_ids=self._window, attention_mask=np.ones_like(self._window))
             return self._engine.logits([item])[0][-1:]
         unread, self._read = self._window[self._read :], len(self._window)
         return self._sequence.extend(unread)[-1:]
+
+
+@dataclass
+class _Grown:
+    """What has been added to a prompt.
+
+    Attributes:
+        tokenizer: of the network.
+        prompt, added: ids of tokens.
+        stop: texts before which it ends.
+        ended: whether it does.
+    """
+
+    tokenizer: TextTokenizer
+    prompt: list[int]
+    stop: tuple[str, ...]
+    added: list[int] = field(default_factory=list)
+    ended: bool = False
+
+    def append(self, token: int) -> None:
+        """Add a token, which may complete a text to stop at."""
+        self.added.append(token)
+        if self.stop:
+            continued = self._texts()[1]
+            self.ended = any(stop in continued for stop in self.stop)
+
+    def settled(self) -> str:
+        """The continuation as far as no further token can change it."""
+        text = self._cut(self._texts()[1])
+        # a character of which not all bytes are there, or what may become a text to stop at
+        text = text.rstrip("\ufffd")
+        begun = (
+            length
+            for stop in self.stop
+            for length in range(1, len(stop))
+            if text.endswith(stop[:length])
+        )
+        return text[: len(text) - max(begun, default=0)]
+
+    def continuation(self) -> Continuation:
+        """All of it."""
+        whole, continued = self._texts()
+        kept = self._cut(continued)
+        whole = whole[: len(whole) - (len(continued) - len(kept))]
+        return Continuation(whole, kept, len(self.added), self.ended)
+
+    def _texts(self) -> tuple[str, str]:
+        """The whole text, and what was added of it."""
+        given = self.tokenizer.decode(self.prompt)
+        whole = self.tokenizer.decode([*self.prompt, *self.added])
+        # many tokenizers leave out the space before a first word: what was added has it
+        is_longer = whole.startswith(given)
+        return whole, whole[len(given) :] if is_longer else self.tokenizer.decode(self.added)
+
+    def _cut(self, continued: str) -> str:
+        """It up to the first text to stop at."""
+        ends = [continued.find(stop) for stop in self.stop if stop in continued]
+        return continued[: min(ends, default=len(continued))]
 
 
 def _at_least_zero(kind: type[int] | type[float]) -> Callable[[str], int | float]:

@@ -15,6 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from runtime import (
@@ -31,6 +32,13 @@ from runtime.commandline import run
 
 BUNDLE = Path(__file__).resolve().parent
 PIXELS = "pixels"
+URL_ALPHABET = str.maketrans("-_", "+/")
+# what each task answers
+PREDICTIONS: dict[str, type[ClassPrediction | LabelsPrediction | ValuesPrediction]] = {
+    "vision_classification": ClassPrediction,
+    "vision_multilabel": LabelsPrediction,
+    "vision_regression": ValuesPrediction,
+}
 
 
 class VisionInferenceEngine(InferenceEngine):
@@ -39,13 +47,15 @@ class VisionInferenceEngine(InferenceEngine):
     media_types = ("image/*", "application/octet-stream")
     suffixes = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
     columns = ("image", "images", "img", "file_name", "filename", "file", "image_path", "path")
+    note_names = ("truncated", "frames_used", "frames_given")
     item_unit = "pixels"
     default_max_item_size = 50_000_000
 
     def decode(self, payload: bytes) -> Item:
         """One image file as `pixel_values`, float32 [C, H, W].
 
-        For an artifact that resizes and normalises itself, `pixels` uint8 [H, W, C] of the same
+        Of several frames or pages the first is taken, as in training, and the notes say so. For an
+        artifact that resizes and normalises itself, `pixels` uint8 [H, W, C] of the same
         size: it would make the same of the whole image, which takes more room while it waits.
 
         Raises:
@@ -59,9 +69,14 @@ class VisionInferenceEngine(InferenceEngine):
             pixels = preprocessing.read_pixels(
                 payload, self.metadata["input_schema"]["image_size"], config, self.max_item_size
             )
+            frames = preprocessing.count_frames(payload)
         if self.takes_pixels:
-            return {PIXELS: np.ascontiguousarray(pixels.transpose(1, 2, 0))}
-        return {"pixel_values": preprocessing.normalize(pixels, config)}
+            item = Item({PIXELS: np.ascontiguousarray(pixels.transpose(1, 2, 0))})
+        else:
+            item = Item(pixel_values=preprocessing.normalize(pixels, config))
+        if frames > 1:
+            item.notes = {"truncated": True, "frames_used": 1, "frames_given": frames}
+        return item
 
     def decode_example(self, payload: bytes) -> Item:
         """The whole image as `pixels`, uint8 [height, width, C], where the artifact takes that."""
@@ -73,7 +88,7 @@ class VisionInferenceEngine(InferenceEngine):
         value_range = self.metadata["preprocessing"].get("value_range")
         with _refusing_images():
             image = preprocessing.open_image(payload, channels, value_range, self.max_item_size)
-        return {PIXELS: preprocessing.to_channels_first(image).transpose(1, 2, 0)}
+        return Item({PIXELS: preprocessing.to_channels_first(image).transpose(1, 2, 0)})
 
     @property
     def takes_pixels(self) -> bool:
@@ -109,29 +124,36 @@ class VisionInferenceEngine(InferenceEngine):
     def from_json(self, instance: object) -> bytes:
         """The image in `{"b64": "<the file in base64>"}`.
 
+        Line breaks, the alphabet for URLs, missing padding and the form of a data URL are base64
+        too.
+
         Raises:
             InvalidInput: another form, or not base64.
         """
         text = instance.get("b64") if isinstance(instance, dict) else None
         if not isinstance(text, str):
             raise InvalidInput('an instance is {"b64": "<the image file in base64>"}')
+        head, comma, data = text.partition(",")
+        if comma and head.lower().startswith("data:"):
+            if not head.lower().endswith(";base64"):
+                raise InvalidInput("b64 is a data URL of another encoding than base64")
+            text = data
+        plain = "".join(text.split()).translate(URL_ALPHABET).rstrip("=")
         try:
-            return base64.b64decode(text, validate=True)
+            return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
         except (binascii.Error, ValueError) as error:
             raise InvalidInput(f"b64 is not base64: {error}") from error
 
     def interpret(self, item: Item, logits: Array) -> Prediction:
         """What the logits [K] of one image mean."""
         names = self.metadata["class_names"] or [str(index) for index in range(len(logits))]
-        match self.metadata["task_type"]:
-            case "vision_classification":
-                return ClassPrediction.from_logits(logits, names)
-            case "vision_multilabel":
-                return LabelsPrediction.from_logits(logits, names)
-            case "vision_regression":
-                return ValuesPrediction.from_logits(logits, names)
-            case other:
-                raise ValueError(f"{other} is no vision task")
+        return PREDICTIONS[self.metadata["task_type"]].from_logits(logits, names)
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        """JSON schema of what `answer` gives."""
+        schema: dict[str, Any] = PREDICTIONS[self.metadata["task_type"]].SCHEMA
+        return schema
 
 
 @contextmanager

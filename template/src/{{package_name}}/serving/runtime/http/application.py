@@ -2,39 +2,54 @@
 
 from __future__ import annotations
 
-import hmac
-import os
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import asyncio
+import gzip
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import FileResponse, JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartParser
+from starlette.middleware.cors import CORSMiddleware
 
+from ..cores import available_cores
 from ..engine import InferenceEngine
-from ..integrity import read_metadata
+from ..integrity import BundleError, read_metadata
 from . import openinference
+from .authorization import Authorization, read_tokens
+from .bodies import Intake
+from .connections import is_gone
 from .description import describe, name_of
-from .errors import RESPONSES, RequestError, add_error_handlers, refusal
+from .errors import RESPONSES, SCHEMA, RequestError, add_error_handlers, refusal
 from .metrics import Metrics
-from .middleware import Direct, Envelope
+from .middleware import AccessLog, Direct, Envelope
 from .openinference import MODEL, VERSION
 from .pages import add_pages
-from .payloads import read_payloads
+from .payloads import Inputs, read_inputs
 from .process import give_memory_back, leave_to_the_collector_what_is_new
 from .service import Service
-from .settings import ENVIRONMENT, Settings
+from .settings import Settings
+
+TRACING = (
+    "opentelemetry-sdk opentelemetry-exporter-otlp-proto-http opentelemetry-instrumentation-asgi"
+)
+EVENTS = "text/event-stream"
+# gzip, weighed by more than nothing
+GZIP_WANTED = re.compile(r"gzip;q=(1(\.0*)?|0\.\d*[1-9]\d*)")
+# bytes of an answer of tensors; what is smaller takes longer to compress than to send
+WORTH_COMPRESSING = 1 << 16
 
 
 def create_app(
     engine_class: type[InferenceEngine], bundle: Path, settings: Settings | None = None
 ) -> FastAPI:
-    """The application; the model is loaded when it starts, and must reproduce its example.
+    """The application, with the model loaded, which has reproduced its example.
 
     Args:
         engine_class: of this bundle.
@@ -42,41 +57,40 @@ def create_app(
         settings: those of the environment by default.
 
     Raises:
-        ValueError: as `Settings.from_environment`.
-        BundleError: as `read_metadata`.
+        ValueError: as `Settings.from_environment` and `read_tokens`.
+        BundleError: the model cannot be loaded, or answers its example otherwise.
     """
     give_memory_back()
     settings = settings or Settings.from_environment()
+    authorize = Authorization(read_tokens(settings.token_file))
+    engine = _open_engine(engine_class, bundle, settings)
     metrics = Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.service = service = Service(engine_class, bundle, settings, metrics)
+        app.state.service = service = Service(engine, settings, metrics)
         leave_to_the_collector_what_is_new()
         try:
             yield
         finally:
             service.batcher.close()
 
-    # parts of a form stay in memory, which the body's limit bounds: a full disk refuses nobody
-    MultiPartParser.spool_max_size = settings.max_body_bytes
     title = name_of(read_metadata(bundle))
     app = FastAPI(title=title, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
     add_error_handlers(app)
-    token = os.environ.get(ENVIRONMENT + "TOKEN", "")
-    authorize = _authorization(token)
     # /docs asks for it
-    authorized = [Depends(authorize), Depends(HTTPBearer(auto_error=False))] if token else []
+    scheme = HTTPBearer(auto_error=False)
+    authorized = [Depends(authorize), Depends(scheme)] if authorize.is_needed else []
 
-    _add_prediction(app, authorize, authorized)
-    app.add_middleware(Envelope, metrics=metrics, max_body_bytes=settings.max_body_bytes)
+    _add_prediction(app, authorize, authorized, engine)
+    _add_envelope(app, metrics, settings)
     _add_health(app)
     _add_description(app, authorized)
     _add_openinference(app, authorized)
     if settings.page:
         add_pages(app, bundle)
 
-    @app.get("/metrics", dependencies=authorized)
+    @app.get("/metrics", dependencies=authorized, response_class=Response)
     async def show_metrics() -> Response:
         """Counters for Prometheus."""
         return Response(metrics.render(), media_type="text/plain; version=0.0.4")
@@ -84,77 +98,151 @@ def create_app(
     return app
 
 
-def _authorization(token: str) -> Callable[[Request], Awaitable[None]]:
-    """Refuses requests without the bearer token; an empty one lets all pass."""
+def _open_engine(
+    engine_class: type[InferenceEngine], bundle: Path, settings: Settings
+) -> InferenceEngine:
+    engine = engine_class(
+        bundle,
+        settings.format or None,
+        settings.threads or max(1, available_cores() // settings.workers),
+        settings.max_item_size or None,
+        settings.device,
+    )
+    engine.max_answer_size = settings.max_answer_size
+    engine.verify_example()
+    return engine
 
-    async def authorize(request: Request) -> None:
-        given = request.headers.get("authorization", "") if token else ""
-        if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            raise RequestError(
-                401, "unauthorized", "a bearer token is needed", {"WWW-Authenticate": "Bearer"}
-            )
 
-    return authorize
+def _add_envelope(app: FastAPI, metrics: Metrics, settings: Settings) -> None:
+    """What lies around all routes, the innermost first."""
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=[origin.strip() for origin in settings.cors_origins.split(",")],
+            allow_methods=["GET", "HEAD", "POST"],
+            allow_headers=["*"],
+            expose_headers=["Retry-After", "Server-Timing", "X-Request-ID"],
+        )
+    intake = Intake(settings.max_body_bytes, settings.max_held_bytes, settings.body_timeout_s)
+    app.add_middleware(Envelope, metrics=metrics, intake=intake, log=AccessLog(settings.access_log))
+    if settings.telemetry:
+        try:
+            from .telemetry import add_telemetry
+        except ImportError as error:
+            raise BundleError(f"telemetry needs {error.name}; pip install {TRACING}") from None
+        add_telemetry(app)
 
 
 def _add_health(app: FastAPI) -> None:
-    async def live() -> dict[str, str]:
+    async def live() -> dict[str, Any]:
         """The process answers."""
-        return {"status": "Healthy"}
+        return {"status": "Healthy", "live": True}
 
-    async def ready(request: Request) -> dict[str, str]:
+    async def ready(request: Request) -> dict[str, Any]:
         """The model is loaded, has reproduced its example, and runs."""
         if request.app.state.service.batcher.is_broken:
             raise RequestError(503, "not_ready", "the model does not run any more")
-        return {"status": "Ready"}
+        return {"status": "Ready", "ready": True, "name": MODEL}
 
     for path in ("/ping", "/health", "/v2/health/live"):
         app.get(path)(live)
-    for path in ("/ready", "/v2/health/ready", f"/v2/models/{MODEL}/ready"):
-        app.get(path)(ready)
+    of_model = f"/v2/models/{MODEL}"
+    versioned = f"{of_model}/versions/{VERSION}"
+    for path in ("/ready", "/v2/health/ready", f"{of_model}/ready", f"{versioned}/ready"):
+        app.get(path, responses={503: RESPONSES[503]})(ready)
 
 
 def _add_prediction(
-    app: FastAPI, authorize: Callable[[Request], Awaitable[None]], authorized: list[Any]
+    app: FastAPI, authorize: Authorization, authorized: list[Any], engine: InferenceEngine
 ) -> None:
-    body = {
-        "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
-        "application/json": {
-            "schema": {
-                "type": "object",
-                "required": ["instances"],
-                "properties": {"instances": {"type": "array", "minItems": 1, "items": {}}},
-            }
-        },
-        "multipart/form-data": {
-            "schema": {
-                "type": "object",
-                "properties": {"data": {"type": "string", "format": "binary"}},
-            }
-        },
-    }
-    documented = {"requestBody": {"required": True, "content": body}}
-
     async def predict(request: Request) -> Response:
         """Predict one item (the body is the item) or several (JSON instances, or form parts)."""
         service: Service = app.state.service
         try:
             await authorize(request)
-            payloads, several = await read_payloads(
-                request, service.engine, service.settings.max_items
-            )
-            answers = await service.predict(payloads)
+            inputs = await read_inputs(request, service.engine, service.settings.max_items)
+            if inputs.streams:
+                return await _stream(service, inputs, request)
+            answers = await service.predict(inputs)
         except (RequestError, HTTPException) as error:
             return refusal(error)
         failures = [answer for answer in answers if "error" in answer]
         status = failures[0]["status"] if len(failures) == len(answers) else 200
-        return JSONResponse({"predictions": answers} if several else answers[0], status)
+        if not inputs.is_list:
+            return JSONResponse(answers[0], status)
+        ignored = {"ignored": inputs.ignored} if inputs.ignored else {}
+        return JSONResponse({"predictions": answers, **ignored}, status)
 
     path = f"/predictions/{MODEL}"
-    options: dict[str, Any] = {"dependencies": authorized, "openapi_extra": documented}
-    app.post(path, responses=RESPONSES, **options)(predict)
+    options: dict[str, Any] = {"dependencies": authorized, "openapi_extra": _documented()}
+    app.post(path, responses={200: _answers(engine), **RESPONSES}, **options)(predict)
     [route] = [found for found in app.routes if isinstance(found, APIRoute) and found.path == path]
     app.add_middleware(Direct, route=route, answer=predict)
+
+
+async def _stream(service: Service, inputs: Inputs, request: Request) -> Response:
+    """Server-sent events: `{"piece": ...}` each, and the whole answer, or an error, as the last.
+
+    Raises:
+        RequestError: before anything was sent.
+    """
+    pieces = service.stream(inputs, lambda: is_gone(request.scope))
+    first = await anext(pieces)
+    if "error" in first:
+        await pieces.aclose()
+        return JSONResponse(first, first["status"])
+
+    async def events() -> AsyncIterator[str]:
+        async with aclosing(pieces):
+            try:
+                yield _event(first)
+                async for piece in pieces:
+                    yield _event(piece)
+            except RequestError as error:  # the status has been sent
+                yield _event(error.to_json())
+
+    return StreamingResponse(events(), media_type=EVENTS, headers={"Cache-Control": "no-store"})
+
+
+def _event(piece: dict[str, Any]) -> str:
+    kind = "piece" if "piece" in piece else "error" if "error" in piece else "answer"
+    return f"event: {kind}\ndata: {json.dumps(piece, ensure_ascii=False)}\n\n"
+
+
+def _documented() -> dict[str, Any]:
+    """What a request may be, for the API's own description."""
+    several = {
+        "type": "object",
+        "required": ["instances"],
+        "properties": {
+            "instances": {"type": "array", "minItems": 1, "items": {}},
+            "parameters": {"type": "object"},
+            "stream": {"type": "boolean", "default": False},
+        },
+    }
+    file = {"type": "string", "format": "binary"}
+    form = {"type": "object", "properties": {"data": file}}
+    body = {
+        "application/octet-stream": {"schema": file},
+        "application/json": {"schema": several},
+        "multipart/form-data": {"schema": form},
+    }
+    return {"requestBody": {"required": True, "content": body}}
+
+
+def _answers(engine: InferenceEngine) -> dict[str, Any]:
+    one = engine.answer_schema
+    several = {
+        "type": "object",
+        "required": ["predictions"],
+        "properties": {
+            "predictions": {"type": "array", "items": {"anyOf": [one, SCHEMA]}},
+            "ignored": {"type": "array", "items": {"type": "string"}},
+        },
+    }
+    events = {"schema": {"type": "string"}}
+    content = {"application/json": {"schema": {"anyOf": [one, several]}}, EVENTS: events}
+    return {"description": "the answer, or those of several items", "content": content}
 
 
 def _add_description(app: FastAPI, authorized: list[Any]) -> None:
@@ -172,31 +260,54 @@ def _add_description(app: FastAPI, authorized: list[Any]) -> None:
 
 
 def _add_openinference(app: FastAPI, authorized: list[Any]) -> None:
-    @app.get("/v2", dependencies=authorized)
-    async def server_metadata() -> dict[str, Any]:
-        return {"name": "server.py", "version": VERSION, "extensions": ["binary_tensor_data"]}
+    known: dict[str, Any] = {"dependencies": authorized}
+    of_model = f"/v2/models/{MODEL}"
+    versioned = f"{of_model}/versions/{VERSION}"
 
-    @app.get(f"/v2/models/{MODEL}", dependencies=authorized)
-    @app.get(f"/v2/models/{MODEL}/versions/{VERSION}", dependencies=authorized)
+    @app.get("/v2", **known)
+    async def server_metadata() -> dict[str, Any]:
+        """What this server is."""
+        extensions = ["binary_tensor_data", "classification", "model_repository"]
+        return {"name": "server.py", "version": VERSION, "extensions": extensions}
+
+    @app.get("/v2/models", **known)
+    async def models() -> dict[str, Any]:
+        """The models there are."""
+        return {"models": [MODEL]}
+
+    @app.post("/v2/repository/index", **known)
+    async def repository_index() -> list[dict[str, str]]:
+        """The models there are, as clients of Triton ask for them."""
+        return openinference.index_repository()
+
+    @app.get(of_model, **known)
+    @app.get(versioned, **known)
     async def model_metadata(request: Request) -> dict[str, Any]:
+        """Tensors that go in and come out."""
         engine: InferenceEngine = request.app.state.service.engine
         return openinference.describe_model(engine.metadata, engine.format)
 
+    body = {"application/json": {"schema": openinference.REQUEST_SCHEMA}}
+    answer = {"application/json": {"schema": openinference.RESPONSE_SCHEMA}}
     infer_routes: dict[str, Any] = {
-        "dependencies": authorized,
-        "openapi_extra": {
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": openinference.REQUEST_SCHEMA}},
-            }
-        },
-        "responses": RESPONSES,
+        **known,
+        "openapi_extra": {"requestBody": {"required": True, "content": body}},
+        "responses": {200: {"description": "tensors", "content": answer}, **RESPONSES},
     }
 
-    @app.post(f"/v2/models/{MODEL}/infer", **infer_routes)
-    @app.post(f"/v2/models/{MODEL}/versions/{VERSION}/infer", **infer_routes)
+    @app.post(f"{of_model}/infer", **infer_routes)
+    @app.post(f"{versioned}/infer", **infer_routes)
     async def infer(request: Request) -> Response:
+        """Run tensors through the network."""
         service: Service = request.app.state.service
         header_length = request.headers.get(openinference.HEADER_LENGTH)
         content, headers = await service.infer(await request.body(), header_length)
+        if len(content) >= WORTH_COMPRESSING and _takes_gzip(request):
+            content = await asyncio.to_thread(gzip.compress, content, 1)
+            headers |= {"Content-Encoding": "gzip", "Vary": "Accept-Encoding"}
         return Response(content, headers=headers)
+
+
+def _takes_gzip(request: Request) -> bool:
+    offers = request.headers.get("accept-encoding", "").replace(" ", "").lower().split(",")
+    return any(offer in ("gzip", "*") or GZIP_WANTED.fullmatch(offer) for offer in offers)

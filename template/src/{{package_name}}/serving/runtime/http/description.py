@@ -35,7 +35,7 @@ OF_DATA = ("layout", "validation", "splits", "digest")
 
 def name_of(metadata: Mapping[str, Any]) -> str:
     """What people call the model: by its project; by its task where a bundle is older than that."""
-    project = metadata["project"]
+    project = metadata.get("project")
     return str(project["name"] if project else metadata["name"])
 
 
@@ -47,10 +47,11 @@ def describe(engine: InferenceEngine, settings: Settings) -> dict[str, Any]:
         settings: of this server.
     """
     metadata = engine.metadata
+    data = metadata.get("data", {})
     return {
         "name": name_of(metadata),
-        **{name: metadata[name] for name in RECORDED},
-        "data": {name: metadata["data"][name] for name in OF_DATA if name in metadata["data"]},
+        **{name: metadata.get(name) for name in RECORDED},  # older bundles lack some
+        "data": {name: data[name] for name in OF_DATA if name in data},
         "format": engine.format,
         "example": Path(metadata["example"]["input"]).name,
         "accepts": {
@@ -60,6 +61,7 @@ def describe(engine: InferenceEngine, settings: Settings) -> dict[str, Any]:
             "item_unit": engine.item_unit,
             "max_item_size": engine.max_item_size,
             "max_items": settings.max_items,
+            "max_answer_size": settings.max_answer_size if engine.answers_run_again else None,
             "max_body_bytes": settings.max_body_bytes,
         },
     }

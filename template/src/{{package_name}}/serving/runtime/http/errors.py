@@ -10,10 +10,20 @@ from starlette.exceptions import HTTPException
 
 CODES = {401: "unauthorized", 404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
-# for the API's own description
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": "refused"} for status in (400, 401, 413, 415, 422, 429, 500, 504)
+SCHEMA = {
+    "type": "object",
+    "required": ["error", "code", "status"],
+    "properties": {
+        "error": {"type": "string"},
+        "code": {"type": "string"},
+        "status": {"type": "integer"},
+    },
 }
+# for the API's own description
+REFUSED = {"description": "refused", "content": {"application/json": {"schema": SCHEMA}}}
+RESPONSES: dict[int | str, dict[str, Any]] = dict.fromkeys(
+    (400, 401, 408, 413, 415, 422, 429, 500, 503, 504), REFUSED
+)
 
 
 class RequestError(Exception):
@@ -55,7 +65,19 @@ def add_error_handlers(app: FastAPI) -> None:
 
 async def _refuse(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, (RequestError, HTTPException))
+    if isinstance(error, HTTPException):
+        error = HTTPException(error.status_code, _reason(request, error), error.headers)
     return refusal(error)
+
+
+def _reason(request: Request, error: HTTPException) -> str:
+    """What is wrong, where the framework says no more than the name of the status."""
+    where = f"{request.method} {request.scope['path'][:200]}"
+    reasons = {
+        404: f"there is nothing at {where}; /docs and /openapi.json list what there is",
+        405: f"{where} is not possible; Allow names what is",
+    }
+    return reasons.get(error.status_code, str(error.detail))
 
 
 async def _answer_bug(request: Request, error: Exception) -> JSONResponse:

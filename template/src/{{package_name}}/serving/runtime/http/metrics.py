@@ -35,6 +35,10 @@ class Metrics:
             multiprocess_mode="livesum",
         )
 
+        self.truncated = Counter(
+            "server_items_truncated", "Inputs of which the network saw a part", registry=own
+        )
+
     def observe_request(self, path: str, status: int, seconds: float) -> None:
         """Count one request, by its route."""
         count, took = self._of_route(path, status)

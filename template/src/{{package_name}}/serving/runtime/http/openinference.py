@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from ..engine import InvalidInput, Item
+from ..predictions import NotFinite
 from ..sessions import LOGITS, Array
 from .payloads import parse_json
 
@@ -46,6 +47,29 @@ REQUEST_SCHEMA = {
         "outputs": {"type": "array", "items": {"type": "object"}},
     },
 }
+RESPONSE_SCHEMA = {
+    "type": "object",
+    "required": ["model_name", "model_version", "outputs"],
+    "properties": {
+        "model_name": {"type": "string"},
+        "model_version": {"type": "string"},
+        "id": {"type": "string"},
+        "outputs": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "shape", "datatype"],
+                "properties": {
+                    "name": {"type": "string"},
+                    "shape": {"type": "array", "items": {"type": "integer"}},
+                    "datatype": {"type": "string"},
+                    "data": {"type": "array", "items": {}},
+                    "parameters": {"type": "object"},
+                },
+            },
+        },
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -55,12 +79,15 @@ class InferRequest:
     Attributes:
         id: the client's own name for it.
         items: one for each row of the batch.
-        binary_output: send the logits as bytes behind the JSON.
+        binary_output: send the output as bytes behind the JSON.
+        classes: send so many of the largest logits of each row by their class, in place of all
+            logits; 0 for these.
     """
 
     id: str | None
     items: list[Item]
     binary_output: bool
+    classes: int = 0
 
 
 def describe_model(metadata: Mapping[str, Any], format: str) -> dict[str, Any]:
@@ -72,6 +99,11 @@ def describe_model(metadata: Mapping[str, Any], format: str) -> dict[str, Any]:
         "inputs": [_describe_tensor(tensor) for tensor in metadata["inputs"]],
         "outputs": [_describe_tensor(tensor) for tensor in metadata["outputs"]],
     }
+
+
+def index_repository() -> list[dict[str, str]]:
+    """The answer to `POST /v2/repository/index`."""
+    return [{"name": MODEL, "version": VERSION, "state": "READY", "reason": ""}]
 
 
 def _describe_tensor(tensor: Mapping[str, Any]) -> dict[str, Any]:
@@ -104,30 +136,55 @@ def parse_request(
         raise InvalidInput('a request is {"inputs": [{"name", "shape", "datatype", "data"}]}')
     if not isinstance(request.get("id", ""), str):
         raise InvalidInput("id is not a string")
-    _check_outputs(request.get("outputs", []))
+    classes = _check_outputs(request.get("outputs", []), metadata)
     tensors = _read_tensors(request["inputs"], memoryview(binary), metadata["inputs"])
     rows = _check_axes(tensors, metadata, max_items)
-    items = [{name: array[row] for name, array in tensors.items()} for row in range(rows)]
-    return InferRequest(request.get("id"), items, _wants_binary(request))
+    items = [Item((name, array[row]) for name, array in tensors.items()) for row in range(rows)]
+    return InferRequest(request.get("id"), items, _wants_binary(request), classes)
 
 
-def format_response(request: InferRequest, logits: Sequence[Array]) -> tuple[bytes, dict[str, str]]:
-    """Body and headers of the answer."""
+def format_response(
+    request: InferRequest, logits: Sequence[Array], class_names: Sequence[str]
+) -> tuple[bytes, dict[str, str]]:
+    """Body and headers of the answer.
+
+    Raises:
+        NotFinite: a logit is NaN or infinity, and JSON is to hold it.
+    """
     array = np.stack(logits).astype(np.float32)
     output: dict[str, Any] = {"name": LOGITS, "datatype": "FP32", "shape": list(array.shape)}
     answer: dict[str, Any] = {"model_name": MODEL, "model_version": VERSION, "outputs": [output]}
     if request.id is not None:
         answer["id"] = request.id
+    texts: list[str] | None = None
+    if request.classes:
+        texts = [text for row in array for text in _classes(row, request.classes, class_names)]
+        output |= {"datatype": "BYTES", "shape": [len(array), len(texts) // len(array)]}
     if not request.binary_output:
-        output["data"] = array.ravel().tolist()
+        if texts is None and not np.isfinite(array).all():
+            raise NotFinite
+        output["data"] = array.ravel().tolist() if texts is None else texts
         return json.dumps(answer).encode(), {"content-type": "application/json"}
-    data = array.tobytes()
+    data = array.tobytes() if texts is None else b"".join(map(_sized, texts))
     output["parameters"] = {"binary_data_size": len(data)}
     document = json.dumps(answer).encode()
     return document + data, {
         "content-type": "application/octet-stream",
         HEADER_LENGTH: str(len(document)),
     }
+
+
+def _classes(logits: Array, count: int, class_names: Sequence[str]) -> list[str]:
+    """The largest logits, best first, each as `value:index:name`."""
+    order = np.argsort(-logits, kind="stable")[:count].tolist()
+    suffixes = [f":{name}" for name in class_names] or [""] * len(logits)
+    return [f"{logits[index]:f}:{index}{suffixes[index]}" for index in order]
+
+
+def _sized(text: str) -> bytes:
+    """A text behind its length, as the protocol has BYTES."""
+    data = text.encode()
+    return len(data).to_bytes(4, "little") + data
 
 
 def _read_tensors(
@@ -202,12 +259,22 @@ def _check_axes(tensors: Mapping[str, Array], metadata: Mapping[str, Any], max_i
     return sizes["batch"]
 
 
-def _check_outputs(outputs: object) -> None:
+def _check_outputs(outputs: object, metadata: Mapping[str, Any]) -> int:
+    """How many classes are wanted in place of logits; 0 for logits."""
     if not isinstance(outputs, list):
         raise InvalidInput("outputs is no list")
+    classes: object = 0
     for output in outputs:
         if not isinstance(output, dict) or output.get("name") != LOGITS:
             raise InvalidInput(f"the only output is {LOGITS}")
+        parameters = output.get("parameters")
+        if isinstance(parameters, dict):
+            classes = parameters.get("classification", 0)
+    if type(classes) is not int or classes < 0:
+        raise InvalidInput("classification is no number of classes")
+    if classes and len(metadata["outputs"][0]["shape"]) != 2:
+        raise InvalidInput("this model gives no class for an input; leave out classification")
+    return classes
 
 
 def _wants_binary(request: Mapping[str, Any]) -> bool:

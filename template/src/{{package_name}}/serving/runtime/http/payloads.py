@@ -2,98 +2,199 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from fastapi import Request
-from python_multipart.exceptions import FormParserError
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
-from starlette.formparsers import MultiPartException
+from python_multipart.multipart import parse_options_header
 
 from ..engine import InferenceEngine, InvalidInput
 from .errors import RequestError
+from .forms import parse_form
+
+JSON, FORM = "application/json", "multipart/form-data"
+# codecs of Python's own, which are no character sets
+NO_CHARSETS = frozenset(
+    ("idna", "mbcs", "oem", "punycode", "raw-unicode-escape", "undefined", "unicode-escape")
+)
+STREAM = "stream"
 
 
-async def read_payloads(
-    request: Request, engine: InferenceEngine, max_items: int
-) -> tuple[Sequence[bytes | InvalidInput], bool]:
-    """The items of a request, and whether it is a list of them.
+@dataclass(frozen=True)
+class Inputs:
+    """What a request asks.
+
+    Attributes:
+        payloads: its items; one that has none has its error instead.
+        is_list: whether the answer is a list, of one even.
+        names: of files, where the items came as such.
+        ignored: what else the body holds, by its names.
+        parameters: of the answers, as the engine read them.
+        streams: whether an answer is wanted as it grows.
+    """
+
+    payloads: Sequence[bytes | InvalidInput]
+    is_list: bool
+    names: Sequence[str | None] = ()
+    ignored: Sequence[str] = ()
+    parameters: Any = None
+    streams: bool = False
+
+
+async def read_inputs(request: Request, engine: InferenceEngine, max_items: int) -> Inputs:
+    """The items of a request, and how they are to be answered.
 
     Args:
-        request: its body is one item, JSON instances, or a form.
-        engine: says which content types it reads, and what an instance is.
-        max_items: most parts of a form.
+        request: its body is one item, JSON instances, or a form; parameters lie in the JSON, in
+            fields of the form, or behind the path.
+        engine: says which content types it reads, what an instance is, and which parameters there
+            are.
+        max_items: most items.
 
     Raises:
-        RequestError: 400 no JSON or form, 415 a content type that is not read, 422 JSON of another
-            form.
+        RequestError: 400 no JSON or form, or a wrong parameter; 415 a content type or character set
+            that is not read, 422 JSON of another form.
     """
     header = request.headers.get("content-type", "application/octet-stream")
     media_type = header.partition(";")[0].strip().lower()
-    if media_type == "application/json":
-        return _from_json(await request.body(), engine), True
-    if media_type == "multipart/form-data":
-        return await _from_form(request, max_items), True
     kind = media_type.partition("/")[0]
-    if media_type in engine.media_types or f"{kind}/*" in engine.media_types:
-        return [await request.body()], False
-    offered = ", ".join(("application/json", "multipart/form-data", *engine.media_types))
-    raise RequestError(
-        415, "unsupported_media_type", f"{media_type[:80]} is not read; send {offered}"
-    )
-
-
-def _from_json(body: bytes, engine: InferenceEngine) -> list[bytes | InvalidInput]:
+    is_item = media_type in engine.media_types or f"{kind}/*" in engine.media_types
+    if not is_item and media_type not in (JSON, FORM):
+        offered = ", ".join((JSON, FORM, *engine.media_types))
+        raise RequestError(
+            415, "unsupported_media_type", f"{media_type[:80]} is not read; send {offered}"
+        )
+    body = await request.body()
+    if media_type == JSON:
+        inputs, given = _from_json(body, _charset(header), engine)
+    elif media_type == FORM:
+        inputs, given = _from_form(body, header, engine, max_items), {}
+    else:
+        inputs, given = Inputs([_as_utf8(body, _charset(header), engine)], False), {}
+    given = _behind_path(request) | given
+    streams = given.pop(STREAM, False)
+    if not isinstance(streams, bool):
+        raise RequestError(400, "wrong_parameter", f"{STREAM} is neither true nor false")
     try:
-        document = parse_json(body)
+        return replace(inputs, parameters=engine.read_parameters(given), streams=streams)
+    except InvalidInput as error:
+        raise RequestError(400, "wrong_parameter", str(error)) from None
+
+
+def _behind_path(request: Request) -> dict[str, Any]:
+    """Parameters in the address: JSON where that is JSON, else texts."""
+    given: dict[str, Any] = {}
+    for name, text in request.query_params.multi_items():
+        if name in given:
+            raise RequestError(400, "wrong_parameter", f"{name[:80]} is given twice")
+        try:
+            given[name] = parse_json(text)
+        except InvalidInput:
+            given[name] = text
+    return given
+
+
+def _from_json(
+    body: bytes, charset: str | None, engine: InferenceEngine
+) -> tuple[Inputs, dict[str, Any]]:
+    try:
+        document = parse_json(body if charset is None else _decoded(body, charset))
     except InvalidInput as error:
         raise RequestError(400, "malformed_json", str(error)) from None
-    instances = document.get("instances") if isinstance(document, dict) else None
+    if not isinstance(document, dict):
+        document = {}
+    instances, given = document.get("instances"), document.get("parameters", {})
     if not isinstance(instances, list) or not instances:
         raise RequestError(
             422, "wrong_form", 'the body must be {"instances": [...]} with at least one'
         )
+    if not isinstance(given, dict):
+        raise RequestError(422, "wrong_form", "parameters is no object")
+    given = {STREAM: document[STREAM], **given} if STREAM in document else dict(given)
     payloads: list[bytes | InvalidInput] = []
     for instance in instances:
         try:
             payloads.append(engine.from_json(instance))
         except InvalidInput as error:
             payloads.append(error)
-    return payloads
+    ignored = [name for name in document if name not in ("instances", "parameters", STREAM)]
+    return Inputs(payloads, True, ignored=ignored), given
 
 
-async def _from_form(request: Request, max_items: int) -> list[bytes]:
-    payloads = []
-    try:
-        async with request.form(max_files=max_items, max_fields=max_items) as form:
-            for _, value in form.multi_items():
-                payloads.append(
-                    await value.read() if isinstance(value, UploadFile) else value.encode()
-                )
-    except HTTPException as error:
-        if error.status_code != 400:
-            raise
-        raise RequestError(400, "malformed_form", error.detail) from None
-    # starlette turns the parser's own errors into its exception since 1.7 only
-    except (MultiPartException, FormParserError) as error:
-        raise RequestError(400, "malformed_form", str(error)) from None
+def _from_form(body: bytes, media_type: str, engine: InferenceEngine, max_items: int) -> Inputs:
+    payloads: list[bytes | InvalidInput] = []
+    names: list[str | None] = []
+    ignored: list[str] = []
+    for part in parse_form(body, media_type, max_items):
+        if not (part.filename or part.name in engine.form_fields) or part.filename == "":
+            ignored.append(part.name)  # a browser's field of a file that nobody chose is such too
+            continue
+        payloads.append(_as_utf8(bytes(part.content), _charset(part.media_type), engine))
+        names.append(part.filename)
     if not payloads:
-        raise RequestError(422, "wrong_form", "the form has no part")
-    return payloads
+        found = f"; it has {', '.join(ignored)[:200]}" if ignored else ""
+        fields = " or ".join(engine.form_fields)
+        raise RequestError(422, "wrong_form", f"the form has no file and no field {fields}{found}")
+    return Inputs(payloads, True, names, ignored)
 
 
-def parse_json(body: bytes) -> Any:
-    """JSON without NaN.
+# --- Character sets ------------------------------------------------------------------------------
+
+
+def _charset(media_type: str) -> str | None:
+    """The character set that a Content-Type declares."""
+    if ";" not in media_type:
+        return None
+    _, options = parse_options_header(media_type)
+    charset = options.get(b"charset")
+    return None if charset is None else charset.decode("latin-1").strip()
+
+
+def _as_utf8(body: bytes, charset: str | None, engine: InferenceEngine) -> bytes:
+    """A text as engines read it, whatever character set it was sent in; other items as they are."""
+    if charset is None or not engine.takes_text:
+        return body
+    # halves of characters, which UTF-7 can spell, are the engine's to refuse
+    return _decoded(body, charset).encode("utf-8", "surrogatepass")
+
+
+def _decoded(body: bytes, charset: str) -> str:
+    try:
+        name = codecs.lookup(charset).name
+        if name in NO_CHARSETS:
+            raise LookupError
+        # its mark is no part of the text
+        return body.decode(charset).removeprefix("\ufeff")
+    except (LookupError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise RequestError(
+                400, "malformed_text", f"byte {error.start} is not {charset[:80]}"
+            ) from None
+        raise RequestError(
+            415, "unsupported_charset", f"the character set {charset[:80]} is not read; send utf-8"
+        ) from None
+
+
+def parse_json(body: bytes | str) -> Any:
+    """JSON without NaN, in which no name stands twice.
 
     Raises:
         InvalidInput: it is none, or nested beyond reason.
     """
     try:
-        return json.loads(body, parse_constant=_refuse_constant)
+        return json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_object_of_pairs)
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is not JSON: {error}") from error
+
+
+def _object_of_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice in an object")
+    return found
 
 
 def _refuse_constant(name: str) -> None:

@@ -4,53 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from ..cores import available_cores
 from ..engine import InferenceEngine, InvalidInput, Item
+from ..predictions import NotFinite
 from ..sessions import RUN_ERRORS
 from .batching import Batcher, Found, Prepared, QueueFull, Result, RunFailed
 from .errors import RequestError
 from .metrics import Metrics
 from .openinference import InferRequest, format_response, parse_request
+from .payloads import Inputs
 from .settings import Settings
 
 log = logging.getLogger("server")
+COUNTED_S = 10.0
+FAILED = RequestError(500, "internal", "the network failed on this item")
 
 
 class Service:
     """The engine and its batcher, for the event loop in which it is made.
 
     Args:
-        engine_class: of this bundle.
-        bundle: its folder.
+        engine: runs the items.
         settings: threads, sizes and limits.
         metrics: told of runs and of items that wait.
-
-    Raises:
-        BundleError: the engine cannot be opened, or does not reproduce the stored example.
     """
 
-    def __init__(
-        self,
-        engine_class: type[InferenceEngine],
-        bundle: Path,
-        settings: Settings,
-        metrics: Metrics,
-    ) -> None:
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
-        threads = settings.threads or max(1, cores // settings.workers)
+    def __init__(self, engine: InferenceEngine, settings: Settings, metrics: Metrics) -> None:
         self.settings = settings
-        self.engine = engine_class(
-            bundle, settings.format or None, threads, settings.max_item_size or None
-        )
-        self.engine.verify_example()
+        self.engine = engine
         self.metrics = metrics
+        self.truncated = Counted("inputs were longer than the network takes, and were cut")
         self.batcher = Batcher(
             self.engine,
-            max(2, cores),
+            max(2, available_cores()),
             settings.batch_size,
             settings.batch_delay_ms / 1000,
             settings.queue_size,
@@ -84,23 +73,79 @@ class Service:
         finally:
             waiting.dec(size)
 
-    async def predict(self, payloads: Sequence[bytes | InvalidInput]) -> list[dict[str, Any]]:
-        """The answer for each payload, in order; one that failed has its error instead.
+    async def predict(self, inputs: Inputs) -> list[dict[str, Any]]:
+        """The answer for each item, in order; one that failed has its error instead.
 
         Raises:
             RequestError: too many items, or as `_run`.
         """
-        if len(payloads) > self.settings.max_items:
+        self._check_size(inputs)
+        answers = await self._run(
+            len(inputs.payloads),
+            _weight(inputs),
+            lambda: [self._decode(payload) for payload in inputs.payloads],
+            lambda items, found: [
+                self._answer(item, one, inputs.parameters)
+                for item, one in zip(items, found, strict=True)
+            ],
+        )
+        for answer, name in zip(answers, inputs.names, strict=False):
+            if name is not None:
+                answer["input"] = name
+        self._note_truncated(answers)
+        return answers
+
+    async def stream(
+        self, inputs: Inputs, is_gone: Callable[[], bool]
+    ) -> AsyncGenerator[dict[str, Any]]:
+        """The answer of one item as it grows: `{"piece": ...}` each, and last what `predict` gives.
+
+        Args:
+            inputs: of one item.
+            is_gone: whether anybody still waits for it.
+
+        Raises:
+            RequestError: not one item, or as `_run`; before the first piece alone, later ones have
+                the error as the last.
+        """
+        if len(inputs.payloads) != 1:
+            raise RequestError(422, "wrong_form", "only the answer of one item is streamed")
+        loop = asyncio.get_running_loop()
+        pieces: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+
+        def tell(piece: dict[str, Any] | None) -> None:
+            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+
+        def finish(items: Prepared, found: Sequence[Found]) -> None:
+            for piece in self._answer_in_pieces(items[0], found[0], inputs.parameters):
+                if is_gone() or run.done():  # nobody waits, or time is up
+                    break
+                tell(piece)
+
+        run = asyncio.ensure_future(
+            self._run(1, _weight(inputs), lambda: [self._decode(inputs.payloads[0])], finish)
+        )
+        run.add_done_callback(lambda _: pieces.put_nowait(None))
+        try:
+            while (piece := await pieces.get()) is not None:
+                if "piece" not in piece:
+                    self._note_truncated([piece])
+                yield piece
+            await run
+        finally:
+            run.cancel()
+
+    def _check_size(self, inputs: Inputs) -> None:
+        size = len(inputs.payloads)
+        if size > self.settings.max_items:
             raise RequestError(
-                413, "too_many_items", f"{len(payloads)} items; at most {self.settings.max_items}"
+                413, "too_many_items", f"{size} items; at most {self.settings.max_items}"
             )
 
-        return await self._run(
-            len(payloads),
-            max((len(payload) for payload in payloads if isinstance(payload, bytes)), default=0),
-            lambda: [self._decode(payload) for payload in payloads],
-            lambda items, found: list(map(self._answer, items, found)),
-        )
+    def _note_truncated(self, answers: Sequence[Mapping[str, Any]]) -> None:
+        if cut := sum("truncated" in answer for answer in answers):
+            self.metrics.truncated.inc(cut)
+            self.truncated.note(cut)
 
     async def infer(self, body: bytes, header_length: str | None) -> tuple[bytes, dict[str, str]]:
         """Answer a request of the Open Inference Protocol.
@@ -137,7 +182,12 @@ class Service:
         if len(logits) < len(found):
             _log_failures(found)
             raise RequestError(500, "internal", "the network failed on this request")
-        return format_response(parsed, logits)
+        try:
+            return format_response(parsed, logits, self.engine.metadata["class_names"])
+        except NotFinite as error:
+            raise RequestError(
+                500, "not_finite", f"{error}; binary_data can hold that, JSON cannot"
+            ) from None
 
     def _decode(self, payload: bytes | InvalidInput) -> Item | InvalidInput:
         try:
@@ -145,17 +195,57 @@ class Service:
         except InvalidInput as error:
             return error
 
-    def _answer(self, item: Item | InvalidInput, found: Found) -> dict[str, Any]:
+    def _answer(self, item: Item | InvalidInput, found: Found, parameters: Any) -> dict[str, Any]:
+        *_, answer = self._answer_in_pieces(item, found, parameters, in_pieces=False)
+        return answer
+
+    def _answer_in_pieces(
+        self, item: Item | InvalidInput, found: Found, parameters: Any, *, in_pieces: bool = True
+    ) -> Iterator[dict[str, Any]]:
+        """What the engine answers; where something fails, the error is the last."""
         if isinstance(item, InvalidInput) or isinstance(found, InvalidInput):
-            return RequestError(400, "malformed_item", str(found)).to_json()
+            yield RequestError(400, "malformed_item", str(found)).to_json()
+            return
         if isinstance(found, RunFailed):
             _log_failures([found])
-            return RequestError(500, "internal", "the network failed on this item").to_json()
+            yield FAILED.to_json()
+            return
         try:
-            return self.engine.answer(item, found)
+            if in_pieces:
+                yield from self.engine.answer_in_pieces(item, found, parameters)
+            else:
+                yield self.engine.answer(item, found, parameters)
+        except NotFinite as error:
+            yield RequestError(500, "not_finite", str(error)).to_json()
         except RUN_ERRORS:  # going on with a text runs the network again
             log.exception("the network failed on one item")
-            return RequestError(500, "internal", "the network failed on this item").to_json()
+            yield FAILED.to_json()
+
+
+def _weight(inputs: Inputs) -> int:
+    """Bytes of the largest item."""
+    return max((len(one) for one in inputs.payloads if isinstance(one, bytes)), default=0)
+
+
+class Counted:
+    """What would fill a log if each had a line: one says how many there were within a while.
+
+    Args:
+        what: behind the number.
+    """
+
+    def __init__(self, what: str) -> None:
+        self._what, self._count = what, 0
+
+    def note(self, count: int) -> None:
+        """So many more; the line follows within COUNTED_S."""
+        if not self._count:
+            asyncio.get_running_loop().call_later(COUNTED_S, self._write)
+        self._count += count
+
+    def _write(self) -> None:
+        log.warning("%d %s", self._count, self._what)
+        self._count = 0
 
 
 def _log_failures(found: Sequence[Found]) -> None:
