@@ -33,7 +33,11 @@ def run(engine_class: type[InferenceEngine], bundle: Path, arguments: list[str] 
     """
     with quiet_streams():
         try:
-            return _run(engine_class, bundle, _parse(engine_class, bundle, arguments))
+            try:
+                return _run(engine_class, bundle, _parse(engine_class, bundle, arguments))
+            finally:  # --help ends here as well
+                if sys.stdout is not None:
+                    sys.stdout.flush()  # only now may a closed pipe show
         except BundleError as error:
             print(f"error: {one_line(str(error))}", file=sys.stderr)
             return 1
@@ -129,7 +133,7 @@ def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Na
     done = failures = truncated = 0
     try:
         with opened(options.output) as file:
-            lines = FORMS[form](file, engine.metadata["class_names"])
+            lines = FORMS[form](file, engine.metadata["class_names"], engine.note_names)
             while batch := list(islice(sources, options.batch_size)):
                 answers = _predict(engine, batch)
                 _write(batch, answers, lines)
@@ -193,12 +197,12 @@ def _verify(
 ) -> int:
     count = verify_files(bundle)
     proved = proof(bundle, options.digest)
-    print(f"{count} files are as recorded", flush=True)
-    print(proved, flush=True)
+    print(f"{count} files are as recorded")
+    print(proved)
     for name in formats:
         engine = engine_class(bundle, name, options.threads, options.max_item_size, options.device)
         error = engine.verify_example()
-        print(f"{name} reproduces the stored example (error {error:.1e})", flush=True)
+        print(f"{name} reproduces the stored example (error {error:.1e})")
     return 0
 
 

@@ -96,6 +96,8 @@ class InferenceEngine:
     """As `Accepted.columns`, for bundles that do not record it."""
     takes_text: ClassVar[bool] = False
     """Whether a text is an input by itself; otherwise tables hold paths of files."""
+    note_names: ClassVar[tuple[str, ...]] = ()
+    """What `Item.notes` may tell: a table of answers has a column for each."""
     item_unit: ClassVar[str]
     """What the size of an input is counted in."""
     default_max_item_size: ClassVar[int]

@@ -24,10 +24,11 @@ class Lines:
     Args:
         file: where to.
         names: of the model's outputs.
+        note_names: of what some answers tell beside.
     """
 
-    def __init__(self, file: TextIO, names: Sequence[str]) -> None:
-        self._file, self._names = file, list(names)
+    def __init__(self, file: TextIO, names: Sequence[str], note_names: Sequence[str]) -> None:
+        self._file, self._names, self._note_names = file, list(names), list(note_names)
 
     def write(self, answer: Answer) -> None:
         """One more."""
@@ -52,12 +53,12 @@ class JsonLines(Lines):
 class CsvLines(Lines):
     """A table: a column for each plain value, and for each output where all of them are told.
 
-    Other values, such as the likeliest of many classes, are JSON in their cell. Errors have the
-    last column; the first answer that is none says what the others are.
+    Other values, such as the likeliest of many classes, are JSON in their cell. Notes and errors
+    have the last columns; the first answer that is no error says what the others are.
     """
 
-    def __init__(self, file: TextIO, names: Sequence[str]) -> None:
-        super().__init__(file, names)
+    def __init__(self, file: TextIO, names: Sequence[str], note_names: Sequence[str]) -> None:
+        super().__init__(file, names, note_names)
         self._table: csv.DictWriter[str] | None = None
         self._failed: list[Answer] = []
 
@@ -68,7 +69,8 @@ class CsvLines(Lines):
         elif ERROR in answer:
             self._failed.append(answer)
         else:
-            self._begin([*self._cells(answer), ERROR])
+            own = [name for name in self._cells(answer) if name not in self._note_names]
+            self._begin([*own, *self._note_names, ERROR])
             self.write(answer)
 
     def end(self) -> None:
@@ -131,6 +133,8 @@ def opened(path: Path | None) -> Iterator[TextIO]:
             yield file
         if not is_device:
             partial.replace(path)
+    except BrokenPipeError:  # a device may be one
+        raise
     except OSError as error:
         raise BundleError(f"{path} cannot be written: {error.strerror}") from error
     finally:
@@ -145,7 +149,7 @@ def _standard_output() -> Iterator[TextIO]:
     escape_what_it_lacks(sys.stdout)
     try:
         yield sys.stdout
-        sys.stdout.flush()  # only now may a closed pipe show
+        sys.stdout.flush()
     except BrokenPipeError:
         raise
     except OSError as error:

@@ -30,9 +30,10 @@ def escape_what_it_lacks(stream: TextIO) -> None:
         stream.reconfigure(errors=JSON_ESCAPES)
 
 
-def discard(stream: TextIO) -> None:
+def discard(stream: TextIO | None) -> None:
     """Send to nowhere what is left in a stream's buffer, which would fail once more at the end."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    if stream is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 @contextmanager

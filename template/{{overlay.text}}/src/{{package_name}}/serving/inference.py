@@ -149,6 +149,7 @@ class TextInferenceEngine(InferenceEngine):
     suffixes = (".txt",)
     columns = ("text", "texts", "sentence", "content", "review", "comment", "document", "body")
     takes_text = True
+    note_names = ("truncated", "tokens_used", "tokens_given")
     item_unit = "bytes"
     default_max_item_size = 1_000_000
     form_fields = ("data", "text")

@@ -47,6 +47,7 @@ class VisionInferenceEngine(InferenceEngine):
     media_types = ("image/*", "application/octet-stream")
     suffixes = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
     columns = ("image", "images", "img", "file_name", "filename", "file", "image_path", "path")
+    note_names = ("truncated", "frames_used", "frames_given")
     item_unit = "pixels"
     default_max_item_size = 50_000_000
 

@@ -90,7 +90,9 @@ def load_processor(folder: Path) -> None:
 
 def accepted_inputs(task_spec: TaskSpec, config: TrainingConfig) -> Accepted:
     """What a bundle takes for a point."""
-    return Accepted(suffixes=sorted(POINTS.suffixes), columns=["point", "file"], max_item_size=10_000)
+    return Accepted(
+        suffixes=sorted(POINTS.suffixes), columns=["point", "file"], max_item_size=10_000
+    )
 
 
 def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
