@@ -50,7 +50,20 @@ class Handler:
                 answers.append({"error": str(error), "code": "malformed_item", "status": 400})
             context.set_response_content_type(position, "application/json")
         pairs = iter(zip(items, self.engine.logits(items) if items else [], strict=True))
-        return [answer or self.engine.answer(*next(pairs)) for answer in answers]
+        for position, answer in enumerate(answers):
+            if not answer:
+                answers[position] = self._answer(*next(pairs), context, position)
+        return answers
+
+    def _answer(self, item: Any, logits: Any, context: Any, position: int) -> dict[str, Any]:
+        from runtime import NotFinite
+
+        try:
+            answer: dict[str, Any] = self.engine.answer(item, logits)
+        except NotFinite as error:
+            context.set_response_status(500, "Internal Server Error", position)
+            return {"error": str(error), "code": "not_finite", "status": 500}
+        return answer
 
     def _payload(self, row: dict[str, Any]) -> bytes:
         value = row.get("data", row.get("body"))

@@ -106,7 +106,7 @@ async function predict() {
     });
     const answer = await response.json();
     const time = timeTaken(performance.now() - started, response.headers.get("Server-Timing"));
-    at("answer").replaceChildren(...parts(answer), time, raw(answer));
+    at("answer").replaceChildren(...parts(answer), ...leftOut(answer), time, raw(answer));
   } catch (error) {
     tellOf(error);
   } finally {
@@ -120,6 +120,14 @@ function parts(answer) {
   if ("labels" in answer) return labelParts(answer);
   if ("values" in answer) return valueParts(answer);
   return answerParts(answer);
+}
+
+/* What of the input the model did not see. */
+function leftOut(answer) {
+  if (!answer.truncated) return [];
+  const unit = "tokens_given" in answer ? "tokens" : "frames";
+  const [used, given] = [answer[`${unit}_used`], answer[`${unit}_given`]].map(number);
+  return [element("p", { class: "hint" }, `The model saw ${used} of ${given} ${unit}.`)];
 }
 
 function classParts(answer) {
