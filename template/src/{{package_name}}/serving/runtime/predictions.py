@@ -129,14 +129,14 @@ class ValuesPrediction:
 
 
 def comparable(logits: Array) -> Array:
-    """Logits as float64, of which minus infinity says: never.
+    """Logits [..., K] as float64, of which minus infinity says: never.
 
     Raises:
-        NotFinite: there is NaN or infinity among them, or nothing is possible.
+        NotFinite: there is NaN or infinity among them, or of some K nothing is possible.
     """
     scores = logits.astype(np.float64)
     # the largest of numbers among which one is NaN is NaN
-    if not np.isfinite(scores.max(initial=-np.inf)):
+    if not np.isfinite(scores.max(axis=-1, initial=-np.inf)).all():
         raise NotFinite
     return scores
 

@@ -374,7 +374,7 @@ class TextInferenceEngine(InferenceEngine):
 
     def _fill(self, ids: Array, logits: Array) -> Filling:
         gaps = np.flatnonzero(ids == self.tokenizer.mask_token_id)
-        scores = np.array([comparable(row) for row in logits[gaps]]).reshape(len(gaps), -1)
+        scores = comparable(logits[gaps])
         scores[:, self.tokenizer.all_special_ids] = -np.inf
         filled = ids.copy()
         filled[gaps] = scores.argmax(axis=1)

@@ -52,6 +52,7 @@ class Body:
         self._decompressor: Decompressor | None = None
         self._deadline: float | None = None
         self.received = self._held = 0
+        self._is_ended = False
         self.is_whole = not _has_body(self._headers)
 
     async def receive(self) -> Message:
@@ -61,6 +62,8 @@ class Body:
             RequestError: 408 it did not arrive in time, 413 too large, 415 an encoding that is not
                 read, 400 it is damaged, 499 the client has gone, 503 other bodies take the room.
         """
+        if self._is_ended:  # who streams an answer listens whether the client is there
+            return await self._receive()
         if self._deadline is None:
             self._begin()
         try:
@@ -75,7 +78,7 @@ class Body:
             raise RequestError(499, "client_gone", "the client has gone")
         part = message.get("body", b"")
         self.received += len(part)
-        self.is_whole = not message.get("more_body", False)
+        self.is_whole = self._is_ended = not message.get("more_body", False)
         if self._decompressor is not None:
             part = self._decompress(part)
         self._hold(len(part))

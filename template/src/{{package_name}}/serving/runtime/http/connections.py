@@ -14,6 +14,8 @@ from .errors import RequestError
 # a request line with its headers
 MAX_HEAD_BYTES = 1 << 16
 HEAD_TIMEOUT_S = 10.0
+# how long a server that ends waits for the first request of a connection
+FIRST_REQUEST_S = 1.0
 # headers that say how long a body is
 FRAMING = (b"content-length", b"transfer-encoding")
 # where the application finds the connection's state of a request
@@ -114,6 +116,17 @@ class Connection(HttpToolsProtocol):
         """Close it behind the answer that is under way."""
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """Close it, unless it is so new that its first request is still to come."""
+        if self.cycle is None:
+            self.loop.call_later(FIRST_REQUEST_S, self._close_unless_asked)
+        else:
+            super().shutdown()
+
+    def _close_unless_asked(self) -> None:
+        if self.cycle is None:
+            self.transport.close()
 
     def _count(self, size: int) -> None:
         self._head_bytes += size
