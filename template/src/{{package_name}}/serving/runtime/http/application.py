@@ -80,7 +80,7 @@ def create_app(
     add_error_handlers(app)
     # /docs asks for it
     scheme = HTTPBearer(auto_error=False)
-    authorized = [Depends(authorize), Depends(scheme)] if authorize.is_needed else []
+    authorized = [Depends(authorize.check), Depends(scheme)] if authorize.is_needed else []
 
     _add_prediction(app, authorize, authorized, engine)
     _add_envelope(app, metrics, settings)
@@ -159,7 +159,7 @@ def _add_prediction(
         """Predict one item (the body is the item) or several (JSON instances, or form parts)."""
         service: Service = app.state.service
         try:
-            await authorize(request)
+            await authorize.check(request)
             inputs = await read_inputs(request, service.engine, service.settings.max_items)
             if inputs.streams:
                 return await _stream(service, inputs, request)

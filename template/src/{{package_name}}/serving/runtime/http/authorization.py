@@ -64,7 +64,7 @@ class Authorization:
         """Whether there are tokens."""
         return bool(self._tokens)
 
-    async def __call__(self, request: Request) -> None:
+    async def check(self, request: Request) -> None:
         """Check one request.
 
         Raises:

@@ -14,6 +14,8 @@ from .errors import RequestError
 # a request line with its headers
 MAX_HEAD_BYTES = 1 << 16
 HEAD_TIMEOUT_S = 10.0
+# what tells a client that there will be no other answer on this connection
+CLOSE = (b"connection", b"close")
 # how long a server that ends waits for the first request of a connection
 FIRST_REQUEST_S = 1.0
 # headers that say how long a body is
@@ -104,7 +106,7 @@ class Connection(HttpToolsProtocol):
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", b"%d" % len(body)),
-            (b"connection", b"close"),
+            CLOSE,
         ]
         lines = [b"%s: %s\r\n" % header for header in headers]
         if self.transport.is_closing():
@@ -113,8 +115,9 @@ class Connection(HttpToolsProtocol):
         self.transport.close()
 
     def leave(self) -> None:
-        """Close it behind the answer that is under way."""
+        """Close it behind the answer that is under way, which says so."""
         if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.default_headers = [*self.cycle.default_headers, CLOSE]
             self.cycle.keep_alive = False
 
     def shutdown(self) -> None:

@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from .bodies import Body, Intake
-from .connections import is_gone, is_whole
+from .connections import CLOSE, is_gone, is_whole
 from .errors import RequestError, refusal
 from .metrics import Metrics
 
@@ -81,7 +81,7 @@ class Envelope:
                     (b"server-timing", b"total;dur=%.1f" % taken),
                 ]
                 if not _is_read(body, scope):
-                    message["headers"].append((b"connection", b"close"))
+                    message["headers"].append(CLOSE)
             elif not message.get("more_body", False) and not _is_read(body, scope):
                 await send({**message, "more_body": True})
                 if status != TOO_SLOW:

@@ -24,12 +24,11 @@ from typing import Any
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
-from uvicorn.config import STARTUP_FAILURE
 
 from ..engine import InferenceEngine
 from ..integrity import BundleError, proof, verify_files
 from .authorization import read_tokens
-from .connections import Connection
+from .connections import CLOSE, Connection
 from .metrics import SHARED_FOLDER
 from .settings import Settings, unknown_variables
 
@@ -148,7 +147,7 @@ class _Config(uvicorn.Config):
             super().load()
         except (BundleError, ValueError) as error:
             log.error("%s", error)
-            raise SystemExit(STARTUP_FAILURE) from None
+            raise SystemExit(1) from None
 
 
 def _end_with_parent() -> None:
@@ -178,10 +177,7 @@ class _Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer whoever comes in the meantime, then what came last, and end."""
         # each answer closes its connection from now on
-        self.server_state.default_headers = [
-            *self.server_state.default_headers,
-            (b"connection", b"close"),
-        ]
+        self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
         for connection in list(self.server_state.connections):
             if isinstance(connection, Connection):
                 connection.leave()
