@@ -59,6 +59,14 @@ FORMAT_REQUIREMENTS = {
     "pt2": ("torch",),
 }
 
+# what a request may say about a text that goes on
+GENERATION = """
+- **Continuing:** `{"parameters": {"max_new_tokens": 20, "temperature": 0.8, "top_k": 40, "seed": 1,
+  "stop": ["\\n"]}, "instances": [{"text": "..."}]}`, or `?max_new_tokens=20` behind the path for
+  a body that is a text. The command line gives the same for the same seed. `--max_answer_size`
+  bounds `max_new_tokens`. With `"stream": true` the answer comes as server-sent events, `piece` by
+  `piece`; `answer` is the last."""
+
 
 def generate_inference_script(
     task_spec: TaskSpec, export_dir: Path, model_format: str | None = None
@@ -157,6 +165,7 @@ def generate_readme(task_spec: TaskSpec, export_dir: Path, formats: Sequence[str
             signature="\n".join(rows),
             meanings="".join(meanings),
             cache=_cache(task_spec, metadata),
+            generation=GENERATION if task_spec.continues else "",
             reductions="".join(reductions),
             device=_device(metadata),
             artifacts="\n".join(artifacts),

@@ -174,7 +174,7 @@ def _add_prediction(
         return JSONResponse({"predictions": answers, **ignored}, status)
 
     path = f"/predictions/{MODEL}"
-    options: dict[str, Any] = {"dependencies": authorized, "openapi_extra": _documented()}
+    options: dict[str, Any] = {"dependencies": authorized, "openapi_extra": _documented(engine)}
     app.post(path, responses={200: _answers(engine), **RESPONSES}, **options)(predict)
     [route] = [found for found in app.routes if isinstance(found, APIRoute) and found.path == path]
     app.add_middleware(Direct, route=route, answer=predict)
@@ -209,7 +209,7 @@ def _event(piece: dict[str, Any]) -> str:
     return f"event: {kind}\ndata: {json.dumps(piece, ensure_ascii=False)}\n\n"
 
 
-def _documented() -> dict[str, Any]:
+def _documented(engine: InferenceEngine) -> dict[str, Any]:
     """What a request may be, for the API's own description."""
     several = {
         "type": "object",
@@ -221,7 +221,7 @@ def _documented() -> dict[str, Any]:
         },
     }
     file = {"type": "string", "format": "binary"}
-    form = {"type": "object", "properties": {"data": file}}
+    form = {"type": "object", "properties": dict.fromkeys(engine.form_fields, file)}
     body = {
         "application/octet-stream": {"schema": file},
         "application/json": {"schema": several},
