@@ -62,7 +62,8 @@ class Connection(HttpToolsProtocol):
         framing = [b"%s: %s\r\n" % one for one in self.headers if one[0] in FRAMING]
         self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
         self._is_framing = False
-        self.data_received(rest)
+        if rest:
+            self.data_received(rest)
 
     def on_message_begin(self) -> None:
         """A request begins."""
