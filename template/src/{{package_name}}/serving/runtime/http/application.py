@@ -76,7 +76,14 @@ def create_app(
             service.batcher.close()
 
     title = name_of(read_metadata(bundle))
-    app = FastAPI(title=title, version=VERSION, lifespan=lifespan, docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title=title,
+        version=VERSION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        responses={401: RESPONSES[401]} if authorize.is_needed else None,
+    )
     add_error_handlers(app)
     # /docs asks for it
     scheme = HTTPBearer(auto_error=False)
@@ -175,7 +182,7 @@ def _add_prediction(
 
     path = f"/predictions/{MODEL}"
     options: dict[str, Any] = {"dependencies": authorized, "openapi_extra": _documented(engine)}
-    app.post(path, responses={200: _answers(engine), **RESPONSES}, **options)(predict)
+    app.post(path, responses=RESPONSES | _answers(engine), **options)(predict)
     [route] = [found for found in app.routes if isinstance(found, APIRoute) and found.path == path]
     app.add_middleware(Direct, route=route, answer=predict)
 
@@ -230,7 +237,8 @@ def _documented(engine: InferenceEngine) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": body}}
 
 
-def _answers(engine: InferenceEngine) -> dict[str, Any]:
+def _answers(engine: InferenceEngine) -> dict[int | str, dict[str, Any]]:
+    """What is answered, by status; where every item of several failed, by that of the first."""
     one = engine.answer_schema
     several = {
         "type": "object",
@@ -240,9 +248,15 @@ def _answers(engine: InferenceEngine) -> dict[str, Any]:
             "ignored": {"type": "array", "items": {"type": "string"}},
         },
     }
-    events = {"schema": {"type": "string"}}
-    content = {"application/json": {"schema": {"anyOf": [one, several]}}, EVENTS: events}
-    return {"description": "the answer, or those of several items", "content": content}
+
+    def described(meaning: str, *schemas: dict[str, Any]) -> dict[str, Any]:
+        content = {"application/json": {"schema": {"anyOf": list(schemas)}}}
+        return {"description": meaning, "content": content}
+
+    answered = described("the answer, or those of several items", one, several)
+    answered["content"][EVENTS] = {"schema": {"type": "string"}}
+    failed = described("refused, or the error of each item", SCHEMA, several)
+    return {200: answered, 400: failed, 500: failed}
 
 
 def _add_description(app: FastAPI, authorized: list[Any]) -> None:
