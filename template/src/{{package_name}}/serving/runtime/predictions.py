@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -142,14 +143,21 @@ def comparable(logits: Array) -> Array:
 
 
 def softmax(scores: Array) -> Array:
-    """Probabilities [K] of K scores."""
-    exponentials = np.exp(scores - scores.max())  # shifted: a large logit would overflow
+    """Probabilities [K] of K scores.
+
+    Raises:
+        NotFinite: as `comparable`.
+    """
+    largest = scores.max()
+    if not math.isfinite(largest):
+        raise NotFinite
+    exponentials = np.exp(scores - largest)  # shifted: a large logit would overflow
     probabilities: Array = exponentials / exponentials.sum()
     return probabilities
 
 
 def likeliest(logits: Array) -> dict[int, float]:
     """Index and probability of the likeliest of K logits [K], best first, at most five."""
-    probabilities = softmax(comparable(logits))
+    probabilities = softmax(logits.astype(np.float64))
     order = np.argsort(-probabilities, kind="stable")[:TOP].tolist()
     return {index: float(probabilities[index]) for index in order}

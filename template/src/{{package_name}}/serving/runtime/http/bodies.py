@@ -10,6 +10,7 @@ from typing import Protocol
 
 from starlette.types import Message, Receive, Scope
 
+from .connections import is_whole
 from .errors import RequestError
 
 # what a refused client may go on sending before its connection is closed: it reads the answer once
@@ -47,7 +48,7 @@ class Body:
     """
 
     def __init__(self, scope: Scope, receive: Receive, intake: Intake) -> None:
-        self._receive, self._intake = receive, intake
+        self._scope, self._receive, self._intake = scope, receive, intake
         self._headers = dict(scope["headers"])
         self._decompressor: Decompressor | None = None
         self._deadline: float | None = None
@@ -66,14 +67,7 @@ class Body:
             return await self._receive()
         if self._deadline is None:
             self._begin()
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                message = await self._receive()
-        except TimeoutError:
-            seconds = f"{self._intake.timeout_s:g} s"
-            raise RequestError(
-                408, "body_timeout", f"the body did not arrive within {seconds}"
-            ) from None
+        message = await (self._receive() if is_whole(self._scope) else self._in_time())
         if message["type"] != "http.request":
             raise RequestError(499, "client_gone", "the client has gone")
         part = message.get("body", b"")
@@ -83,6 +77,16 @@ class Body:
             part = self._decompress(part)
         self._hold(len(part))
         return {**message, "body": part}
+
+    async def _in_time(self) -> Message:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._receive()
+        except TimeoutError:
+            seconds = f"{self._intake.timeout_s:g} s"
+            raise RequestError(
+                408, "body_timeout", f"the body did not arrive within {seconds}"
+            ) from None
 
     def _begin(self) -> None:
         self._deadline = asyncio.get_running_loop().time() + self._intake.timeout_s

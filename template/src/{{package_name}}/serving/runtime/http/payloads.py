@@ -79,14 +79,19 @@ async def read_inputs(request: Request, engine: InferenceEngine, max_items: int)
     if not isinstance(streams, bool):
         raise RequestError(400, "wrong_parameter", f"{STREAM} is neither true nor false")
     try:
-        return replace(inputs, parameters=engine.read_parameters(given), streams=streams)
+        parameters = engine.read_parameters(given)
     except InvalidInput as error:
         raise RequestError(400, "wrong_parameter", str(error)) from None
+    if parameters is None and not streams:
+        return inputs
+    return replace(inputs, parameters=parameters, streams=streams)
 
 
 def _behind_path(request: Request) -> dict[str, Any]:
     """Parameters in the address: JSON where that is JSON, else texts."""
     given: dict[str, Any] = {}
+    if not request.scope["query_string"]:
+        return given
     for name, text in request.query_params.multi_items():
         if name in given:
             raise RequestError(400, "wrong_parameter", f"{name[:80]} is given twice")
