@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 from runtime import Array, ClassPrediction, InferenceEngine, InvalidInput, Item, Prediction
 from runtime.commandline import run
@@ -33,7 +34,7 @@ class PointsInferenceEngine(InferenceEngine):
             raise InvalidInput(f"{len(payload)} bytes; {limit}")
         try:
             dimensions = self.metadata["input_schema"]["dimensions"]
-            return {"points": preprocessing.read_point(payload, dimensions)}
+            return Item(points=preprocessing.read_point(payload, dimensions))
         except preprocessing.InvalidPoint as error:
             raise InvalidInput(str(error)) from error
 
@@ -51,6 +52,12 @@ class PointsInferenceEngine(InferenceEngine):
     def interpret(self, item: Item, logits: Array) -> Prediction:
         """The likeliest class."""
         return ClassPrediction.from_logits(logits, self.metadata["class_names"])
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        """JSON schema of what `answer` gives."""
+        schema: dict[str, Any] = ClassPrediction.SCHEMA
+        return schema
 
 
 Engine = PointsInferenceEngine
