@@ -137,6 +137,7 @@ def _check_dependencies(project: Path, chosen: Answers) -> None:
     optional = {"wandb", "tensorboard", "mlflow", "filelock"}
     optional |= {"onnx", "onnx_ir", "onnxruntime", "onnxscript"}
     optional.add("pyarrow")  # a bundle reads Parquet where it is installed
+    optional.add("opentelemetry")  # its server sends traces where it is
     # What an answer leaves out is imported where it is used only; all else must be declared.
     assert imported - modules - optional == set()
     unused = {

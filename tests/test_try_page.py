@@ -37,7 +37,7 @@ LOOKS = [
 MAX_BODY_BYTES = 200_000
 # what the browser itself logs of a request that was refused, whatever the page makes of it
 REFUSED = "Failed to load resource"
-TOKEN = "it's $3cret"  # noqa: S105
+TOKEN = "it's-$3cret"  # noqa: S105
 HOSTILE = ['<img src="x" onerror="alert(1)">', "a | b", "{{ 7 * 7 }}", "ünï ", "w" * 120]
 
 # an untrained network of the project, exported: training would show nothing more here

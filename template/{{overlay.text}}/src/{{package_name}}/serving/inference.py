@@ -62,34 +62,30 @@ class Generation:
         Raises:
             InvalidInput: naming what there is, or what a value must be.
         """
-        known = {option.name: option.default for option in fields(self)}
+        known: dict[str, Any] = {option.name: option.default for option in fields(self)}
+        changes: dict[str, Any] = {}
         for name, value in given.items():
             if name not in known:
                 raise InvalidInput(f"there is no parameter {name[:80]!r}; {', '.join(known)} are")
-            if name == "stop":
-                _check_stop(value)
-            elif not _is_at_least_zero(value, type(known[name])):
-                raise InvalidInput(f"{name} is {str(value)[:80]!r}; {_wanted(type(known[name]))}")
-        changes: dict[str, Any] = dict(given)
-        if isinstance(stop := given.get("stop"), (str, list)):
-            changes["stop"] = (stop,) if isinstance(stop, str) else tuple(stop)
+            is_text = name == "stop"
+            changes[name] = _texts(value) if is_text else _number(name, value, type(known[name]))
         return replace(self, **changes)
 
 
-def _check_stop(value: object) -> None:
+def _texts(value: object) -> tuple[str, ...]:
     texts = [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
         raise InvalidInput("stop is no text and no list of texts")
+    return tuple(texts)
 
 
-def _is_at_least_zero(value: object, kind: type) -> bool:
+def _number(name: str, value: Any, kind: type[int] | type[float]) -> int | float:
     # true and false are numbers to Python
     is_number = isinstance(value, (int, kind)) and not isinstance(value, bool)
-    return is_number and 0 <= value < float("inf")  # type: ignore[operator]
-
-
-def _wanted(kind: type) -> str:
-    return f"give a {'whole ' if kind is int else ''}number of 0 or more"
+    if not is_number or not 0 <= value < 2**63:
+        wanted = f"give a {'whole ' if kind is int else ''}number of 0 or more"
+        raise InvalidInput(f"{name} is {str(value)[:80]!r}; {wanted}")
+    return kind(value)
 
 
 @dataclass(frozen=True)
