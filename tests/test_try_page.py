@@ -291,7 +291,7 @@ def test_a_token_is_asked_for_and_kept_in_the_page(
         page.fill("#token", "guess")
         page.press("#token", "Enter")
         page.wait_for_load_state("networkidle")
-        assert trouble(page) == "a bearer token is needed"
+        assert trouble(page) == "this bearer token is none of ours"
         page.fill("#token", TOKEN)
         page.click("#use-token")
         page.wait_for_selector("#card")
