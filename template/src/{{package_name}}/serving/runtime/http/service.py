@@ -36,7 +36,7 @@ class Service:
         self.settings = settings
         self.engine = engine
         self.metrics = metrics
-        self.truncated = Counted("inputs were longer than the network takes, and were cut")
+        self.truncated = Counted("inputs of which the network saw a part; their answers say so")
         self.batcher = Batcher(
             self.engine,
             max(2, available_cores()),
