@@ -194,7 +194,9 @@ async def _stream(service: Service, inputs: Inputs, request: Request) -> Respons
         RequestError: before anything was sent.
     """
     pieces = service.stream(inputs, lambda: is_gone(request.scope))
-    first = await anext(pieces)
+    first = await anext(pieces, None)
+    if first is None:
+        raise RequestError(499, "client_gone", "the client has gone")
     if "error" in first:
         await pieces.aclose()
         return JSONResponse(first, first["status"])

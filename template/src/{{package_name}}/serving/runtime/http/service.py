@@ -134,6 +134,7 @@ class Service:
             await run
         finally:
             run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
 
     def _check_size(self, inputs: Inputs) -> None:
         size = len(inputs.payloads)
