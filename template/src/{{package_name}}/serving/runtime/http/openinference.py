@@ -25,25 +25,26 @@ DATATYPES = {"float32": "FP32", "int64": "INT64", "uint8": "UINT8"}
 PLATFORMS = {"onnx": "onnxruntime_onnx"}
 HEADER_LENGTH = "inference-header-content-length"
 
+TENSORS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["name", "shape", "datatype"],
+        "properties": {
+            "name": {"type": "string"},
+            "shape": {"type": "array", "items": {"type": "integer"}},
+            "datatype": {"type": "string"},
+            "data": {"type": "array", "items": {}},
+            "parameters": {"type": "object"},
+        },
+    },
+}
 REQUEST_SCHEMA = {
     "type": "object",
     "required": ["inputs"],
     "properties": {
         "id": {"type": "string"},
-        "inputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name", "shape", "datatype"],
-                "properties": {
-                    "name": {"type": "string"},
-                    "shape": {"type": "array", "items": {"type": "integer"}},
-                    "datatype": {"type": "string"},
-                    "data": {"type": "array", "items": {}},
-                    "parameters": {"type": "object"},
-                },
-            },
-        },
+        "inputs": TENSORS,
         "outputs": {"type": "array", "items": {"type": "object"}},
     },
 }
@@ -54,20 +55,7 @@ RESPONSE_SCHEMA = {
         "model_name": {"type": "string"},
         "model_version": {"type": "string"},
         "id": {"type": "string"},
-        "outputs": {
-            "type": "array",
-            "items": {
-                "type": "object",
-                "required": ["name", "shape", "datatype"],
-                "properties": {
-                    "name": {"type": "string"},
-                    "shape": {"type": "array", "items": {"type": "integer"}},
-                    "datatype": {"type": "string"},
-                    "data": {"type": "array", "items": {}},
-                    "parameters": {"type": "object"},
-                },
-            },
-        },
+        "outputs": TENSORS,
     },
 }
 

@@ -48,8 +48,8 @@ async def read_inputs(request: Request, engine: InferenceEngine, max_items: int)
     """The items of a request, and how they are to be answered.
 
     Args:
-        request: its body is one item, JSON instances, or a form; parameters lie in the JSON, in
-            fields of the form, or behind the path.
+        request: its body is one item, JSON instances, or a form; parameters lie in the JSON or
+            behind the path.
         engine: says which content types it reads, what an instance is, and which parameters there
             are.
         max_items: most items.

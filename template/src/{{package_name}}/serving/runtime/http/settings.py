@@ -87,7 +87,7 @@ class Settings:
         """Values of the SERVER_ variables, defaults for the rest.
 
         Raises:
-            ValueError: a variable that is no number where one is needed, or a value out of range.
+            ValueError: a variable that is no number where one is needed.
         """
         found = {}
         for setting in fields(cls):
