@@ -39,6 +39,8 @@ src/data/class_folders.py
 src/data/columns.py
 src/data/description.py
 src/data/doctor.py
+src/data/file_facts.py
+src/data/file_samples.py
 src/data/folders.py
 src/data/known.py
 src/data/labels.py
@@ -52,6 +54,7 @@ src/data/sample.py
 src/data/similarity.py
 src/data/sources.py
 src/data/splits.py
+src/data/table_labels.py
 src/data/tables.py
 src/data/validation_order.py
 src/data/workers.py

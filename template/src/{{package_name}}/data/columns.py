@@ -29,10 +29,8 @@ LABEL = (
 LABELS = (
     "labels", "label", "tags", "classes", "categories", "targets", "attributes", "genres", "tag",
 )  # fmt: skip
-# settings that say which columns play a part, and how to read them
-COLUMN_SETTINGS = (
-    "image_column", "text_column", "label_column", "target_columns", "label_separator",
-)  # fmt: skip
+# how the names of settings end that say which columns play a part, and how to read them
+COLUMN_SETTINGS = ("_column", "_columns", "_separator")
 # names of columns that count the rows, where their values do
 ROW_NUMBERS = ("index", "Index", "id", "ID", "Id", "idx", "row", "no", "number", "#")
 
@@ -83,8 +81,8 @@ def warn_of_unused_settings(
         account: gets the warnings.
     """
     settings = config.to_dict()
-    for name in COLUMN_SETTINGS:
-        if settings.get(name) and not (has_table and name in used):
+    for name in settings:
+        if name.endswith(COLUMN_SETTINGS) and settings[name] and not (has_table and name in used):
             why = f"{config.task} has no use for it" if has_table else "there is no table"
             account.warn(f"{name} is {settings[name]!r}, but {why}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,9 @@ ENOUGH_TO_VALIDATE = 5
 
 # brought into memory together
 DIGESTED_ROWS = 1000
+
+# column of the rows that says which samples belong together: a speaker, a patient, a day
+GROUP = "group"
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,95 @@ def set_aside(
     return rows.select(kept), rows.select(held_out)
 
 
+def set_aside_groups(
+    rows: datasets.Dataset, classes: npt.NDArray[Any] | None, config: TrainingConfig
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Divide rows into those to train on and those to validate on, which share no group.
+
+    Args:
+        rows: all of them, with a column `group`.
+        classes: the class of each, whose shares are kept as far as groups allow; None where there
+            are no classes.
+        config: `validation_split` and `seed`.
+
+    Raises:
+        DataError: there is only one group.
+    """
+    names, groups = np.unique(np.asarray(rows[GROUP][:]), return_inverse=True)
+    if len(names) < 2:
+        raise DataError(
+            f"{config.data}: all samples are of one group, {str(names[0])!r}, and validation is to "
+            "share none with training; add another, or give the column another name to divide the "
+            "samples themselves"
+        )
+    counts = _class_counts(groups, classes)
+    held_out = hold_out_groups(counts, config.validation_split, config.seed)
+    validates = np.isin(groups, held_out)
+    return rows.select(np.flatnonzero(~validates)), rows.select(np.flatnonzero(validates))
+
+
+def _class_counts(
+    groups: npt.NDArray[np.int64], classes: npt.NDArray[Any] | None
+) -> npt.NDArray[np.int64]:
+    """Samples of each group in each class: [G, K], or [G, 1] without classes."""
+    chosen = np.zeros(len(groups), dtype=np.int64) if classes is None else classes
+    _, chosen = np.unique(chosen, return_inverse=True)
+    counts = np.zeros((groups.max() + 1, chosen.max() + 1), dtype=np.int64)
+    np.add.at(counts, (groups, chosen), 1)
+    return counts
+
+
+def hold_out_groups(counts: npt.NDArray[np.int64], share: float, seed: int) -> list[int]:
+    """Groups to validate on, in order: about the same share of the samples of every class.
+
+    In random order each group is taken that brings the shares nearer to what is wanted; then one
+    for each class that has none yet. No class loses its last training sample to that.
+
+    After K. Sechidis, G. Tsoumakas, I. Vlahavas, "On the Stratification of Multi-Label Data", 2011,
+    who deal out samples of several labels so.
+
+    Args:
+        counts: samples of each group in each class, [G, K]; two groups or more.
+        share: of each class.
+        seed: chooses them.
+
+    Returns:
+        at least one group, and not all of them.
+    """
+    total = counts.sum(axis=0)
+    order = np.random.default_rng(seed).permutation(len(counts)).tolist()
+    taken: list[int] = []
+    have = np.zeros_like(total)
+
+    def distance(validation: npt.NDArray[np.int64]) -> float:
+        return float(((validation / total - share) ** 2).sum())
+
+    for group in order:
+        more = have + counts[group]
+        if (more < total).all() and distance(more) < distance(have):
+            taken.append(group)
+            have = more
+    for group in order:
+        more = have + counts[group]
+        if group not in taken and (more < total).all() and ((have == 0) & (more > 0)).any():
+            taken.append(group)
+            have = more
+    return sorted(taken) or [int(np.argmin(counts.sum(axis=1)))]
+
+
+def warn_of_shared_groups(splits: Mapping[str, datasets.Dataset], account: Account) -> None:
+    """Say which groups lie in training and in another split, where rows have groups."""
+    found = {
+        name: set(rows[GROUP][:]) for name, rows in splits.items() if GROUP in rows.column_names
+    }
+    for name, groups in found.items():
+        if name != "train" and (shared := sorted(groups & found.get("train", set()))):
+            account.warn(
+                f"groups in train and in {name}: {shown(shared)}; what a model answers for groups "
+                "it was trained on says little of others"
+            )
+
+
 def too_few(data: str, rows: int, has_classes: bool) -> str:
     """Why no sample can be set aside to validate on."""
     if has_classes and rows > 1:
@@ -146,9 +238,12 @@ def too_few(data: str, rows: int, has_classes: bool) -> str:
     return f"{data}: {rows} samples are too few to set some aside to validate on"
 
 
-def validation_choice(config: TrainingConfig, by_class: bool) -> str:
-    """How `set_aside` chooses, for people."""
+def validation_choice(config: TrainingConfig, by_class: bool, *, by_group: bool = False) -> str:
+    """How `set_aside`, or `set_aside_groups`, chooses, for people."""
     share = f"{config.validation_split:.0%} of the training samples"
+    if by_group:
+        same = ", of each class where groups allow it" if by_class else ""
+        return f"about {share}{same}, whole groups of them, drawn with seed {config.seed}"
     same = ", the same share of each class (at least 5 where that is no more than a quarter)"
     return f"{share}{same if by_class else ''}, drawn with seed {config.seed}"
 

@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
-import os
-import statistics
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import PIL
 from PIL import ExifTags, Image, ImageFile
-from rich.console import Console
-from rich.progress import track
 
 from .. import preprocessing
 from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import ImageTooLarge, InvalidImage
-from ..training.speaker import process_rank
+from .file_facts import (
+    Row,
+    content_digest,
+    files_fingerprint,
+    located,
+    looks,
+    source_of,
+    spread,
+)
 from .splits import Examination, digest_of
 
 if TYPE_CHECKING:
     import datasets
 
-Row: TypeAlias = Mapping[str, Any]
 Facts: TypeAlias = Mapping[str, Any]
 
 # raised when `examine` comes to other facts of the same images
@@ -64,13 +64,12 @@ def examine(rows: datasets.Dataset, config: TrainingConfig) -> Examination:
         labels where there are any.
     """
     tally, problems = _Tally(), []
-    table = rows.select_columns([name for name in ("image", "origin") if name in rows.column_names])
-    looks = _in_order(lambda row: _look(row, config.max_pixels), table)
-    for index, look in enumerate(_with_progress(looks, len(rows))):
+    found = looks(rows, "image", lambda row: _look(row, config.max_pixels), "images")
+    for index, look in enumerate(found):
         if isinstance(look, _Look):
             tally.add(look)
         else:
-            problems.append(explain(table[index], index, look))
+            problems.append(explain(rows[index], index, look))
     return Examination(problems, tally.facts(), digest_of(rows, ("labels",), *tally.digests))
 
 
@@ -82,38 +81,14 @@ def explain(row: Row, index: int, error: InvalidImage | FileNotFoundError) -> st
         index: of the row, for images that have no path.
         error: what reading it raised.
     """
-    line = str(error)
-    if isinstance(error, InvalidImage):
-        line = f"{row['image']['path'] or f'image {index + 1}'}: {line}"
-    if isinstance(error, ImageTooLarge):
-        line += "; --max_pixels allows more"
-    return f"{row['origin']}: {line}" if "origin" in row else line
+    remedy = "; --max_pixels allows more" if isinstance(error, ImageTooLarge) else ""
+    return f"{located(row, 'image', index, error)}{remedy}"
 
 
 def fingerprint(rows: datasets.Dataset, config: TrainingConfig) -> str:
-    """Digest of the images that `rows` name and of all else that `examine` hangs on.
-
-    A file counts with its size and time, behind links; images inside the table with the table's own
-    fingerprint, which `datasets` derives from what the table was made of.
-    """
-    settings = f"{VERSION}\0{PIL.__version__}\0{config.max_pixels}\n"
-    digest = hashlib.blake2b(settings.encode(), digest_size=16)
-    images = rows.select_columns("image").flatten()
-    for path in images["image.path"][:]:
-        if path is not None:
-            digest.update(f"{path}\0{_file_state(path)}\n".encode(errors="surrogateescape"))
-    inside = (chunk.field("bytes") for chunk in rows.data["image"].chunks)
-    if any(content.null_count < len(content) for content in inside):
-        digest.update(images._fingerprint.encode())
-    return digest.hexdigest()
-
-
-def _file_state(path: str) -> tuple[int, int] | None:
-    try:
-        status = Path(path).stat()
-    except (OSError, ValueError):  # `examine` names it
-        return None
-    return status.st_size, status.st_mtime_ns
+    """Digest of the images that `rows` name and of all else that `examine` hangs on."""
+    settings = f"{VERSION}\0{PIL.__version__}\0{config.max_pixels}"
+    return files_fingerprint(rows, "image", settings)
 
 
 @dataclass(frozen=True)
@@ -140,31 +115,9 @@ class _Look:
 _Outcome: TypeAlias = _Look | InvalidImage | FileNotFoundError
 
 
-def _in_order(look: Callable[[Row], _Outcome], rows: Iterable[Row]) -> Iterator[_Outcome]:
-    """What `look` returns for each row, from several threads, a few rows ahead.
-
-    Decoding releases the interpreter lock: processes were no faster, and have to be started.
-    """
-    threads = (os.cpu_count() or 1) + 4  # some of them wait for the disk
-    waiting: deque[Future[_Outcome]] = deque()
-    with ThreadPoolExecutor(threads) as pool:
-        for row in rows:
-            waiting.append(pool.submit(look, row))
-            if len(waiting) > 4 * threads:  # not all at once: a row may hold its image
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-
-
-def _with_progress(looks: Iterator[_Outcome], total: int) -> Iterable[_Outcome]:
-    """A line on standard error, by the first process alone; in a log it stays there."""
-    console = Console(stderr=True, quiet=process_rank() != 0)
-    return track(looks, "Checking images", total, console=console, transient=console.is_terminal)
-
-
 def _look(row: Row, max_pixels: int) -> _Outcome:
     """Decode an image as far as it goes without a range; gives the error that this raised."""
-    source = row["image"]["bytes"] or row["image"]["path"]
+    source = source_of(row["image"])
     try:
         with preprocessing.opened(source, max_pixels) as image:
             raw_mode = _raw_mode(image)  # decoding forgets it
@@ -184,15 +137,10 @@ def _look(row: Row, max_pixels: int) -> _Outcome:
                 *image.size,
                 frozenset(mark for mark, fits in marks.items() if fits),
                 None if values is None else ValueCounts.of(values),
-                _digest(source),
+                content_digest(source),
             )
     except (InvalidImage, FileNotFoundError) as error:
         return error
-
-
-def _digest(source: str | bytes) -> str:
-    content = source if isinstance(source, bytes) else Path(source).read_bytes()
-    return hashlib.blake2b(content, digest_size=16).hexdigest()
 
 
 def _raw_mode(image: Image.Image) -> str:
@@ -296,18 +244,12 @@ class _Tally:
             "images": len(self.widths),
             "formats": dict(self.formats.most_common()),
             "modes": dict(self.modes.most_common()),
-            "width": _spread(self.widths),
-            "height": _spread(self.heights),
+            "width": spread(self.widths),
+            "height": spread(self.heights),
             **{mark: self.marks[mark] for mark in MARKS},
             "value_range": [self.values.low, self.values.high] if deep else None,
             "bulk_range": self.values.shortest_range(BULK) if deep else None,
         }
-
-
-def _spread(sizes: Sequence[int]) -> dict[str, float] | None:
-    if not sizes:
-        return None
-    return {"min": min(sizes), "median": statistics.median(sizes), "max": max(sizes)}
 
 
 # --- What the facts mean -------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from .. import preprocessing
 from ..config import TrainingConfig
 from ..preprocessing import InvalidImage
 from .doctor import Indices, Samples, Similar, first_of_each
-from .reading import place
+from .file_samples import place
 from .splits import Splits
 
 if TYPE_CHECKING:
