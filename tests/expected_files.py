@@ -261,6 +261,7 @@ tests/test_report.py
 tests/test_resume.py
 tests/test_resume_at_random.py
 tests/test_resume_changes.py
+tests/test_rivals.py
 tests/test_server.py
 tests/test_server_clients.py
 tests/test_server_process.py

@@ -327,6 +327,7 @@ SAME_FOR_ALL = {
     "test_resume.py",
     "test_resume_at_random.py",
     "test_resume_changes.py",
+    "test_rivals.py",
     "test_server.py",
     "test_server_clients.py",
     "test_server_process.py",

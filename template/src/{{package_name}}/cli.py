@@ -33,6 +33,7 @@ from .training.speaker import may_say, process_rank
 if TYPE_CHECKING:
     from .data.doctor import Findings
     from .data.splits import Splits
+    from .report import MeasuredRun
     from .training.loop import TrainingResult
 
 PLAIN: dict[str, Any] = {"markup": False, "highlight": False, "soft_wrap": True}
@@ -106,6 +107,7 @@ def _train(given: dict[str, Any], console: Console) -> None:
     try:
         with _waiting(console, "evaluating the best checkpoint on all validation samples"):
             measured = measure(result.run_dir, splits)
+        _print_rivals(measured, console)
         bundle = None
         try:
             if config.export_bundle:
@@ -144,6 +146,15 @@ def _print_tables(result: TrainingResult, console: Console) -> None:
         class_table(result.metrics),
     ):
         for line in lines(table):
+            console.print(f"  {line}", **PLAIN)
+
+
+def _print_rivals(measured: MeasuredRun, console: Console) -> None:
+    """Other methods on the same samples, where the modality has any."""
+    from .evaluation.tables import rival_lines
+
+    if measured.evaluation is not None:
+        for line in rival_lines(measured.evaluation):
             console.print(f"  {line}", **PLAIN)
 
 

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 Batch: TypeAlias = dict[str, torch.Tensor]
 Collator: TypeAlias = Callable[[list[dict[str, Any]]], Batch]
+Predictor: TypeAlias = "Callable[[datasets.Dataset], npt.NDArray[np.float64]]"
+"""Gives logits [N, K] for rows: log-probabilities, log-odds, or values in their own units."""
+Method: TypeAlias = "Callable[[datasets.Dataset], Predictor]"
+"""Learns from training rows what it predicts for others."""
 
 
 class Modality(Reading, KeepsProcessor, Protocol):
@@ -66,6 +70,9 @@ class Modality(Reading, KeepsProcessor, Protocol):
 
     def keep_example(self, splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
         """Write a validation input to `example.*`, for the bundle to store with its answer."""
+
+    def rivals(self, task_spec: TaskSpec, config: TrainingConfig) -> dict[str, Method]:
+        """Other methods to hold a network against, by their names; may be none."""
 
     def benchmarks(
         self, data: UniversalDataModule, config: TrainingConfig

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -27,9 +27,10 @@ from ..training.adapter import UniversalModelAdapter
 from ..training.hardware import inference_device
 from ..training.intervals import Interval as Interval
 from ..training.metric_names import CLASS_FIGURES, VALIDATION
-from ..training.objective import Multilabel, Objective
+from ..training.objective import Multilabel, Objective, monitor_of
 from ..training.objectives import OBJECTIVES
 from ..training.parameters import untouched
+from ..training.rivals import Rival
 from ..training.statistics import Floats, SampleStatistics, TokenTotals, ratio
 from ..training.trained_model import TrainedModel
 from ..training.validation import ValidationMetrics
@@ -63,6 +64,7 @@ class Evaluation:
         metrics: by their names in metrics.csv, whatever the split; those of classes for any number
             of them.
         trivial_metrics: those of the answer that looks at no input; empty where nobody knows it.
+        rivals: other methods on the same samples.
     """
 
     task_spec: TaskSpec
@@ -76,6 +78,7 @@ class Evaluation:
     tokens: TokenTotals | None
     metrics: dict[str, Interval]
     trivial_metrics: dict[str, float]
+    rivals: list[Rival] = field(default_factory=list)
 
     def class_figures(self) -> dict[str, list[str]]:
         """For each class that occurs the names of its metrics: recall, precision, F1."""
@@ -139,9 +142,8 @@ def evaluate(
     with torch.inference_mode():
         for batch, logits in _outputs(trained, rows, forward, console):
             found.add(batch, logits)
-    statistics = vstack(found.statistics, format="csr")
-    losses, targets = found.kind.losses_and_targets(statistics)
-    return Evaluation(
+    losses, targets = found.kind.losses_and_targets(found.all_statistics())
+    evaluation = Evaluation(
         task_spec,
         split,
         rows,
@@ -151,9 +153,46 @@ def evaluate(
         ratio(losses, targets),
         targets,
         found.tokens,
-        intervals(found.metrics(), statistics, found.kind),
+        found.intervals(),
         found.trivial_metrics(),
     )
+    if forward is not None or not len(splits.train):
+        return evaluation
+    return replace(evaluation, rivals=list(_rivals(trained, evaluation, splits.train)))
+
+
+def _rivals(trained: Measured, evaluation: Evaluation, train: Any) -> Iterator[Rival]:
+    """Other methods, fitted on the training rows, on the samples of an evaluation."""
+    task_spec, config, rows = trained.task_spec, trained.config, evaluation.rows
+    objective = OBJECTIVES[task_spec.task_type]
+    monitor = monitor_of(objective.configured(task_spec, config), task_spec, config)
+    own = evaluation.metrics.get(monitor.column)
+    if own is None:  # a class that decides may be missing among other samples
+        return
+    for name, method in load_modality(task_spec.modality).rivals(task_spec, config).items():
+        found = _Collected(objective, task_spec, trained.processor, None)
+        logits = torch.from_numpy(_standardised(method(train)(rows), task_spec)).float()
+        found.add({LABELS: _targets(rows, task_spec)}, logits)
+        metrics = found.intervals()
+        is_better = monitor.is_better(metrics[monitor.column].value, own.value)
+        overall = {one: metrics[one] for one in evaluation.overall_names()}
+        yield Rival(name, overall, monitor.column, is_better)
+
+
+def _targets(rows: Any, task_spec: TaskSpec) -> Tensor:
+    """The labels of rows as the loss sees them."""
+    labels = labels_of(rows)
+    if labels.ndim == 1:
+        return torch.from_numpy(labels)
+    return torch.from_numpy(_standardised(labels, task_spec)).float()
+
+
+def _standardised(values: npt.NDArray[Any], task_spec: TaskSpec) -> npt.NDArray[Any]:
+    """Values [N, K] as the network gives them; whatever are no values as they are."""
+    if (known := task_spec.standardisation) is None:
+        return values
+    standardised: npt.NDArray[Any] = (values - np.array(known.mean)) / np.array(known.std)
+    return standardised
 
 
 def splits_of_run(trained: Measured) -> Splits:
@@ -245,9 +284,14 @@ class _Collected:
         if (tokens := self.objective.token_totals(logits, labels, self.task_spec)) is not None:
             self.tokens = tokens if self.tokens is None else self.tokens + tokens
 
-    def metrics(self) -> dict[str, float]:
-        """As validation has them."""
-        return {name: float(value) for name, value in self.counted.compute().items()}
+    def all_statistics(self) -> csr_array:
+        """Of every sample: [N, S]."""
+        return vstack(self.statistics, format="csr")
+
+    def intervals(self) -> dict[str, Interval]:
+        """Metrics as validation has them, with their intervals."""
+        metrics = {name: float(value) for name, value in self.counted.compute().items()}
+        return intervals(metrics, self.all_statistics(), self.kind)
 
     def trivial_metrics(self) -> dict[str, float]:
         """The same of the trivial answer; empty where nobody knows it."""

@@ -67,6 +67,7 @@ def metrics_json(evaluation: Evaluation, data: str, subject: Mapping[str, str]) 
         **subject,
         "metrics": metrics,
         "trivial_metrics": trivial,
+        "rivals": [rival.to_dict() for rival in evaluation.rivals],
         "interval": {
             "confidence": CONFIDENCE,
             "method": "percentile bootstrap over samples",

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..training.intervals import Interval
 from ..training.metric_names import VALIDATION
+from ..training.rivals import verdict
 from ..training.summary import Table, lines, shown
 from . import Evaluation
 
@@ -17,8 +18,9 @@ PAIRS = 5
 
 
 def report_lines(evaluation: Evaluation) -> Iterator[str]:
-    """Metrics, classes, what is confused with what, and the worst sample."""
+    """Metrics, other methods, classes, what is confused with what, and the worst sample."""
     yield from lines(metric_table(evaluation))
+    yield from rival_lines(evaluation)
     yield from _class_lines(evaluation)
     for true, predicted, count, total in confused_pairs(evaluation)[:PAIRS]:
         yield f"{true!r} is taken for {predicted!r}: {count} of {total}"
@@ -35,6 +37,22 @@ def metric_table(evaluation: Evaluation) -> Table:
         value, ends = shown(metrics[name].value), _ends(metrics[name])
         table.append([name.removeprefix(VALIDATION), value, ends, answer])
     return table if trivial else [row[:3] for row in table]
+
+
+def rival_lines(evaluation: Evaluation) -> Iterator[str]:
+    """Other methods beside the network, and whether one of them is better; none without any."""
+    if not (rivals := evaluation.rivals):
+        return
+    table = [["metric", "model", *(rival.name for rival in rivals)]]
+    for name in evaluation.overall_names():
+        found = (evaluation.metrics[name], *(rival.metrics[name] for rival in rivals))
+        table.append([name.removeprefix(VALIDATION), *map(_with_ends, found)])
+    yield from lines(table)
+    yield verdict(rivals, evaluation.metrics)
+
+
+def _with_ends(found: Interval) -> str:
+    return f"{shown(found.value)} ({_ends(found)})"
 
 
 def confused_pairs(evaluation: Evaluation) -> list[tuple[str, str, int, int]]:

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from datetime import datetime
@@ -30,6 +30,7 @@ from ..serving.runtime.sessions import CPU, GPU_REQUIREMENTS, TASK_FILE
 from ..serving.runtime.weights import plain, uncompiled
 from ..task import TaskSpec
 from ..terminal import telling, waiting
+from ..training.rivals import Rival
 from . import dummy_inputs
 from .bundle_files import (
     generate_dockerfile,
@@ -81,6 +82,7 @@ def create_export_bundle(
     data: dict[str, Any] | None = None,
     trivial_metrics: dict[str, float] | None = None,
     intervals: Mapping[str, tuple[float, float]] | None = None,
+    rivals: Sequence[Rival] = (),
     run: str | None = None,
     optimizer_steps: int | None = None,
     example: Path | None = None,
@@ -108,6 +110,7 @@ def create_export_bundle(
         data: what was understood of the data it was trained on, for the record.
         trivial_metrics: of the answer that looks at no input, beside them.
         intervals: low and high end of the 95 % interval of those metrics that have one.
+        rivals: other methods on the same samples.
         run: name of the run that trained it.
         optimizer_steps: how many that took.
         example: an input file to store with its output; a made-up one by default.
@@ -159,6 +162,7 @@ def create_export_bundle(
             data=data or {},
             trivial_metrics=trivial_metrics or {},
             intervals={name: list(ends) for name, ends in (intervals or {}).items()},
+            rivals=[rival.to_dict() for rival in rivals],
             run=run,
             optimizer_steps=optimizer_steps,
             formats=formats,

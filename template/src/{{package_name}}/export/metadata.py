@@ -19,6 +19,7 @@ from ..serving.runtime import METADATA, BundleError, file_hash, read_metadata
 from ..serving.runtime.integrity import BUNDLE_VERSION
 from ..serving.runtime.sessions import EXTERNAL
 from ..task import TaskSpec
+from ..training.rivals import Rival
 from .imports import distributions_of_file
 from .signature import InputSignature
 
@@ -61,8 +62,10 @@ class BundleMetadata:
         intervals: low and high end of the 95 % interval of those metrics that have one.
         data: what was understood of the training data, as in the run's data.json; `digest` is of
             the training samples.
-        caveats: what the data do not tell the network, or its metrics; a line each.
+        caveats: what the data do not tell the network, or its metrics, and other methods that are
+            better; a line each.
         trivial_metrics: of the answer that looks at no input, on the same samples.
+        rivals: other methods on the same samples, each as `training.rivals.Rival`.
         git_commit: of the project, `-dirty` behind it where tracked files differ; None outside of
             a repository that tracks the project.
         versions: of what made the artifacts.
@@ -106,6 +109,7 @@ class BundleMetadata:
     data: dict[str, Any] = field(default_factory=dict)
     caveats: list[str] = field(default_factory=list)
     trivial_metrics: dict[str, float | None] = field(default_factory=dict)
+    rivals: list[dict[str, Any]] = field(default_factory=list)
     git_commit: str | None = None
     versions: dict[str, str]
     opset: int | None = None
@@ -170,6 +174,14 @@ class BundleMetadata:
         """What every artifact says about itself."""
         return {name: value for name in ESSENTIALS if (value := getattr(self, name))}
 
+    def _caveats(self) -> list[str]:
+        """What the data leave open, and which other method is better."""
+        better = [rival for rival in map(Rival.from_dict, self.rivals) if rival.is_better]
+        return [
+            *caveats_of(self.data),
+            *(f"{one.name} is better on the same samples: {one.reached}" for one in better),
+        ]
+
     def write(self, bundle: Path) -> Self:
         """Write metadata.json; gives what it holds: `files` are those that are there now.
 
@@ -184,7 +196,7 @@ class BundleMetadata:
                 files[name] = self.files[name]
             else:
                 files[name] = {"sha256": file_hash(path), "bytes": path.stat().st_size}
-        written = replace(self, files=files, caveats=list(caveats_of(self.data)))
+        written = replace(self, files=files, caveats=self._caveats())
         write_json(bundle / METADATA, asdict(written))
         return written
 

@@ -16,6 +16,7 @@ from ..data.description import lines
 from ..data.tables import HUB
 from ..task import PIPELINE_TAGS, TaskSpec
 from ..training.metric_names import VALIDATION
+from ..training.rivals import Rival
 from .metadata import BundleMetadata, figure
 
 if TYPE_CHECKING:
@@ -151,18 +152,22 @@ def _metrics(metadata: BundleMetadata) -> Iterator[str]:
         notes.append("An interval would hold the metric of 95 in 100 such sets of samples.")
     if metadata.trivial_metrics:
         notes.append("The trivial answer looks at no input.")
+    if metadata.rivals:
+        notes.append("The other methods learned from the same training samples.")
     yield " ".join(notes)
     overall = filter(_is_overall, metadata.metrics)
-    header = ("metric", "value", "95 % interval", "trivial answer")
-    yield _whole_table(header, [(name, *_figures(name, metadata)) for name in overall])
+    rivals = [Rival.from_dict(kept) for kept in metadata.rivals]
+    header = ("metric", "value", "95 % interval", "trivial answer", *(one.name for one in rivals))
+    rows = [(name, *_figures(name, metadata), *_beside(name, rivals)) for name in overall]
+    yield _whole_table(header, rows)
     of_outputs = _by_output(metadata.metrics)
     columns = list(next(iter(of_outputs.values()), ()))
-    rows = [
+    outputs = [
         (output, *(known.get(column, "") for column in columns))
         for output, known in of_outputs.items()
     ]
-    if rows:
-        yield _whole_table(("output", *columns), rows)
+    if outputs:
+        yield _whole_table(("output", *columns), outputs)
 
 
 def _by_output(metrics: Mapping[str, float | None]) -> dict[str, dict[str, str]]:
@@ -179,9 +184,20 @@ def _figures(name: str, metadata: BundleMetadata) -> tuple[str, str, str]:
     interval = metadata.intervals.get(name)
     return (
         figure(metadata.metrics[name]),
-        "" if interval is None else " to ".join(map(figure, interval)),
+        "" if interval is None else _ends(*interval),
         figure(metadata.trivial_metrics[name]) if name in metadata.trivial_metrics else "",
     )
+
+
+def _beside(name: str, rivals: Sequence[Rival]) -> Iterator[str]:
+    """What other methods reach, with their intervals."""
+    for rival in rivals:
+        found = rival.metrics.get(name)
+        yield "" if found is None else f"{figure(found.value)} ({_ends(found.low, found.high)})"
+
+
+def _ends(low: float | None, high: float | None) -> str:
+    return f"{figure(low)} to {figure(high)}"
 
 
 def _data(metadata: BundleMetadata) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from torch import nn
 
 from ..config import TrainingConfig
 from ..training.checkpoints import run_of
-from ..training.intervals import kept_metrics
+from ..training.intervals import Interval, kept_metrics
+from ..training.rivals import Rival, kept_rivals, verdict
 from ..training.trained_model import load_trained_model
 from .bundle import create_export_bundle
 
@@ -41,6 +43,9 @@ def export_checkpoint(
         as `load_trained_model` and `create_export_bundle`.
     """
     trained = load_trained_model(checkpoint, model)
+    kept, rivals = _measured(checkpoint)
+    if any(rival.is_better for rival in rivals):
+        warnings.warn(f"this network is {verdict(rivals, kept)}", stacklevel=2)
     return create_export_bundle(
         trained.model,
         None,
@@ -52,7 +57,8 @@ def export_checkpoint(
         metrics=trained.metrics,
         data=trained.data,
         trivial_metrics=trained.trivial_metrics,
-        intervals=_intervals(checkpoint),
+        intervals={name: (found.low, found.high) for name, found in kept.items()},
+        rivals=rivals,
         run=trained.run,
         optimizer_steps=trained.optimizer_steps,
         example=trained.example,
@@ -62,11 +68,12 @@ def export_checkpoint(
     )
 
 
-def _intervals(checkpoint: Path) -> dict[str, tuple[float, float]]:
-    """Ends of the intervals that an evaluation of this very checkpoint has left with its run."""
-    run_dir = run_of(checkpoint)
-    kept = None if run_dir is None else kept_metrics(run_dir, "val", checkpoint)
-    return {name: (found.low, found.high) for name, found in (kept or {}).items()}
+def _measured(checkpoint: Path) -> tuple[dict[str, Interval], list[Rival]]:
+    """What an evaluation of this very checkpoint has left with its run: metrics, other methods."""
+    if (run_dir := run_of(checkpoint)) is None:
+        return {}, []
+    kept = kept_metrics(run_dir, "val", checkpoint)
+    return (kept, kept_rivals(run_dir, "val", checkpoint)) if kept else ({}, [])
 
 
 def _with_export_settings(trained: TrainingConfig, asked: TrainingConfig) -> TrainingConfig:

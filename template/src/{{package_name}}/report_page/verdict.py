@@ -12,6 +12,7 @@ from ..training.checkpoints import Judgement
 from ..training.intervals import Interval
 from ..training.metric_names import VALIDATION, is_of_class
 from ..training.objective import MAX
+from ..training.rivals import verdict as beside_rivals
 from .classes import Confusion, interval
 from .elements import Cell, Html, escaped, joined, number, paragraph, percent, table
 from .page import Section
@@ -54,7 +55,7 @@ def verdict(reached: Reached, task_type: str) -> Html:
     name, value = judged.metric, reached.metrics[judged.metric]
     shown = f"{name.removeprefix(VALIDATION)} {number(value)}{_within(reached.interval(name))}"
     if name not in reached.trivial_metrics:
-        return _box("", [paragraph(f"It reaches {shown}.", "first"), *_confused(reached)])
+        return _box("", [paragraph(f"It reaches {shown}.", "first"), *_said(reached)])
     trivial = reached.trivial_metrics[name]
     how = next((says for end, says in TRIVIAL.items() if task_type.endswith(end)), "")
     how = how or "an answer that looks at no input"
@@ -66,23 +67,26 @@ def verdict(reached: Reached, task_type: str) -> Html:
         says, kind = "Perhaps better than the trivial answer: the interval includes it.", ""
     else:
         says, kind = "Better than the trivial answer.", "good"
-    return _box(kind, [paragraph(says, "first"), paragraph(compared), *_confused(reached)])
+    return _box(kind, [paragraph(says, "first"), paragraph(compared), *_said(reached)])
 
 
 def section(reached: Reached) -> Section:
     """Every metric that is not of one class."""
     names = [name for name in reached.metrics if not is_of_class(name)]
+    rivals = [] if reached.evaluation is None else reached.evaluation.rivals
     rows: list[list[Cell]] = [
         [
             name,
             reached.metrics[name],
             _ends(reached.interval(name)),
             *([reached.trivial_metrics.get(name)] if reached.trivial_metrics else []),
+            *(_beside(rival.metrics.get(name)) for rival in rivals),
         ]
         for name in names
     ]
     header = ["metric", "network", "95% interval"]
     header += ["trivial answer"] if reached.trivial_metrics else []
+    header += [rival.name for rival in rivals]
     parts = [
         table(header, rows, "Metrics of the network beside those of the trivial answer"),
         *_notes(reached, names),
@@ -119,6 +123,15 @@ def _notes(reached: Reached, names: list[str]) -> list[Html]:
     return notes
 
 
+def _said(reached: Reached) -> list[Html]:
+    """How other methods do on the same samples, and what is mistaken for what."""
+    evaluation = reached.evaluation
+    if evaluation is None or not evaluation.rivals:
+        return _confused(reached)
+    line = beside_rivals(evaluation.rivals, evaluation.metrics)
+    return [paragraph(f"{line[0].upper()}{line[1:]}."), *_confused(reached)]
+
+
 def _confused(reached: Reached) -> list[Html]:
     """The most frequent mistake of a classifier."""
     evaluation = reached.evaluation
@@ -144,6 +157,10 @@ def _box(kind: str, lines: list[Html]) -> Html:
 def _within(found: Interval | None) -> str:
     ends = _ends(found)
     return "" if ends == "–" else f" (95% interval {ends})"
+
+
+def _beside(found: Interval | None) -> str:
+    return "–" if found is None else f"{number(found.value)} ({_ends(found)})"
 
 
 def _ends(found: Interval | None) -> str:

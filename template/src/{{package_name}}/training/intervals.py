@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from ..serving.runtime import file_hash
 from .metric_names import VALIDATION
@@ -33,8 +34,8 @@ class Interval:
         return self.low <= value <= self.high
 
 
-def kept_metrics(run_dir: Path, split: str, checkpoint: Path) -> dict[str, Interval] | None:
-    """Metrics by their names in metrics.csv, if an evaluation of this very checkpoint has left any.
+def kept_evaluation(run_dir: Path, split: str, checkpoint: Path) -> Mapping[str, Any] | None:
+    """What an evaluation of this very checkpoint has left in `metrics.json`, if there was one.
 
     Args:
         run_dir: folder of the run.
@@ -44,13 +45,31 @@ def kept_metrics(run_dir: Path, split: str, checkpoint: Path) -> dict[str, Inter
     path = run_dir / FOLDER / split / METRICS
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        if kept["sha256"] != file_hash(checkpoint):
-            return None
-        return {f"{VALIDATION}{name}": _interval(one) for name, one in kept["metrics"].items()}
+        return kept if kept["sha256"] == file_hash(checkpoint) else None
     except (OSError, ValueError, KeyError, TypeError):  # none, or damaged
         return None
 
 
-def _interval(kept: Mapping[str, float | None]) -> Interval:
+def kept_metrics(run_dir: Path, split: str, checkpoint: Path) -> dict[str, Interval] | None:
+    """Metrics by their names in metrics.csv, if an evaluation of this very checkpoint has left any.
+
+    Args:
+        run_dir: folder of the run.
+        split: `val` or `test`.
+        checkpoint: its file.
+    """
+    try:
+        kept = (kept_evaluation(run_dir, split, checkpoint) or {})["metrics"]
+        return {f"{VALIDATION}{name}": interval_of(one) for name, one in kept.items()}
+    except (AttributeError, KeyError, TypeError, ValueError):  # none, or damaged
+        return None
+
+
+def interval_of(kept: Mapping[str, float | None]) -> Interval:
+    """The interval of which a file keeps value, low and high end: null for a number that is none.
+
+    Raises:
+        KeyError: it lacks one.
+    """
     ends = (kept[name] for name in ("value", "low", "high"))
     return Interval(*(math.nan if end is None else float(end) for end in ends))

@@ -18,7 +18,7 @@ from ..forward import IGNORED
 from ..preprocessing import TextTokenizer, document_ids
 from ..task import TaskSpec
 from .known import samples_of
-from .module import Batch
+from .module import Batch, Method
 from .order import Key, as_key, sample_seed
 from .packed_rows import POSITIONS, TEXTS, PackedInputs, PackedRows
 from .packing import Packing, lengths_of
@@ -328,6 +328,11 @@ def make_collator(
 def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
     """Ids need no further work on the device, unless texts share rows."""
     return PackedInputs(task_spec) if config.packs_texts else nn.Identity()
+
+
+def rivals(task_spec: TaskSpec, config: TrainingConfig) -> dict[str, Method]:
+    """None."""
+    return {}
 
 
 def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, Callable[[], int]]:

@@ -19,7 +19,7 @@ from ..task import TaskSpec
 from .image_facts import explain
 from .known import samples_of
 from .memory import ReusedMemory
-from .module import Batch
+from .module import Batch, Method
 from .order import Key, as_key, sample_seed
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
 from .reading import count_repeated as count_repeated
@@ -409,6 +409,11 @@ def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Modu
     if config.channels_last:
         steps.append(ChannelsLast())
     return nn.Sequential(*steps)
+
+
+def rivals(task_spec: TaskSpec, config: TrainingConfig) -> dict[str, Method]:
+    """None."""
+    return {}
 
 
 def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, Callable[[], int]]:

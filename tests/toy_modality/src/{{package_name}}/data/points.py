@@ -15,7 +15,7 @@ from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import InvalidPoint, read_point
 from ..task import TaskSpec
-from .module import Batch
+from .module import Batch, Method
 from .order import Key
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
 from .reading import count_repeated as count_repeated
