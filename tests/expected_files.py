@@ -172,6 +172,7 @@ src/serving/runtime/messages.py
 src/serving/runtime/named_files.py
 src/serving/runtime/outputs.py
 src/serving/runtime/predictions.py
+src/serving/runtime/rows.py
 src/serving/runtime/sessions.py
 src/serving/runtime/sources.py
 src/serving/runtime/streams.py

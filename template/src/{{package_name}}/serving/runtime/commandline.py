@@ -62,7 +62,8 @@ def _parse(
         nargs="+",
         metavar="FILE",
         help="files, folders (searched for the suffixes below), patterns such as 'a/**/*.xyz', "
-        f"tables ({', '.join(TABLES)}), or {STDIN} for one input from standard input",
+        f"tables ({', '.join(TABLES)}){_of_rows(engine_class)}, or {STDIN} for one input from "
+        "standard input",
     )
     if engine_class.takes_text:
         what.add_argument("--text", nargs="+", metavar="TEXT", help="texts themselves")
@@ -79,12 +80,15 @@ def _parse(
     )
     parser.add_argument("--format", choices=formats, help=f"artifact to run ({formats[0]})")
     parser.add_argument("--batch_size", type=_positive, default=32, help="inputs in one run (32)")
-    parser.add_argument(
-        COLUMN_OPTION,
-        metavar="NAME",
-        help=f"of tables: the one that holds {_of_column(engine_class)}; by default that of a "
-        "usual name",
-    )
+    if engine_class.takes_rows:
+        parser.set_defaults(column=None)
+    else:
+        parser.add_argument(
+            COLUMN_OPTION,
+            metavar="NAME",
+            help=f"of tables: the one that holds {_of_column(engine_class)}; by default that of a "
+            "usual name",
+        )
     parser.add_argument(
         "--output",
         type=Path,
@@ -136,7 +140,7 @@ def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Na
             lines = FORMS[form](file, engine.metadata["class_names"], engine.note_names)
             while batch := list(islice(sources, options.batch_size)):
                 answers = _predict(engine, batch)
-                _write(batch, answers, lines)
+                _write(batch, answers, lines, has_rows=engine.takes_rows)
                 failures += sum(ERROR in answer for answer in answers)
                 truncated += sum("truncated" in answer for answer in answers)
                 done += len(batch)
@@ -180,12 +184,23 @@ def _of_column(engine_class: type[InferenceEngine]) -> str:
     return "texts" if engine_class.takes_text else "paths of files, from where the table lies"
 
 
+def _of_rows(engine_class: type[InferenceEngine]) -> str:
+    return ", of which each row is an input" if engine_class.takes_rows else ""
+
+
 def _sources(
     engine: InferenceEngine, options: argparse.Namespace, notes: _Notes
 ) -> Iterator[Source]:
     if options.input is None:
         return map(text_source, options.text)
-    reader = SourceReader(engine.accepted, engine.takes_text, notes, options.column, options.output)
+    reader = SourceReader(
+        engine.accepted,
+        engine.takes_text,
+        notes,
+        engine.takes_rows,
+        options.column,
+        options.output,
+    )
     return reader.find(options.input)
 
 
@@ -220,12 +235,15 @@ def _predict(engine: InferenceEngine, sources: Sequence[Source]) -> list[Answer]
     return [answers[number] for number in range(len(sources))]
 
 
-def _write(sources: Sequence[Source], answers: Sequence[Answer], lines: Lines) -> None:
-    """One line per input; errors are told beside them too."""
+def _write(
+    sources: Sequence[Source], answers: Sequence[Answer], lines: Lines, *, has_rows: bool
+) -> None:
+    """One line per input, with its row where rows are such; errors are told beside them too."""
     for source, answer in zip(sources, answers, strict=True):
         if ERROR in answer:
             print(f"error: {one_line(source.name)}: {one_line(answer[ERROR])}", file=sys.stderr)
-        lines.write({"input": source.name, **answer})
+        row = {"row": source.row} if has_rows else {}
+        lines.write({"input": source.name, **row, **answer})
     lines.flush()
 
 

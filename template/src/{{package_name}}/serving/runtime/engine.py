@@ -95,7 +95,9 @@ class InferenceEngine:
     columns: ClassVar[tuple[str, ...]] = ()
     """As `Accepted.columns`, for bundles that do not record it."""
     takes_text: ClassVar[bool] = False
-    """Whether a text is an input by itself; otherwise tables hold paths of files."""
+    """Whether a text is an input by itself."""
+    takes_rows: ClassVar[bool] = False
+    """Whether the row of a table is, as `row_payload` writes it; tables of neither name files."""
     note_names: ClassVar[tuple[str, ...]] = ()
     """What `Item.notes` may tell: a table of answers has a column for each."""
     item_unit: ClassVar[str]
@@ -253,6 +255,11 @@ class InferenceEngine:
     ) -> Iterator[dict[str, Any]]:
         """What `answer` gives, behind `{"piece": ...}` of one that comes about little by little."""
         yield self.answer(item, logits, parameters)
+
+    @property
+    def instance_schema(self) -> dict[str, Any]:
+        """JSON schema of what `from_json` takes, out of which a page can make a form; anything."""
+        return {}
 
     @property
     def answer_schema(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from .folders import is_leaving, walk
 from .integrity import BundleError
 from .messages import one_line, shown
 from .named_files import NamedFiles
+from .rows import row_payload
 from .tables import (
     OTHER_TABLES,
     PARQUET,
@@ -39,10 +40,12 @@ class Source:
     Attributes:
         name: what answers and errors call it.
         read: gives its payload. Raises InvalidInput or OSError where it has none.
+        row: of a table, counted from 1 without the header; None for what is no row.
     """
 
     name: str
     read: Callable[[], bytes]
+    row: int | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class SourceReader:
         accepted: what the bundle takes.
         takes_text: whether the cells of tables are inputs, or name files.
         note: is told, a line each, what was left out or had to be guessed; whether it was left out.
+        takes_rows: whether whole rows are inputs.
         column: of tables; None to recognise one by its name.
         output: where answers go, which is no input; None for standard output.
     """
@@ -60,6 +64,7 @@ class SourceReader:
     accepted: Accepted
     takes_text: bool
     note: Callable[[str, bool], None]
+    takes_rows: bool = False
     column: str | None = None
     output: Path | None = None
 
@@ -159,23 +164,19 @@ class SourceReader:
 
     def _text_rows(self, path: Path) -> Iterator[Source]:
         table = read_text_table(path)
-        findings = table.findings
-        for line in findings.notes:
+        for line in table.findings.notes:
             self.note(f"{path}: {line}", False)
-        place = f"{path}, {table.unit}"
-        rows: dict[int, Source] = {}
-        if table.numbers:
-            column = self._column(list(table.columns), table.form)
-            values = zip(table.numbers, table.columns[column], strict=True)
-            source = self._source_of_cells(path, column)
-            rows = {number: source(value, f"{place} {number}") for number, value in values}
-        for number in findings.blank:
-            rows[number] = _failing(f"{place} {number}", "a row without values")
-        for number, reason in findings.problems:
-            rows[number] = _failing(f"{place} {number}", reason)
-        if not rows:
+        make = self._source_of_row(path, list(table.columns), table.form) if table.numbers else None
+        number = 0
+        for number, (place, found) in enumerate(table.entries(), start=1):
+            name = str(path) if table.is_one else f"{path}, {place}"
+            if make is None or isinstance(found, str):
+                source = _failing(name, str(found))
+            else:
+                source = make(table.row(found), name)
+            yield replace(source, row=number)
+        if not number:
             raise UnreadableTable("it has no rows")
-        yield from (rows[number] for number in sorted(rows))
 
     def _parquet_rows(self, path: Path) -> Iterator[Source]:
         try:
@@ -186,12 +187,13 @@ class SourceReader:
             with parquet.ParquetFile(path) as file:
                 if not file.metadata.num_rows:
                     raise UnreadableTable("it has no rows")
-                column = self._column(file.schema_arrow.names, "Parquet")
-                source, number = self._source_of_cells(path, column), 0
-                for batch in file.iter_batches(columns=[column]):
+                names = file.schema_arrow.names
+                columns = names if self.takes_rows else [self._column(names, "Parquet")]
+                make, number = self._source_of_row(path, columns, "Parquet"), 0
+                for batch in file.iter_batches(columns=columns):
                     for row in batch.to_pylist():
                         number += 1
-                        yield source(row[column], f"{path}, row {number}")
+                        yield replace(make(row, f"{path}, row {number}"), row=number)
         except UnreadableTable:
             raise
         except ValueError as error:  # pyarrow's own errors are such
@@ -201,10 +203,15 @@ class SourceReader:
         """The column that holds inputs, or names them."""
         return find_column(columns, self.accepted.columns, self.column, COLUMN_OPTION, form)
 
-    def _source_of_cells(self, table: Path, column: str) -> Callable[[Any, str], Source]:
-        """What makes an input of a cell and its place in the table."""
+    def _source_of_row(
+        self, table: Path, columns: Sequence[str], form: str
+    ) -> Callable[[Mapping[str, Any], str], Source]:
+        """What makes an input of a row and its place."""
+        if self.takes_rows:
+            return lambda row, place: Source(place, partial(row_payload, row))
+        column = self._column(columns, form)
         if self.takes_text:
-            return partial(_text_of_cell, column)
+            return lambda row, place: _text_of_cell(column, row.get(column), place)
         folder = table.with_suffix("")
         files = NamedFiles(
             table,
@@ -212,7 +219,7 @@ class SourceReader:
             self.accepted.suffixes,
             lambda line: self.note(line, False),
         )
-        return partial(self._file_of_cell, files, column)
+        return lambda row, place: self._file_of_cell(files, column, row.get(column), place)
 
     def _file_of_cell(self, files: NamedFiles, column: str, cell: Any, place: str) -> Source:
         """A file that a table names, or the content that the table holds of it."""

@@ -14,6 +14,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from heapq import merge
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,9 @@ class TextTable:
         unit: what they count: `line` or `item`.
         form: how it was read, for people.
         findings: rows that are missing here or of no use, and why.
+        objects: of JSON the rows as they stand there; one that lacks a column has it in `columns`
+            as None.
+        is_one: whether the file is one row, and not a list of such.
     """
 
     columns: Mapping[str, Sequence[Any]]
@@ -84,6 +88,26 @@ class TextTable:
     unit: str
     form: str
     findings: Findings
+    objects: Sequence[Mapping[str, Any]] | None = None
+    is_one: bool = False
+
+    def row(self, position: int) -> Mapping[str, Any]:
+        """The cells of a row, from 0, with only the columns that it has."""
+        if self.objects is not None:
+            return self.objects[position]
+        return {name: values[position] for name, values in self.columns.items()}
+
+    def entries(self) -> Iterator[tuple[str, int | str]]:
+        """All rows that the file has, in order.
+
+        Yields:
+            where it is in the file, and its position, or why it is of no use.
+        """
+        bad: dict[int, int | str] = dict.fromkeys(self.findings.blank, "a row without values")
+        bad |= dict(self.findings.problems)
+        good = ((n, position) for position, n in enumerate(self.numbers) if n not in bad)
+        for number, found in merge(good, sorted(bad.items()), key=lambda entry: entry[0]):
+            yield f"{self.unit} {number}", found
 
 
 def read_text_table(path: Path) -> TextTable:
@@ -93,15 +117,28 @@ def read_text_table(path: Path) -> TextTable:
         UnreadableTable: it cannot be read at all.
         OSError: it cannot be opened.
     """
+    return parse_text_table(path.read_bytes(), path.suffix.lower())
+
+
+def parse_text_table(content: bytes, suffix: str) -> TextTable:
+    """What `read_text_table` reads of a file.
+
+    Args:
+        content: of the file.
+        suffix: of its name, in lower case.
+
+    Raises:
+        UnreadableTable: it cannot be read at all.
+    """
     try:
-        text, encoding = decode_text(path.read_bytes())
+        text, encoding = decode_text(content)
     except UnknownEncoding as error:
         raise UnreadableTable(str(error)) from error
     if not text.strip():
         raise UnreadableTable("it is empty")
-    if path.suffix.lower() in DELIMITED:
-        return _read_delimited(text, encoding, is_tsv=path.suffix.lower() == ".tsv")
-    return _read_json(text, encoding)
+    if suffix in DELIMITED:
+        return _read_delimited(text, encoding, is_tsv=suffix == ".tsv")
+    return _read_json(text, encoding, may_be_one=suffix == ".json")
 
 
 # --- Columns -------------------------------------------------------------------------------------
@@ -333,11 +370,12 @@ def _count(number: int, noun: str) -> str:
 # --- JSON ----------------------------------------------------------------------------------------
 
 
-def _read_json(text: str, encoding: str) -> TextTable:
+def _read_json(text: str, encoding: str, *, may_be_one: bool) -> TextTable:
     findings = Findings()
     is_array = text.lstrip().startswith("[")
-    _refuse_columns(text)
-    objects = _array(text) if is_array else _json_lines(text, findings)
+    one = None if is_array else _single_object(text)
+    is_one = one is not None and may_be_one
+    objects = [(1, one)] if is_one else _array(text) if is_array else _json_lines(text, findings)
     found: list[dict[str, Any]] = []
     numbers: list[int] = []
     for number, value in objects:
@@ -349,25 +387,33 @@ def _read_json(text: str, encoding: str) -> TextTable:
     names = list(dict.fromkeys(name for row in found for name in row))
     columns = {name: [row.get(name) for row in found] for name in names}
     unit, form = ("item", "a JSON array") if is_array else ("line", "JSON lines")
-    return TextTable(columns, numbers, unit, f"{form}, {encoding}", findings)
+    return TextTable(columns, numbers, unit, f"{form}, {encoding}", findings, found, is_one)
 
 
-def _refuse_columns(text: str) -> None:
-    """A single object of columns, as pandas writes by default, or of images and annotations."""
+def _single_object(text: str) -> dict[str, Any] | None:
+    """The object that the text is; None where it is several, or damaged.
+
+    Raises:
+        UnreadableTable: it is one of columns, as pandas writes by default, or of images and
+            annotations.
+    """
     try:
-        found = _parse(text)
+        found = parse_exactly(text)
     except ValueError:
-        return  # several lines, or damaged
-    if isinstance(found, dict) and all(isinstance(value, dict | list) for value in found.values()):
+        return None
+    if not isinstance(found, dict):
+        return None
+    if all(isinstance(value, dict | list) for value in found.values()):
         raise UnreadableTable(
             f"it holds one object, {shown(list(found))}, and no rows; save it as a list of "
             "rows, in pandas with to_json(orient='records')"
         )
+    return found
 
 
 def _array(text: str) -> Iterator[tuple[int, Any]]:
     try:
-        yield from enumerate(_parse(text), start=1)
+        yield from enumerate(parse_exactly(text), start=1)
     except ValueError as error:
         raise UnreadableTable(f"it is not JSON: {error}") from error
 
@@ -377,12 +423,17 @@ def _json_lines(text: str, findings: Findings) -> Iterator[tuple[int, Any]]:
         if not line.strip():
             continue
         try:
-            yield number, _parse(line)
+            yield number, parse_exactly(line)
         except ValueError as error:
             findings.problems.append((number, f"not JSON: {error}"))
 
 
-def _parse(text: str) -> Any:
+def parse_exactly(text: str | bytes) -> Any:
+    """JSON whose numbers are the characters that stand there.
+
+    Raises:
+        ValueError: it is none, nested too deeply, or a name comes twice in one object.
+    """
     try:
         return json.loads(
             text,

@@ -21,6 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 from ..cores import available_cores
 from ..engine import InferenceEngine
 from ..integrity import BundleError, read_metadata
+from ..rows import MEDIA_TYPES as TABLES
 from . import openinference
 from .authorization import Authorization, read_tokens
 from .bodies import Intake
@@ -163,7 +164,7 @@ def _add_prediction(
     app: FastAPI, authorize: Authorization, authorized: list[Any], engine: InferenceEngine
 ) -> None:
     async def predict(request: Request) -> Response:
-        """Predict one item (the body is the item) or several (JSON instances, or form parts)."""
+        """Predict one item (the body is the item) or several (JSON instances, form parts, rows)."""
         service: Service = app.state.service
         try:
             await authorize.check(request)
@@ -224,7 +225,7 @@ def _documented(engine: InferenceEngine) -> dict[str, Any]:
         "type": "object",
         "required": ["instances"],
         "properties": {
-            "instances": {"type": "array", "minItems": 1, "items": {}},
+            "instances": {"type": "array", "minItems": 1, "items": engine.instance_schema},
             "parameters": {"type": "object"},
             "stream": {"type": "boolean", "default": False},
         },
@@ -236,6 +237,8 @@ def _documented(engine: InferenceEngine) -> dict[str, Any]:
         "application/json": {"schema": several},
         "multipart/form-data": {"schema": form},
     }
+    if engine.takes_rows:
+        body |= {media_type: {"schema": {"type": "string"}} for media_type in TABLES}
     return {"requestBody": {"required": True, "content": body}}
 
 

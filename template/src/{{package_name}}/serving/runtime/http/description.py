@@ -57,6 +57,7 @@ def describe(engine: InferenceEngine, settings: Settings) -> dict[str, Any]:
         "accepts": {
             "media_types": list(engine.media_types),
             "suffixes": list(engine.accepted.suffixes),
+            "instance": engine.instance_schema,
             "hint": engine.hint,
             "item_unit": engine.item_unit,
             "max_item_size": engine.max_item_size,
