@@ -126,11 +126,13 @@ class OutputLayout:
         logits: path to them.
         auxiliary: paths to others of the same shape, which help training.
         unused: names of outputs that nobody looks at, though they seem to be meant for training.
+        of_members: they are those of the members of an ensemble, on an axis behind that of samples.
     """
 
     logits: OutputPath
     auxiliary: tuple[OutputPath, ...] = ()
     unused: tuple[str, ...] = ()
+    of_members: bool = False
 
     def logits_of(self, output: Any) -> Tensor:
         """The logits in an output like that in which they were found."""
@@ -141,19 +143,25 @@ class OutputLayout:
         return [_follow(path, output) for path in self.auxiliary]
 
 
-def find_outputs(output: Any, wanted: Sequence[int], name: str) -> OutputLayout:
+def find_outputs(
+    output: Any, wanted: Sequence[int], name: str, *, training: bool = False
+) -> OutputLayout:
     """Look for logits by their names, or else by their shape.
 
     Args:
         output: what a network returned.
         wanted: shape of the logits.
         name: of the network, for errors.
+        training: an ensemble may give those of its members, [B, M, ...] where [B, ...] is wanted.
 
     Raises:
         ModelError: there are none, or nothing tells which of several they are.
     """
     found = dict(_tensors_in(output))
     fitting = [path for path, tensor in found.items() if _fits(tensor, wanted)]
+    of_members = training and not fitting
+    if of_members:
+        fitting = [path for path, tensor in found.items() if _fits_by_member(tensor, wanted)]
     named = [path for path in found if path and path[-1] in LOGITS_NAMES[:2]]
     if not fitting or (named and not set(named) & set(fitting)):
         raise ModelError(_misfit(found, wanted, name, named))
@@ -166,9 +174,8 @@ def find_outputs(output: Any, wanted: Sequence[int], name: str) -> OutputLayout:
         )
     auxiliary = [path for path in others if isinstance(path[-1], int) or _is_auxiliary(path)]
     left = [path for path in found if path not in (logits, *auxiliary)]
-    return OutputLayout(
-        logits, tuple(auxiliary), tuple(_shown(path) for path in left if _is_auxiliary(path))
-    )
+    unused = tuple(_shown(path) for path in left if _is_auxiliary(path))
+    return OutputLayout(logits, tuple(auxiliary), unused, of_members)
 
 
 def _doubt(path: OutputPath) -> tuple[int, int]:
@@ -183,6 +190,11 @@ def _is_auxiliary(path: OutputPath) -> bool:
 
 def _fits(tensor: Tensor, wanted: Sequence[int]) -> bool:
     return tensor.is_floating_point() and tensor.shape == torch.Size(wanted)
+
+
+def _fits_by_member(tensor: Tensor, wanted: Sequence[int]) -> bool:
+    samples, *rest = wanted
+    return tensor.is_floating_point() and tensor.shape[:1] + tensor.shape[2:] == (samples, *rest)
 
 
 def _tensors_in(output: Any, path: OutputPath = ()) -> Iterator[tuple[OutputPath, Tensor]]:

@@ -130,7 +130,8 @@ def _is_layer(module: nn.Module) -> bool:
 
 
 def _width(layer: nn.Module) -> int | None:
-    """Values that a layer gives at each place; None where that is not told by its kind."""
-    if isinstance(layer, nn.Linear):
-        return layer.out_features
-    return layer.out_channels if isinstance(layer, _ConvNd) else None
+    """Values that a layer gives at each place; None where it does not tell."""
+    if isinstance(layer, _ConvNd):
+        return layer.out_channels
+    told: Any = getattr(layer, "out_features", None)  # of what is linear, whoever wrote it
+    return told if isinstance(told, int) else None

@@ -6,7 +6,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -35,7 +35,7 @@ from .compilation import CACHE_FOLDER, CompileHook, unchanged
 from .distributed import CheckedDDPStrategy
 from .low_rank import UNMERGED_WEIGHTS
 from .metrics import MetricsTracker, WindowRow
-from .objective import Monitor, monitor_of
+from .objective import Monitor, loss_sum_of_members, monitor_of
 from .objectives import OBJECTIVES
 from .optimizers import make_optimizer
 from .parameters import TuningPlan
@@ -179,7 +179,7 @@ class UniversalModelAdapter(LightningModule):
         return self.features.network(batch, self._rows, training=self.training)
 
     def outputs(self, batch: Batch, network: Callable[..., Any]) -> tuple[Tensor, list[Tensor]]:
-        """Logits, and in training the auxiliary ones beside them.
+        """Logits, and in training the auxiliary ones beside them; an ensemble gives each member's.
 
         Args:
             batch: as the input transform leaves it.
@@ -196,7 +196,9 @@ class UniversalModelAdapter(LightningModule):
             inputs = {name: value for name, value in batch.items() if name != LABELS}
             wanted = self.task_spec.logits_shape(inputs)
             name = self.signature_inspector.model_name
-            self.layouts[self.training] = find_outputs(output, wanted, name)
+            self.layouts[self.training] = find_outputs(
+                output, wanted, name, training=self.training
+            )
         layout = self.layouts[self.training]
         return layout.logits_of(output), layout.auxiliary_of(output) if self.training else []
 
@@ -289,11 +291,12 @@ class UniversalModelAdapter(LightningModule):
         """
         batch = self.input_transform(batch)  # it may mix samples, and their labels with them
         logits, auxiliary = self.outputs(batch, network or self._network(batch))
-        loss = self.objective.loss_sum(logits, batch[LABELS])
+        loss_sum = self.objective.loss_sum
+        if self.layouts[self.training].of_members:
+            loss_sum = partial(loss_sum_of_members, loss_sum)
+        loss = loss_sum(logits, batch[LABELS])
         for other in auxiliary:
-            loss = loss + self.config.auxiliary_weight * self.objective.loss_sum(
-                other, batch[LABELS]
-            )
+            loss = loss + self.config.auxiliary_weight * loss_sum(other, batch[LABELS])
         return loss
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:

@@ -116,6 +116,20 @@ class Objective(Protocol):
         """
 
 
+def loss_sum_of_members(
+    loss_sum: Callable[[Tensor, Tensor], Tensor], logits: Tensor, labels: Tensor
+) -> Tensor:
+    """The mean of the losses of an ensemble's members, each of which learns by itself.
+
+    Args:
+        loss_sum: of an objective.
+        logits: of the members, [B, M, ...].
+        labels: of the samples.
+    """
+    members = logits.shape[1]
+    return loss_sum(logits.flatten(0, 1), labels.repeat_interleave(members, dim=0)) / members
+
+
 # --- What decides which checkpoint is best -------------------------------------------------------
 
 
