@@ -30,7 +30,8 @@ async function ask(address, options = {}) {
   if (response.status === 401) askForToken();
   const reason = await response.json().catch(() => ({}));
   if (response.status === 429) throw new Refusal("The server is busy. Try again in a moment.");
-  throw new Refusal(reason.error ?? `The server answers ${response.status} without a reason.`);
+  const told = reason.error ?? reason.predictions?.[0].error;
+  throw new Refusal(told ?? `The server answers ${response.status} without a reason.`);
 }
 
 function tell(trouble) {
@@ -106,7 +107,7 @@ async function predict() {
     });
     const answer = await response.json();
     const time = timeTaken(performance.now() - started, response.headers.get("Server-Timing"));
-    at("answer").replaceChildren(...parts(answer), ...leftOut(answer), time, raw(answer));
+    at("answer").replaceChildren(...parts(answer), time, raw(answer));
   } catch (error) {
     tellOf(error);
   } finally {
@@ -115,19 +116,48 @@ async function predict() {
   }
 }
 
+/* The answer to one input, or to several. */
 function parts(answer) {
+  if (!("predictions" in answer)) return [...partsOfOne(answer), ...leftOut(answer)];
+  const [first, ...more] = answer.predictions;
+  return more.length ? [listed(answer.predictions)] : parts(first);
+}
+
+/* Each answer in a line; what else it says is in the answer as JSON. */
+function listed(answers) {
+  const rows = answers.map((answer, place) => [answer.input ?? `input ${place + 1}`, brief(answer)]);
+  return table(`${answers.length} answers`, [], rows);
+}
+
+function brief(answer) {
+  if ("error" in answer) return answer.error;
+  if ("class" in answer) return `${answer.class} (${percent(answer.probability)})`;
+  if ("labels" in answer) return answer.labels.join(", ") || "no label";
+  const values = Object.entries(answer.values ?? {});
+  return values.map(([name, value]) => `${name}: ${number(value)}`).join(", ");
+}
+
+function partsOfOne(answer) {
   if ("class" in answer) return classParts(answer);
   if ("labels" in answer) return labelParts(answer);
   if ("values" in answer) return valueParts(answer);
   return answerParts(answer);
 }
 
-/* What of the input the model did not see. */
+/* What of the input the model did not see, or saw otherwise. */
 function leftOut(answer) {
-  if (!answer.truncated) return [];
-  const unit = "tokens_given" in answer ? "tokens" : "frames";
-  const [used, given] = [answer[`${unit}_used`], answer[`${unit}_given`]].map(number);
-  return [element("p", { class: "hint" }, `The model saw ${used} of ${given} ${unit}.`)];
+  const lists = model.accepts.notes.filter((name) => Array.isArray(answer[name]));
+  const said = lists.map((name) => `${capital(name)}: ${answer[name].join(", ")}.`);
+  if (answer.truncated) {
+    const unit = "tokens_given" in answer ? "tokens" : "frames";
+    const [used, given] = [answer[`${unit}_used`], answer[`${unit}_given`]].map(number);
+    said.push(`The model saw ${used} of ${given} ${unit}.`);
+  }
+  return said.map((line) => element("p", { class: "hint" }, line));
+}
+
+function capital(word) {
+  return word[0].toUpperCase() + word.slice(1);
 }
 
 function classParts(answer) {

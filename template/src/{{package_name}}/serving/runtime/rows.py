@@ -23,7 +23,9 @@ MEDIA_TYPES = {
 
 
 def row_payload(row: Mapping[str, Any]) -> bytes:
-    """A row as an input: numbers keep their characters, times are written as ISO 8601 has them.
+    """A row as an input, whose cells are what training makes of them.
+
+    Numbers keep their characters; dates and times are texts, as Python writes them.
 
     Args:
         row: cells by column, as readers of tables give them.
@@ -39,7 +41,7 @@ def _written(column: str, cell: Any) -> str:
     if isinstance(cell, Number | Decimal):
         return str(cell)
     if isinstance(cell, date | time):
-        return json.dumps(cell.isoformat())
+        return json.dumps(str(cell))
     try:
         return json.dumps(cell)
     except TypeError:

@@ -59,6 +59,7 @@ def describe(engine: InferenceEngine, settings: Settings) -> dict[str, Any]:
             "suffixes": list(engine.accepted.suffixes),
             "instance": engine.instance_schema,
             "hint": engine.hint,
+            "notes": list(engine.note_names),
             "item_unit": engine.item_unit,
             "max_item_size": engine.max_item_size,
             "max_items": settings.max_items,

@@ -15,7 +15,7 @@ from python_multipart.multipart import parse_options_header
 
 from ..engine import InferenceEngine, InvalidInput
 from ..rows import MEDIA_TYPES, row_payload
-from ..tables import PARQUET, SUFFIXES, UnreadableTable, parse_text_table
+from ..tables import PARQUET, SUFFIXES, Number, UnreadableTable, parse_text_table
 from .errors import RequestError
 from .forms import Part, parse_form
 
@@ -114,7 +114,8 @@ def _from_json(
     body: bytes, charset: str | None, engine: InferenceEngine
 ) -> tuple[Inputs, dict[str, Any]]:
     try:
-        document = parse_json(body if charset is None else _decoded(body, charset))
+        text = body if charset is None else _decoded(body, charset)
+        document = parse_json(text, Number if engine.takes_rows else None)
     except InvalidInput as error:
         raise RequestError(400, "malformed_json", str(error)) from None
     if not isinstance(document, dict):
@@ -241,14 +242,24 @@ def _decoded(body: bytes, charset: str) -> str:
         ) from None
 
 
-def parse_json(body: bytes | str) -> Any:
+def parse_json(body: bytes | str, number: type[Number] | None = None) -> Any:
     """JSON without NaN, in which no name stands twice.
+
+    Args:
+        body: the JSON.
+        number: what numbers become; those of Python by default.
 
     Raises:
         InvalidInput: it is none, or nested beyond reason.
     """
     try:
-        return json.loads(body, parse_constant=_refuse_constant, object_pairs_hook=_object_of_pairs)
+        return json.loads(
+            body,
+            parse_int=number,
+            parse_float=number,
+            parse_constant=_refuse_constant,
+            object_pairs_hook=_object_of_pairs,
+        )
     except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is not JSON: {error}") from error
 

@@ -1,0 +1,208 @@
+"""Predict rows of tables with this bundle: `python inference.py --input TABLE.csv`.
+
+In Python:
+
+    from inference import TabularInferenceEngine
+    engine = TabularInferenceEngine("path/of/the/bundle")
+    engine.predict(engine.from_json({"age": 38, "city": "Oslo"}))
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from runtime import (
+    Array,
+    ClassPrediction,
+    InferenceEngine,
+    InvalidInput,
+    Item,
+    LabelsPrediction,
+    Prediction,
+    ValuesPrediction,
+)
+from runtime.commandline import run
+from runtime.rows import row_payload
+from runtime.tables import SUFFIXES
+
+if TYPE_CHECKING:
+    from preprocessing import Columns, DateColumn, NumberColumn
+
+BUNDLE = Path(__file__).resolve().parent
+# what each task answers
+PREDICTIONS: dict[str, type[ClassPrediction | LabelsPrediction | ValuesPrediction]] = {
+    "tabular_classification": ClassPrediction,
+    "tabular_multilabel": LabelsPrediction,
+    "tabular_regression": ValuesPrediction,
+}
+# faults of a row that its error names
+MOST_FAULTS = 5
+# how dates are written, by their order
+DATES = {"ymd": "%Y-%m-%d", "dmy": "%d/%m/%Y", "mdy": "%m/%d/%Y"}
+TIME = "T%H:%M"
+
+
+class TabularInferenceEngine(InferenceEngine):
+    """Rows in, predictions out; a row is a JSON object from columns to values."""
+
+    media_types = ("application/octet-stream",)
+    suffixes = SUFFIXES
+    takes_rows = True
+    note_names = ("ignored", "unseen", "imputed")
+    item_unit = "bytes"
+    default_max_item_size = 1_000_000
+
+    @cached_property
+    def table(self) -> Columns:
+        """The columns that the network was trained on."""
+        # imported late: --verify compares this file with its hash before it runs
+        from preprocessing import Columns
+
+        return Columns.from_dict(self.metadata["preprocessing"])
+
+    def decode(self, payload: bytes) -> Item:
+        """One row as `numbers`, float32 [N], and `categories`, int64 [C], each where there are any.
+
+        The notes name columns that are not known, whose category is, or that have no value.
+
+        Raises:
+            InvalidInput: no row, too large, or cells that cannot be read, naming their columns.
+        """
+        from preprocessing import InvalidRow, read_row
+
+        if len(payload) > self.max_item_size:
+            raise InvalidInput(
+                f"{len(payload):,} bytes; the limit is {self.max_item_size:,}; --max_item_size "
+                "allows more"
+            )
+        try:
+            row = read_row(payload)
+        except InvalidRow as error:
+            raise InvalidInput(str(error)) from None
+        arrays, faults = self.table.encode([row])
+        if faults:
+            reasons = "; ".join(fault.reason for fault in faults[:MOST_FAULTS])
+            more = len(faults) - MOST_FAULTS
+            raise InvalidInput(f"{reasons}; and {more} more" if more > 0 else reasons)
+        item = Item((name, array[0]) for name, array in arrays.items())
+        item.notes = self._notes(row, item)
+        return item
+
+    def _notes(self, row: Mapping[str, Any], item: Item) -> dict[str, list[str]]:
+        from preprocessing import UNSEEN, is_missing
+
+        columns, names = self.table.columns, self.table.names
+        codes = dict(zip(self.table.tables, item.get("categories", ()), strict=True))
+        found = {
+            "ignored": [name for name in row if name not in names],
+            "unseen": [
+                one.name
+                for one in columns
+                if one.kind == "category" and codes[one.name] == UNSEEN
+            ],
+            "imputed": [name for name in names if is_missing(row[name], self.table.markers)],
+        }
+        return {note: said for note, said in found.items() if said}
+
+    def check(self, item: Item) -> None:
+        """As any engine's; categories must be rows of their tables, too.
+
+        Raises:
+            InvalidInput: NaN or infinity, or a category that there is not, naming its column.
+        """
+        super().check(item)
+        codes = item.get("categories", ())
+        for code, (name, size) in zip(codes, self.table.tables.items(), strict=True):
+            if not 0 <= code < size:
+                raise InvalidInput(f"categories holds {code} for {name!r}; it has 0 to {size - 1}")
+
+    def from_json(self, instance: object) -> bytes:
+        """The row in an object from columns to values.
+
+        Raises:
+            InvalidInput: another form.
+        """
+        if not isinstance(instance, dict):
+            raise InvalidInput("an instance is an object of columns and their values")
+        return row_payload(instance)
+
+    @property
+    def hint(self) -> str:
+        """How unknown values are given."""
+        return "Leave empty what is not known."
+
+    @property
+    def instance_schema(self) -> dict[str, Any]:
+        """JSON schema of a row; examples of numbers and dates are the least, middle and largest."""
+        return {
+            "type": "object",
+            "required": self.table.names,
+            "properties": {one.name: self._schema_of(one) for one in self.table.columns},
+        }
+
+    def _schema_of(self, column: Any) -> dict[str, Any]:
+        match column.kind:
+            case "number":
+                return _of_number(column)
+            case "date":
+                return _of_date(column)
+            case "boolean":
+                return {"type": ["boolean", "null"]}
+            case "category":
+                return {"type": ["string", "null"], "examples": list(column.values)}
+            case other:
+                raise ValueError(f"{other} is no kind of column")
+
+    def interpret(self, item: Item, logits: Array) -> Prediction:
+        """What the logits [K] of one row mean."""
+        names = self.metadata["class_names"] or [str(index) for index in range(len(logits))]
+        return PREDICTIONS[self.metadata["task_type"]].from_logits(logits, names)
+
+    @property
+    def answer_schema(self) -> dict[str, Any]:
+        """JSON schema of what `answer` gives."""
+        schema: dict[str, Any] = PREDICTIONS[self.metadata["task_type"]].SCHEMA
+        return schema
+
+
+def _of_number(column: NumberColumn) -> dict[str, Any]:
+    feature = column.feature
+    return {"type": ["number", "null"], "examples": _spread(feature.fill, feature.scale.knots)}
+
+
+def _of_date(column: DateColumn) -> dict[str, Any]:
+    """A date as a column has it; only dates that begin with the year have a format by its name."""
+    has_time = "hour" in column.parts
+    zone = "Z" if column.zoned else ""
+    form = DATES[column.order] + (TIME + zone if has_time or zone else "")
+    schema: dict[str, Any] = {"type": ["string", "null"]}
+    if column.order == "ymd":
+        schema["format"] = "date-time" if zone else "local-date-time" if has_time else "date"
+    if days := column.parts.get("elapsed days"):
+        start = datetime(1970, 1, 1)
+        ends = _spread(days.fill, days.scale.knots)
+        schema["examples"] = [(start + timedelta(days=day)).strftime(form) for day in ends]
+    return schema
+
+
+def _spread(middle: float, knots: Sequence[float]) -> list[float]:
+    """The least, middle and largest, as whole numbers where they are such."""
+    ends = (min(knots), middle, max(knots))
+    return [int(end) if float(end).is_integer() else end for end in ends]
+
+
+Engine = TabularInferenceEngine
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line; see `--help`."""
+    return run(TabularInferenceEngine, BUNDLE, arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
