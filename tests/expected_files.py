@@ -45,11 +45,13 @@ src/data/folders.py
 src/data/known.py
 src/data/labels.py
 src/data/layout.py
+src/data/mixing.py
 src/data/module.py
 src/data/new_folder.py
 src/data/order.py
 src/data/processor.py
 src/data/reading.py
+src/data/row_dataset.py
 src/data/sample.py
 src/data/similarity.py
 src/data/sources.py

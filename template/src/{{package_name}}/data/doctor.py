@@ -239,6 +239,34 @@ def first_of_each(digests: Sequence[str | None]) -> Indices:
     return np.array([numbers[0] for numbers in _equal(digests).values()], dtype=np.int64)
 
 
+def nearest_pairs(points: npt.NDArray[np.float32], nearest: int, difference: float) -> Indices:
+    """Pairs of points that are not farther apart than a root mean square difference: int64 [P, 2].
+
+    Points that are means of parts of others are never farther apart than those.
+
+    R. Agrawal, C. Faloutsos, A. Swami, "Efficient Similarity Search in Sequence Databases", 1993 (a
+    distance that bounds another from below).
+
+    Args:
+        points: [N, D].
+        nearest: others that are looked for, for each.
+        difference: of two points.
+    """
+    from scipy.spatial import KDTree
+
+    if len(points) < 2:
+        return np.empty((0, 2), dtype=np.int64)
+    reach = difference * points.shape[1] ** 0.5
+    count = min(nearest + 1, len(points))  # each finds itself
+    _, found = KDTree(points).query(points, count, distance_upper_bound=reach, workers=-1)
+    first = np.repeat(np.arange(len(points)), count)
+    second = found.ravel()
+    linked = (second < len(points)) & (first != second)
+    pairs = np.sort(np.stack([first[linked], second[linked]], 1), axis=1)
+    unique: Indices = np.unique(pairs, axis=0)
+    return unique
+
+
 def find_duplicates(samples: Samples, similar: Similar) -> list[Finding]:
     """Groups of equal and of nearly equal samples.
 

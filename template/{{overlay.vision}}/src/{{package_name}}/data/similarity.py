@@ -3,9 +3,6 @@
 Candidates are found in thumbnails and confirmed in larger pictures. Nothing is hashed: a hash of a
 flat or smooth image is made of noise. Thumbnails of near duplicates lie close together, and so do
 the means of their blocks, which are never farther apart: a search tree over these misses none.
-
-R. Agrawal, C. Faloutsos, A. Swami, "Efficient Similarity Search in Sequence Databases", 1993 (a
-distance that bounds another from below).
 """
 
 from __future__ import annotations
@@ -25,7 +22,7 @@ from rich.progress import track
 from .. import preprocessing
 from ..config import TrainingConfig
 from ..preprocessing import InvalidImage
-from .doctor import Indices, Samples, Similar, first_of_each
+from .doctor import Indices, Samples, Similar, first_of_each, nearest_pairs
 from .file_samples import place
 from .splits import Splits
 
@@ -164,18 +161,7 @@ def near_thumbnails(thumbnails: Pixels) -> Indices:
     Args:
         thumbnails: [N, THUMBNAIL^2 + 2 COLOUR^2].
     """
-    from scipy.spatial import KDTree
-
-    if len(thumbnails) < 2:
-        return np.empty((0, 2), dtype=np.int64)
-    means = _block_means(thumbnails)
-    reach = THUMBNAIL_LEVELS * means.shape[1] ** 0.5
-    nearest = min(NEAREST + 1, len(means))  # each finds itself
-    _, found = KDTree(means).query(means, nearest, distance_upper_bound=reach, workers=-1)
-    first = np.repeat(np.arange(len(means)), nearest)
-    second = found.ravel()
-    linked = (second < len(means)) & (first != second)
-    pairs = np.unique(np.sort(np.stack([first[linked], second[linked]], 1), axis=1), axis=0)
+    pairs = nearest_pairs(_block_means(thumbnails), NEAREST, THUMBNAIL_LEVELS)
     bright, colour = slice(0, THUMBNAIL**2), slice(THUMBNAIL**2, None)
     near = np.ones(len(pairs), dtype=bool)
     for part in (bright, colour):

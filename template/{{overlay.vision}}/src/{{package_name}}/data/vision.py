@@ -5,22 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import default_collate
 from torchvision.transforms import InterpolationMode, v2
 
 from .. import preprocessing
 from ..config import TrainingConfig
-from ..errors import ConfigError, DataError
+from ..errors import DataError
 from ..preprocessing import InvalidImage
 from ..task import TaskSpec
+from . import mixing
+from .file_facts import source_of
 from .image_facts import explain
 from .known import samples_of
 from .memory import ReusedMemory
 from .module import Batch, Method
-from .order import Key, as_key, sample_seed
+from .order import Key, sample_seed
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
 from .reading import count_repeated as count_repeated
 from .reading import examine as examine
@@ -32,6 +33,7 @@ from .reading import read_samples as read_samples
 from .reading import read_splits as read_splits
 from .reading import review as review
 from .reading import save_processor as save_processor
+from .row_dataset import BlankSamples, RowDataset, stack_labels
 
 if TYPE_CHECKING:
     import datasets
@@ -51,7 +53,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 # --- Samples -------------------------------------------------------------------------------------
 
 
-class ImageDataset(Dataset[dict[str, Any]]):
+class ImageDataset(RowDataset):
     """Samples `{"pixel_values": uint8 [C, H, W], "labels": ...}`, addressed by (epoch, index).
 
     Images stay uint8: a quarter of the bytes to move, and nobody can take them for normalised.
@@ -73,7 +75,7 @@ class ImageDataset(Dataset[dict[str, Any]]):
         seed: int = 0,
         max_pixels: int | None = None,
     ) -> None:
-        self.rows = rows
+        super().__init__(rows)
         self.image_size = task_spec.input_schema["image_size"]
         self.preprocessing_config = task_spec.preprocessing_config
         self.augment = augment
@@ -81,22 +83,14 @@ class ImageDataset(Dataset[dict[str, Any]]):
         self.seed = seed
         self.max_pixels = max_pixels
 
-    def __len__(self) -> int:
-        return len(self.rows)
+    def sample(self, key: Key, row: dict[str, Any]) -> dict[str, Any]:
+        """The sample of a row.
 
-    def __getitem__(self, key: Key | int) -> dict[str, Any]:
-        return self.__getitems__([key])[0]
-
-    def __getitems__(self, given: Sequence[Key | int]) -> list[dict[str, Any]]:
-        """The samples of a batch, whose rows are read at once: far less work than each."""
-        keys = [as_key(key) for key in given]
-        columns = self.rows[[key[1] for key in keys]]
-        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return [self._sample(key, row) for key, row in zip(keys, rows, strict=True)]
-
-    def _sample(self, key: Key, row: dict[str, Any]) -> dict[str, Any]:
+        Raises:
+            DataError: its file cannot be read.
+        """
         try:
-            pixels = self._read(row["image"]["bytes"] or row["image"]["path"])
+            pixels = self._read(source_of(row["image"]))
         except (InvalidImage, FileNotFoundError) as error:
             raise DataError(explain(row, key[1], error)) from error
         if self.transform is not None:
@@ -143,35 +137,11 @@ def make_dataset(
     )
 
 
-class BlankImages(Dataset[dict[str, Any]]):
-    """Labels of the rows, each with an image of zeros, uint8 [C, H, W]: no file is opened.
-
-    Args:
-        rows: table with `labels`.
-        image_size: channels, height, width.
-    """
-
-    def __init__(self, rows: datasets.Dataset, image_size: Sequence[int]) -> None:
-        self.labels = rows.select_columns("labels")
-        self.pixels = torch.zeros(1, dtype=torch.uint8).expand(*image_size)
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def __getitem__(self, key: Key) -> dict[str, Any]:
-        return self.__getitems__([key])[0]
-
-    def __getitems__(self, keys: Sequence[Key]) -> list[dict[str, Any]]:
-        """The samples of a batch."""
-        labels = self.labels[[key[1] for key in keys]]["labels"]
-        return [{"pixel_values": self.pixels, "labels": label} for label in labels]
-
-
 def make_blanks(
     rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
-) -> BlankImages:
+) -> BlankSamples:
     """The labels alone."""
-    return BlankImages(rows, task_spec.input_schema["image_size"])
+    return BlankSamples(rows, "pixel_values", task_spec.input_schema["image_size"], torch.uint8)
 
 
 def changes(task_spec: TaskSpec, config: TrainingConfig) -> str:
@@ -235,21 +205,7 @@ class VisionDataCollator:
         """
         images = [sample["pixel_values"] for sample in batch]
         self._check_shape(images[0].shape)
-        collated = {"pixel_values": self._stack(images)}
-        labels = [sample["labels"] for sample in batch if "labels" in sample]
-        if labels:
-            if len(labels) < len(batch):
-                missing = len(batch) - len(labels)
-                raise ValueError(f"{missing} of {len(batch)} samples have no labels")
-            collated["labels"] = self._stack_labels(labels)
-        return collated
-
-    def _stack_labels(self, labels: list[Any]) -> Tensor:
-        if isinstance(labels[0], Tensor):
-            stacked = torch.stack(labels)
-        else:  # numpy keeps the digits of Python's floats, torch would round them to float32
-            stacked = torch.from_numpy(np.asarray(labels))
-        return stacked.to(self.value_dtype if stacked.is_floating_point() else torch.int64)
+        return {"pixel_values": self._stack(images), **stack_labels(batch, self.value_dtype)}
 
     def _check_shape(self, shape: torch.Size) -> None:
         if len(shape) != 3:
@@ -356,13 +312,11 @@ def make_collator(
     )
 
 
-class MixSamples(nn.Module):
+class MixSamples(mixing.MixSamples):
     """In training, mixes each image of a micro-batch with the one before it.
 
-    H. Zhang et al., "mixup: Beyond Empirical Risk Minimization", 2018; S. Yun et al., "CutMix:
-    Regularization Strategy to Train Strong Classifiers with Localizable Features", 2019. Every
-    sample lends as much of its class as it gets of another's, so that the targets of a micro-batch
-    weigh together what they weighed before.
+    S. Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers with Localizable
+    Features", 2019.
 
     Args:
         mixup, cutmix: alpha of each; one of them is not 0. Chance chooses between two.
@@ -370,18 +324,9 @@ class MixSamples(nn.Module):
     """
 
     def __init__(self, mixup: float, cutmix: float, num_classes: int) -> None:
-        super().__init__()
-        kinds = ((v2.MixUp, mixup), (v2.CutMix, cutmix))
-        self.mix = v2.RandomChoice(
-            [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in kinds if alpha > 0]
-        )
-
-    def forward(self, batch: Batch) -> Batch:
-        """The batch with mixed `pixel_values`, and `labels` as float32 [B, K] that add up to 1."""
-        if not self.training:
-            return batch
-        images, labels = self.mix(batch["pixel_values"], batch["labels"])
-        return {**batch, "pixel_values": images, "labels": labels}
+        kinds = ((mixing.MixUp, mixup), (v2.CutMix, cutmix))
+        ways = [kind(alpha=alpha, num_classes=num_classes) for kind, alpha in kinds if alpha > 0]
+        super().__init__("pixel_values", v2.RandomChoice(ways))
 
 
 def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
@@ -397,14 +342,8 @@ def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Modu
         steps.append(DeviceNormalize(task_spec))
     if config.mixup or config.cutmix:
         if task_spec.task_type != "vision_classification":
-            raise ConfigError(
-                [
-                    f"{name}: {task_spec.task_type} does not know it; it is for tasks with one "
-                    "class a sample"
-                    for name in ("mixup", "cutmix")
-                    if getattr(config, name)
-                ]
-            )
+            asked = [name for name in ("mixup", "cutmix") if getattr(config, name)]
+            mixing.refuse_mixing(asked, task_spec.task_type)
         steps.append(MixSamples(config.mixup, config.cutmix, task_spec.num_outputs))
     if config.channels_last:
         steps.append(ChannelsLast())
