@@ -19,7 +19,7 @@ from .augmentation import change_features, change_waveform
 from .file_facts import source_of
 from .known import samples_of
 from .mixing import MixSamples, MixUp, refuse_mixing
-from .module import Batch
+from .module import Batch, Method
 from .order import Key, sample_seed
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
 from .reading import count_repeated as count_repeated
@@ -173,6 +173,11 @@ def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Modu
     if task_spec.task_type != "audio_classification":
         refuse_mixing(["mixup"], task_spec.task_type)
     return MixSamples(task_spec.input_name, MixUp(config.mixup, task_spec.num_outputs))
+
+
+def rivals(task_spec: TaskSpec, config: TrainingConfig) -> dict[str, Method]:
+    """None yet."""
+    return {}
 
 
 def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, Callable[[], int]]:
