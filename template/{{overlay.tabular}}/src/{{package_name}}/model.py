@@ -124,7 +124,7 @@ class TabM(nn.Module):
         )
         # what no training row has stays zero, and says nothing
         self.category_embeddings = nn.ModuleList(
-            nn.Embedding.from_pretrained(torch.zeros(rows, embedding), freeze=False)
+            nn.Embedding(rows, embedding, _weight=torch.zeros(rows, embedding))
             for rows in cardinalities
         )
         columns = num_numbers + len(cardinalities)

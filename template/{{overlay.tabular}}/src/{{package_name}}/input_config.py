@@ -1,0 +1,69 @@
+"""What this modality adds to the configuration: which columns there are, and how they are read."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Literal
+
+from pydantic.dataclasses import dataclass
+
+from .config_base import SETTINGS, BaseInputConfig, Kept
+from .preprocessing import MARKERS
+
+Task = Literal["tabular_classification", "tabular_regression", "tabular_multilabel"]
+Kind = Literal["number", "category", "boolean", "date", "date_dmy", "date_mdy", "ignore"]
+
+
+@dataclass(config=SETTINGS, kw_only=True)
+class InputConfig(BaseInputConfig):
+    """Fields that only a project for tables has."""
+
+    columns: Annotated[dict[str, Kind], Kept] = field(default_factory=dict)
+    """What columns hold, by name, where it is not recognised; ignore leaves one out.
+
+    number, category, boolean or date; date_dmy and date_mdy say what stands first of day and month.
+    """
+
+    missing_values: Annotated[list[str], Kept] = field(default_factory=list)
+    """Texts that stand for a value that is missing, beside the usual ones, in any case.
+
+    Those are an empty cell, na, n/a, #n/a, <na>, nan, nat, null, none, ?, -, -- and a point.
+    """
+
+    scaling: Annotated[Literal["quantile", "standard"], Kept] = "quantile"
+    """How numbers are scaled: quantile (to a normal distribution) or standard (mean 0, std 1)."""
+
+    split: Annotated[Literal["random", "group", "time"], Kept] = "random"
+    """How validation rows are set aside: at random, whole groups, or the latest."""
+
+    group_column: Annotated[str | None, Kept] = None
+    """Column of groups, such as customers, none of which is trained on and validated on."""
+
+    time_column: Annotated[str | None, Kept] = None
+    """Column of dates or numbers by which rows are the latest."""
+
+    target_columns: Annotated[list[str], Kept] = field(default_factory=list)
+    """Columns to predict: numbers, or labels as zeros and ones; empty for one by a usual name."""
+
+    label_separator: Annotated[str | None, Kept] = None
+    """Between several labels in one text; null to recognise it."""
+
+    rivals: bool = True
+    """Train what a network must beat on the same rows: boosted trees and a linear model."""
+
+    @property
+    def markers(self) -> tuple[str, ...]:
+        """Texts that stand for a value that is missing, in lower case."""
+        own = (text.strip().casefold() for text in self.missing_values)
+        return tuple(dict.fromkeys((*MARKERS, *own)))
+
+    def input_problems(self) -> list[str]:
+        """Contradictions between the fields above, one line each."""
+        problems = []
+        for how, setting in (("group", "group_column"), ("time", "time_column")):
+            if self.split == how and vars(self)[setting] is None:
+                problems.append(f"split: {how} needs a column; give {setting}")
+        predicted = [name for name in self.target_columns if name in self.columns]
+        if predicted:
+            problems.append(f"columns: {predicted[0]!r} is predicted; leave it out of columns")
+        return problems
