@@ -84,7 +84,7 @@ def _other(
 ) -> Chosen:
     modality, task_spec = load_modality(trained.task_spec.modality), trained.task_spec
     asked = config.to_dict()
-    columns = {name: asked[name] for name in COLUMN_SETTINGS if name in asked}
+    columns = {name: asked[name] for name in asked if name.endswith(COLUMN_SETTINGS)}
     reading = replace(trained.config, data=data, **columns)
     rows, account = modality.read_samples(reading, task_spec.class_names, trained.processor)
     if problems := modality.examine(rows, reading).problems:
