@@ -132,7 +132,7 @@ class Preprocessing:
 
     def problems(self) -> list[str]:
         """What cannot be, one line each; they name the attribute first."""
-        found = []
+        found: list[str] = []
         nyquist = self.sample_rate / 2
         if self.features == "waveform":
             return found
@@ -258,7 +258,8 @@ class Preprocessing:
             return waveform
         power = np.mean(np.square(waveform, dtype=np.float64))
         gain = min(self.loudness - 10 * np.log10(power), MOST_GAIN)
-        return waveform * np.float32(10 ** (gain / 20))
+        leveled: Waveform = waveform * np.float32(10 ** (gain / 20))
+        return leveled
 
     # --- from windows to the network's input -----------------------------------------------------
 
@@ -355,7 +356,8 @@ def _refuse_cut_off(head: bytes, size: int) -> None:
     if head[:4] not in _SIZES:
         return
     claimed = int.from_bytes(head[4:], _SIZES[head[:4]])
-    if size < claimed + len(head) and claimed < UNKNOWN_SIZE:
+    # it does not count the first eight bytes, though some programs do
+    if size < claimed < UNKNOWN_SIZE:
         raise InvalidAudio(f"cut off: {size:,} of {claimed + len(head):,} bytes")
 
 
@@ -404,7 +406,7 @@ def mel_filters(
     M. Slaney, "Auditory Toolbox", 1998.
     """
     to_mel, to_hz = _SCALES[mel_scale]
-    edges = to_hz(np.linspace(to_mel(np.float64(fmin)), to_mel(np.float64(fmax)), n_mels + 2))
+    edges = to_hz(np.linspace(*to_mel(np.array([fmin, fmax], np.float64)), n_mels + 2))
     low, center, high = edges[:-2, np.newaxis], edges[1:-1, np.newaxis], edges[2:, np.newaxis]
     frequency = np.fft.rfftfreq(fft_length, 1 / sample_rate)
     rising, falling = (frequency - low) / (center - low), (high - frequency) / (high - center)
@@ -412,7 +414,7 @@ def mel_filters(
     return weights * (2 / (high - low))
 
 
-Numbers = npt.NDArray[np.float64] | np.float64
+Numbers = npt.NDArray[np.float64]
 
 # Slaney's scale: so many Hz a mel up to 1 kHz, and 27 mels for each factor of 6.4 above
 _LINEAR_HZ, _KNEE_HZ, _KNEE_MEL, _LOG_STEP = 200 / 3, 1000.0, 15.0, np.log(6.4) / 27
