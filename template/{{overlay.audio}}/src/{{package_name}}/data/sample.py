@@ -1,51 +1,226 @@
-"""The built-in sample set: tones in noise."""
+"""The built-in sample set: digits from zero to nine, spoken by 42 voices of eSpeak NG, as WAV.
+
+The synthesiser comes in the package espeakng-loader, which projects need for this alone; what it
+says is theirs. Voices of validation are not among those of training. Accent, rate, pitch, loudness
+and noise vary, so that no digit is known by its level or its length.
+"""
 
 from __future__ import annotations
 
 import csv
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
+import soxr
 
-from ..task import WORDS
+from ..errors import DataError
 from .new_folder import new_folder
 
-RATE = 16_000
-PER_WORD = 40
+WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+SAMPLE_RATE = 16_000
+
+# Variants of eSpeak NG that say the same each time, by how they sound; each has one accent. Some
+# differ in little but their names: none of validation is made almost like one of training.
+_WOMEN = {
+    "train": ("f1", "f4", "Andrea", "anika", "aunty", "grandma", "steph"),
+    "val": ("Annie", "belinda", "linda"),
+}
+_MEN = {
+    "train": (
+        *("m1", "m2", "m4", "m5", "m6", "m8", "adam", "Alex", "boris", "david", "Denis", "ed"),
+        *("edward", "Gene", "gustave", "Hugo", "ian", "iven", "Jacky", "Lee", "Mario", "Michael"),
+        *("pablo", "rob", "travis"),
+    ),
+    "val": ("m3", "m7", "john", "marcelo", "max", "paul", "quincy"),
+}
+_ACCENTS = ("en-us", "en", "en-gb-scotland", "en-029", "en-gb-x-rp", "en-gb-x-gbclan")
+# how often each speaker says each word
+_TIMES = {"train": 5, "val": 4}
+
+# words a minute
+_RATES = (120, 260)
+# percent of what eSpeak NG can do, around the voice's own
+_PITCHES = (25, 75)
+# dB of the loudest sample, 0 being full scale
+_PEAKS = (-24.0, -1.0)
+# dB of the word above the noise, and from where on it counts as noisy
+_SIGNAL_TO_NOISE, _NOISY = (3.0, 30.0), 12.0
+# how steeply noise falls with frequency: 0 is white, 2 is brown
+_SLOPES = (0.0, 2.0)
+# seconds of noise before and behind the word
+_MARGINS = (0.02, 0.3)
+# dB below the loudest sample, from which on the synthesiser's silence begins
+_SILENCE = -45.0
+
+Waveform = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Utterance:
+    """A word as it was recorded.
+
+    Attributes:
+        split: `train` or `val`.
+        speaker: whose voice it is.
+        is_woman: whether that sounds like a woman's.
+        word: which.
+        seconds: how long it lasts.
+        is_noisy: whether there is much noise.
+        waveform: with margins and noise, [N], at SAMPLE_RATE.
+    """
+
+    split: str
+    speaker: str
+    is_woman: bool
+    word: str
+    seconds: float
+    is_noisy: bool
+    waveform: Waveform
 
 
 def write_sample(destination: Path, task: str) -> int:
-    """Write the sounds in the layout that `task` reads; the folder appears whole or not at all.
+    """Write the words in the layout that `task` reads; the folder appears whole or not at all.
+
+    Classification: a folder per word. Multilabel and regression: `sounds/` with a manifest for
+    training and one for validation, which name the speaker; the labels are the word, and whether a
+    woman says it and whether it is noisy; the value is how many seconds the word lasts.
+
+    Returns:
+        how many sounds were written.
 
     Raises:
-        DataError: the destination exists or cannot be written.
+        DataError: the destination exists or cannot be written; the synthesiser does not work.
     """
-    generator = np.random.default_rng(0)
-    time = np.arange(RATE // 2) / RATE
     rows: dict[str, list[list[str]]] = {"train": [], "val": []}
     with new_folder(destination) as folder:
-        for number in range(PER_WORD * len(WORDS)):
-            position = number % len(WORDS)
-            pitch = float(generator.uniform(80, 300))
-            sound = np.sin(2 * np.pi * pitch * time)
-            sound += np.sin(2 * np.pi * (400 + 300 * position) * time)
-            sound = 0.2 * sound + generator.normal(0, 0.02, len(time))
-            split = "val" if number // len(WORDS) % 4 == 0 else "train"
-            word = WORDS[position]
+        for number, spoken in enumerate(_utterances()):
+            file = f"{number:04}_{spoken.speaker}.wav"
             if task == "audio_classification":
-                path = folder / split / word / f"{number:04}.wav"
+                path = folder / spoken.split / spoken.word / file
             else:
-                path = folder / "sounds" / f"{number:04}.wav"
-                extra = ["even"] * (position % 2 == 0) + ["large"] * (position >= 5)
-                multi = task == "audio_multilabel"
-                label = ";".join([word, *extra]) if multi else f"{pitch:.1f}"
-                rows[split].append([f"sounds/{number:04}.wav", label, f"{split}{number % 3}"])
+                path = folder / "sounds" / file
+                label = _labels(spoken) if task == "audio_multilabel" else f"{spoken.seconds:.4f}"
+                rows[spoken.split].append([f"sounds/{file}", spoken.speaker, label])
             path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, sound, RATE, subtype="PCM_16")
+            soundfile.write(path, spoken.waveform, SAMPLE_RATE, subtype="PCM_16")
         if task != "audio_classification":
-            header = ["audio", "labels" if task == "audio_multilabel" else "pitch", "speaker"]
+            value = "labels" if task == "audio_multilabel" else "seconds"
             for split, lines in rows.items():
-                with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as file:
-                    csv.writer(file).writerows([header, *lines])
-    return PER_WORD * len(WORDS)
+                with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as table:
+                    csv.writer(table).writerows([["audio", "speaker", value], *lines])
+    return number + 1
+
+
+def _labels(spoken: _Utterance) -> str:
+    extra = [("woman", spoken.is_woman), ("noisy", spoken.is_noisy)]
+    return ";".join([spoken.word, *(name for name, holds in extra if holds)])
+
+
+def _utterances() -> Iterator[_Utterance]:
+    """All words of all speakers, the same each time."""
+    speech = _Synthesiser()
+    speakers = [
+        (split, voice, is_woman)
+        for split in ("train", "val")
+        for voices, is_woman in ((_WOMEN, True), (_MEN, False))
+        for voice in voices[split]
+    ]
+    for number, (split, voice, is_woman) in enumerate(speakers):
+        rng = np.random.default_rng(number)
+        accent = _ACCENTS[number % len(_ACCENTS)]
+        speech.use(f"{accent}+{voice}")
+        for word in WORDS * _TIMES[split]:
+            said = speech.say(word, int(rng.integers(*_RATES)), int(rng.integers(*_PITCHES)))
+            ratio = float(rng.uniform(*_SIGNAL_TO_NOISE))
+            yield _Utterance(
+                split=split,
+                speaker=voice,
+                is_woman=is_woman,
+                word=word,
+                seconds=len(said) / SAMPLE_RATE,
+                is_noisy=ratio < _NOISY,
+                waveform=_recorded(said, ratio, rng),
+            )
+
+
+def _recorded(said: Waveform, ratio: float, rng: np.random.Generator) -> Waveform:
+    """A word in noise that lies `ratio` dB below it, at some distance."""
+    before, behind = (rng.uniform(*_MARGINS, size=2) * SAMPLE_RATE).astype(int)
+    word = np.pad(said, (before, behind))
+    noise = _noise(len(word), rng)
+    noise *= np.sqrt(np.mean(said**2) / np.mean(noise**2)) * 10 ** (-ratio / 20)
+    together = word + noise
+    return together / np.abs(together).max() * 10 ** (rng.uniform(*_PEAKS) / 20)
+
+
+def _noise(length: int, rng: np.random.Generator) -> Waveform:
+    spectrum = np.fft.rfft(rng.standard_normal(length))
+    slope = rng.uniform(*_SLOPES)
+    weights = np.arange(1, len(spectrum) + 1, dtype=np.float64) ** (-slope / 2)
+    return np.fft.irfft(spectrum * weights, length)
+
+
+class _Synthesiser:
+    """eSpeak NG, by way of its C functions; `speak_lib.h` describes them.
+
+    Raises:
+        DataError: it cannot be started.
+    """
+
+    SYNCHRONOUS, DONT_EXIT = 2, 0x8000  # no thread, no sound card; errors do not end the process
+    RATE, PITCH = 1, 3  # numbers of its parameters
+    UTF8 = 1
+
+    def __init__(self) -> None:
+        import espeakng_loader
+
+        self._library = ctypes.CDLL(espeakng_loader.get_library_path())
+        data = espeakng_loader.get_data_path().encode()
+        self._rate = self._library.espeak_Initialize(self.SYNCHRONOUS, 0, data, self.DONT_EXIT)
+        if self._rate <= 0:
+            raise DataError(
+                "eSpeak NG does not start; `uv sync --reinstall-package espeakng-loader`"
+            )
+        self._pieces: list[npt.NDArray[np.int16]] = []
+        # kept, as the library calls it
+        self._callback = _CALLBACK(self._take)
+        self._library.espeak_SetSynthCallback(self._callback)
+
+    def use(self, voice: str) -> None:
+        """Speak with a voice: a language, `+` and a variant."""
+        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+            raise DataError(f"eSpeak NG has no voice {voice}")
+
+    def say(self, text: str, rate: int, pitch: int) -> Waveform:
+        """A text without the silence around it, [N] at SAMPLE_RATE.
+
+        Args:
+            text: what to say.
+            rate: words a minute.
+            pitch: 0 to 99; 50 is the voice's own.
+        """
+        self._pieces.clear()
+        self._library.espeak_SetParameter(self.RATE, rate, 0)
+        self._library.espeak_SetParameter(self.PITCH, pitch, 0)
+        content = text.encode() + b"\0"
+        self._library.espeak_Synth(content, len(content), 0, 1, 0, self.UTF8, None, None)
+        self._library.espeak_Synchronize()
+        spoken = np.concatenate(self._pieces) / 32768
+        waveform: Waveform = soxr.resample(spoken, self._rate, SAMPLE_RATE)
+        [loud] = np.nonzero(np.abs(waveform) > np.abs(waveform).max() * 10 ** (_SILENCE / 20))
+        return waveform[loud[0] : loud[-1] + 1]
+
+    def _take(self, samples: ctypes._Pointer[ctypes.c_short], count: int, _events: int) -> int:
+        if samples and count:
+            self._pieces.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0  # go on
+
+
+_CALLBACK = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p
+)
