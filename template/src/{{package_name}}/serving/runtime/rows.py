@@ -25,7 +25,7 @@ MEDIA_TYPES = {
 def row_payload(row: Mapping[str, Any]) -> bytes:
     """A row as an input, whose cells are what training makes of them.
 
-    Numbers keep their characters; dates and times are texts, as Python writes them.
+    Numbers keep their characters; dates and times are texts, as ISO 8601 has them.
 
     Args:
         row: cells by column, as readers of tables give them.
@@ -41,7 +41,7 @@ def _written(column: str, cell: Any) -> str:
     if isinstance(cell, Number | Decimal):
         return str(cell)
     if isinstance(cell, date | time):
-        return json.dumps(str(cell))
+        return json.dumps(cell.isoformat())
     try:
         return json.dumps(cell)
     except TypeError:

@@ -21,7 +21,7 @@ from ..config import TrainingConfig
 from ..errors import DataError
 from ..preprocessing import Columns, Written, read_row, write_row
 from ..serving.runtime import Accepted
-from ..serving.runtime.tables import Number
+from ..serving.runtime.tables import SUFFIXES, Number
 from ..task import TaskSpec
 from .account import Account, shown
 from .column_kinds import LeftOut, Recognised, recognise
@@ -426,8 +426,8 @@ def load_processor(folder: Path) -> None:
 
 
 def accepted_inputs(task_spec: TaskSpec, config: TrainingConfig) -> Accepted:
-    """What a bundle takes for a row: an object of JSON."""
-    return Accepted(suffixes=[".json"], columns=[], max_item_size=LARGEST_ROW)
+    """What a bundle takes: tables, of which each row is an input."""
+    return Accepted(suffixes=list(SUFFIXES), columns=[], max_item_size=LARGEST_ROW)
 
 
 def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
