@@ -13,7 +13,7 @@ from benchmarks.harness import ROOT, Outcome, Row, Scale, Target, Way, interleav
 from benchmarks.page import FIGURES, PAGE, claim, page, picture, read_outcomes, section
 
 # of those in the group `benchmarks` alone
-OTHERS = ("bentoml", "litserve", "mosec")
+OTHERS = ("bentoml", "litserve", "mosec", "river", "statsmodels")
 
 
 def row(*targets: Target) -> Row:

@@ -10,6 +10,7 @@ from . import generating
 from . import bundles
 from . import serving
 from . import starting
+from . import tables
 from . import templates
 from . import gpu
 from .harness import BENCHMARKS

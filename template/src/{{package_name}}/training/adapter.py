@@ -196,9 +196,7 @@ class UniversalModelAdapter(LightningModule):
             inputs = {name: value for name, value in batch.items() if name != LABELS}
             wanted = self.task_spec.logits_shape(inputs)
             name = self.signature_inspector.model_name
-            self.layouts[self.training] = find_outputs(
-                output, wanted, name, training=self.training
-            )
+            self.layouts[self.training] = find_outputs(output, wanted, name, training=self.training)
         layout = self.layouts[self.training]
         return layout.logits_of(output), layout.auxiliary_of(output) if self.training else []
 

@@ -14,7 +14,7 @@ from ..config import TrainingConfig
 from ..errors import BadSamples
 from ..task import TaskSpec
 from .known import samples_of
-from .module import Batch, Method
+from .module import Batch
 from .order import Key, as_key
 from .reading import ORIGIN, cells_of
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
@@ -29,6 +29,7 @@ from .reading import read_samples as read_samples
 from .reading import read_splits as read_splits
 from .reading import review as review
 from .reading import save_processor as save_processor
+from .rivals import rivals as rivals
 from .splits import labels_of
 
 if TYPE_CHECKING:
@@ -123,11 +124,6 @@ def make_collator(
 def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Module:
     """Rows need no further work on the device."""
     return nn.Identity()
-
-
-def rivals(task_spec: TaskSpec, config: TrainingConfig) -> dict[str, Method]:
-    """None yet."""
-    return {}
 
 
 def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, Callable[[], int]]:
