@@ -22,6 +22,8 @@ DATA_FILE = "data.json"
 
 # so many classes are listed each; of more, the largest and the smallest
 LISTED_CLASSES = 20
+# and of the columns of a table the first
+LISTED_COLUMNS = 40
 EXTREMES = 3
 
 
@@ -133,6 +135,11 @@ def lines(described: Mapping[str, Any]) -> Iterator[str]:
         details += [_target(*target) for target in split.get("targets", {}).items()]
         yield f"  {name}: {'; '.join(details)}"
     yield f"  validation: {described['validation']}"
+    columns = described.get("columns", {})
+    for name in list(columns)[:LISTED_COLUMNS]:
+        yield f"  column {name!r}: {_plain(columns[name])}"
+    if len(columns) > LISTED_COLUMNS:
+        yield f"  and {len(columns) - LISTED_COLUMNS} columns more, which `data check --json` lists"
     facts = [
         f"{name.replace('_', ' ')} {_plain(value)}"
         for name, value in described["inputs"].items()

@@ -120,15 +120,6 @@ def read_row(payload: bytes) -> dict[str, Any]:
     return row
 
 
-def write_row(row: Row) -> bytes:
-    """The row as `read_row` reads it: numbers of JSON stay as they were written."""
-    cells = (
-        f"{json.dumps(name)}: {cell if isinstance(cell, Written) else json.dumps(cell)}"
-        for name, cell in row.items()
-    )
-    return ("{" + ", ".join(cells) + "}").encode()
-
-
 def _named_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
@@ -274,8 +265,10 @@ class Feature:
 
     @classmethod
     def fit(cls, numbers: Numbers, scaling: Scaling) -> Self:
-        """The feature of numbers [R], NaN where they are missing; at least one is not."""
+        """The feature of numbers [R], NaN where they are missing."""
         known = numbers[~np.isnan(numbers)]
+        if not len(known):
+            return cls(0.0, Scale((0.0,), (0.0,)))
         return cls(float(np.median(known)), Scale.fit(known, scaling))
 
     @classmethod
@@ -483,7 +476,7 @@ class DateColumn:
         differing = {
             part: Feature.fit(numbers, scaling)
             for part, numbers in parts.items()
-            if np.nanmin(numbers) < np.nanmax(numbers)
+            if known and np.nanmin(numbers) < np.nanmax(numbers)
         }
         return cls(name, order, zoned, differing, len(known) < len(dates))
 

@@ -116,8 +116,6 @@ def recognise(
     known = [cell for cell in cells if not is_missing(cell, markers)]
     if given == "ignore":
         return LeftOut("ignored, as the settings say")
-    if any(isinstance(cell, list | tuple | dict | bytes) for cell in known):
-        return LeftOut("a column of lists, objects or bytes")
     if not known:
         return LeftOut("a column without a value")
     texts = Counter(map(text_of, known))

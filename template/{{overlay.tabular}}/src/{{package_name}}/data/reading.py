@@ -5,23 +5,21 @@ Nothing here needs torch: whoever only looks at data need not wait for it to loa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, time
-from decimal import Decimal
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from ..atomic import write_whole
 from ..config import TrainingConfig
 from ..errors import DataError
-from ..preprocessing import Columns, Written, read_row, write_row
+from ..preprocessing import Columns, read_row, text_of
 from ..serving.runtime import Accepted
-from ..serving.runtime.tables import SUFFIXES, Number
+from ..serving.runtime.rows import row_payload
+from ..serving.runtime.tables import SUFFIXES
 from ..task import TaskSpec
 from .account import Account, shown
 from .column_kinds import LeftOut, Recognised, recognise
@@ -43,6 +41,13 @@ from .splits import (
     warn_of_rare_classes,
     warn_of_shared_groups,
 )
+from .table_facts import (
+    ColumnCells,
+    warn_of_columns,
+    warn_of_drift,
+    warn_of_far_values,
+    warn_of_leaks,
+)
 from .table_labels import ColumnSettings, Outputs, label_feature, read_labels
 from .tables import Table
 
@@ -60,7 +65,20 @@ OUTPUTS: dict[str, Outputs] = {
 }
 
 # settings about columns that a task uses
-USED_COLUMN_SETTINGS = ("label_column", "target_columns", "group_column", "time_column")
+USED_COLUMN_SETTINGS: dict[Outputs, Sequence[str]] = {
+    "classes": ("label_column", "target_columns", "group_column", "time_column"),
+    "labels": (
+        "label_column",
+        "target_columns",
+        "label_separator",
+        "group_column",
+        "time_column",
+    ),
+    "targets": ("label_column", "target_columns", "group_column", "time_column"),
+}
+
+# cells that are no single value
+NESTED = (list, tuple, dict, bytes)
 
 # a table is all that holds rows: no file is one
 NO_FILES = FileKind("rows", frozenset(), lambda path: None)
@@ -84,33 +102,37 @@ class Part:
 
     Attributes:
         table: its columns, those to predict and of groups left out.
+        predicted: the columns to predict.
         labels: of each row.
         names: classes, labels or values.
         groups: of each row, where the settings name a column of groups.
-        times: of each row, where the settings name a column of times.
     """
 
     table: Table
+    predicted: Table
     labels: Sequence[Any]
     names: list[str]
     groups: Sequence[str] | None
-    times: npt.NDArray[np.float64] | None
 
-    @property
+    @cached_property
     def cells(self) -> dict[str, list[Any]]:
-        """Cells by column, ready for JSON."""
-        return {name: list(map(plain_cell, self.table.values(name))) for name in self.table.columns}
+        """Cells by column, as whoever reads a row of JSON gets them."""
+        rows = [read_row(row) for row in self.payloads(list(self.table.columns))]
+        return {name: [row[name] for row in rows] for name in self.table.columns}
+
+    def payloads(self, names: Sequence[str]) -> list[bytes]:
+        """Each row as JSON, with these columns."""
+        columns = [self.table.values(name) for name in names]
+        return [
+            row_payload(dict(zip(names, row, strict=True))) for row in zip(*columns, strict=True)
+        ]
 
     def rows(self, names: Sequence[str], outputs: Outputs) -> datasets.Dataset:
         """Rows with `row`, JSON of these columns, `labels`, `origin`, and `group` where known."""
         import datasets
 
-        cells = self.cells
         columns: dict[str, Any] = {
-            ROW: [
-                write_row({name: cells[name][row] for name in names}).decode()
-                for row in range(len(self.table))
-            ],
+            ROW: [payload.decode() for payload in self.payloads(names)],
             "labels": list(self.labels),
             ORIGIN: [self.table.place(row) for row in range(len(self.table))],
         }
@@ -119,19 +141,6 @@ class Part:
         if self.groups is not None:
             columns[GROUP], features[GROUP] = list(self.groups), text
         return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
-
-
-def plain_cell(cell: Any) -> Any:
-    """A cell as it may stand in a row of JSON; lists, objects and bytes stay what they are."""
-    if isinstance(cell, Number):
-        return Written(cell)
-    if isinstance(cell, date | time):
-        return cell.isoformat()
-    if isinstance(cell, Decimal):
-        return Written(cell)
-    if isinstance(cell, float) and np.isnan(cell):
-        return None
-    return cell
 
 
 def read_splits(config: TrainingConfig, processor: Columns | None = None) -> Splits:
@@ -150,31 +159,26 @@ def read_splits(config: TrainingConfig, processor: Columns | None = None) -> Spl
     """
     account, outputs = Account(), OUTPUTS[config.task]
     sources = read_sources(config.data, EXPECTED, account)
-    used = (*USED_COLUMN_SETTINGS, "label_separator")
-    warn_of_unused_settings(config, used, sources.has_table, account)
+    warn_of_unused_settings(config, USED_COLUMN_SETTINGS[outputs], sources.has_table, account)
     parts = {"train": _read_part(sources.splits["train"], config, None, account)}
     names = parts["train"].names
     for split, source in sources.splits.items():
         if split == "val" or (split == "test" and _is_labelled(source, config, names, account)):
             parts[split] = _read_part(source, config, names, account)
     account.check(config.data)
-    is_classes = outputs == "classes"
-    if is_classes:
+    if outputs == "classes":
         check_classes(names, config.data)
-    columns = processor or _fit(parts["train"], config, account)
-    rows = {}
-    for split, part in parts.items():
-        _check_columns(part, columns, account)
-        rows[split] = part.rows(columns.names, outputs)
-        _check_cells(rows[split], columns, account)
+    recognised = _recognise(parts["train"], config, account)
+    columns = processor or _fit(parts["train"].cells, recognised, config)
+    rows = {split: _known_rows(part, columns, outputs, account) for split, part in parts.items()}
     account.check(config.data)
     warn_of_shared_groups(rows, account)
     validation = sources.validation
     if "val" not in rows:
-        divided = _set_aside(rows["train"], parts["train"], config)
+        divided = _set_aside(rows["train"], columns, config)
         rows["train"], rows["val"], validation = divided
-    if is_classes:
-        warn_of_rare_classes(labels_of(rows["val"]), names, account)
+        columns = processor or _fit(_by_column(rows["train"]), recognised, config)
+    _warn(rows, columns, names, outputs, account)
     summary = summarize(
         data=config.data,
         layout=sources.layout,
@@ -184,6 +188,9 @@ def read_splits(config: TrainingConfig, processor: Columns | None = None) -> Spl
         names=names,
         account=account,
     )
+    summary["columns"] = {
+        name: one.describe() for name, one in _cells(rows["train"], columns).items()
+    }
     return Splits(
         rows["train"], rows["val"], names, columns, test=rows.get("test"), summary=summary
     )
@@ -206,10 +213,7 @@ def read_samples(
     ]
     account.check_labels(config.data, names)
     account.check(config.data)
-    found = []
-    for part in parts:
-        plain = [name for name, cells in part.cells.items() if not any(map(_is_nested, cells))]
-        found.append(part.rows(plain, outputs))
+    found = [part.rows(list(part.table.columns), outputs) for part in parts]
     return datasets.concatenate_datasets(found), account
 
 
@@ -217,14 +221,10 @@ def count_repeated(rows: datasets.Dataset, train: datasets.Dataset) -> int:
     """How many rows have the cells of a training row in all columns that this one has."""
     if not len(train):
         return 0
-    names = list(json.loads(train[0][ROW]))
-    known = set(train[ROW][:])
-    repeated = 0
-    for text in rows[ROW][:]:
-        row = read_row(text.encode())
-        kept = {name: row[name] for name in names if name in row}
-        repeated += write_row(kept).decode() in known
-    return repeated
+    trained_on = cells_of(train)
+    names = list(trained_on[0])
+    known = {tuple(text_of(row[name]) for name in names) for row in trained_on}
+    return sum(tuple(text_of(row.get(name)) for name in names) in known for row in cells_of(rows))
 
 
 # --- One table -----------------------------------------------------------------------------------
@@ -248,14 +248,28 @@ def _read_part(
     )
     predicted = _only(table, targets)
     labels, found = read_labels(predicted, outputs, settings, names, account)
-    groups = _groups(table, config.group_column, account)
-    times = _times(table, config.time_column, account)
     rest = [name for name in table.columns if name not in targets and name != config.group_column]
-    for name in table.index_columns():
-        if name in rest:
-            rest.remove(name)
-            account.leave_out(f"column {name!r}", "the index of a saved table")
-    return Part(_only(table, rest), labels, found, groups, times)
+    return Part(
+        _without_nested(_only(table, rest), account),
+        predicted,
+        labels,
+        found,
+        _groups(table, config.group_column, account),
+    )
+
+
+def _without_nested(table: Table, account: Account) -> Table:
+    """The table without columns that no row of JSON has room for, or that are an index."""
+    for name in table.columns:
+        if name in table.index_columns():
+            reason = "the index of a saved table"
+        elif any(isinstance(cell, NESTED) for cell in table.values(name)):
+            reason = "a column of lists, objects or bytes"
+        else:
+            continue
+        account.leave_out(f"column {name!r}", reason)
+        table = table.without(name)
+    return table
 
 
 def _only(table: Table, names: Sequence[str]) -> Table:
@@ -316,19 +330,11 @@ def _refuse_absent(table: Table, column: str, setting: str) -> None:
         )
 
 
-def _times(table: Table, column: str | None, account: Account) -> npt.NDArray[np.float64] | None:
-    """When each row was, on a scale of its own."""
-    if column is None:
-        return None
-    _refuse_absent(table, column, "time_column")
-    raise NotImplementedError
-
-
 # --- Columns -------------------------------------------------------------------------------------
 
 
-def _fit(part: Part, config: TrainingConfig, account: Account) -> Columns:
-    """The columns to learn from, fitted to the training rows.
+def _recognise(part: Part, config: TrainingConfig, account: Account) -> dict[str, Recognised]:
+    """What the columns are that can be learned from, by their names.
 
     Raises:
         DataError: there are none, one can be read in two ways, or the settings name one that there
@@ -344,21 +350,44 @@ def _fit(part: Part, config: TrainingConfig, account: Account) -> Columns:
     found: dict[str, Recognised] = {}
     for name, column in cells.items():
         recognised = recognise(name, column, markers, config.columns.get(name), account)
+        if _is_copy(column, part.predicted):
+            recognised = LeftOut("a copy of what is predicted")
         if isinstance(recognised, LeftOut):
             account.leave_out(f"column {name!r}", recognised.reason)
         else:
             found[name] = recognised
     if not found:
         raise DataError(f"{part.table.name} has no column to learn from beside what is predicted")
-    fitted = (one.fit(name, cells[name], markers, config.scaling) for name, one in found.items())
-    return Columns(tuple(fitted), markers)
+    return found
 
 
-def _check_columns(part: Part, columns: Columns, account: Account) -> None:
-    """Say which columns training lacks.
+def _fit(
+    cells: Mapping[str, Sequence[Any]], recognised: Mapping[str, Recognised], config: TrainingConfig
+) -> Columns:
+    """The columns, fitted to cells of the training rows."""
+    fitted = (
+        one.fit(name, cells[name], config.markers, config.scaling)
+        for name, one in recognised.items()
+    )
+    return Columns(tuple(fitted), config.markers)
+
+
+def _is_copy(cells: Sequence[Any], predicted: Table) -> bool:
+    """Whether a column holds what is predicted, in every row."""
+    texts = [text_of(cell).casefold() for cell in cells]
+    return any(
+        texts == [text_of(value).casefold() for value in predicted.values(name)]
+        for name in predicted.columns
+    )
+
+
+def _known_rows(
+    part: Part, columns: Columns, outputs: Outputs, account: Account
+) -> datasets.Dataset:
+    """The rows with the columns that were fitted; the account gets a problem for each bad cell.
 
     Raises:
-        DataError: one of training is not there.
+        DataError: one of the columns is not there.
     """
     there = list(part.table.columns)
     if missing := [name for name in columns.names if name not in there]:
@@ -366,12 +395,16 @@ def _check_columns(part: Part, columns: Columns, account: Account) -> None:
             f"{part.table.name} has no column {shown(missing)}, which the training rows have; it "
             f"has {shown(there, 20)}"
         )
+    rows = part.rows(columns.names, outputs)
+    account.problems += faults(rows, columns)
+    return rows
 
 
-def _check_cells(rows: datasets.Dataset, columns: Columns, account: Account) -> None:
+def faults(rows: datasets.Dataset, columns: Columns) -> list[str]:
+    """A line for each cell that cannot be read, with where it is."""
     origins = rows[ORIGIN][:]
-    _, faults = columns.encode(cells_of(rows))
-    account.problems += [f"{origins[fault.row]}: {fault.reason}" for fault in faults]
+    _, found = columns.encode(cells_of(rows))
+    return [f"{origins[fault.row]}: {fault.reason}" for fault in found]
 
 
 def cells_of(rows: datasets.Dataset) -> list[dict[str, Any]]:
@@ -379,22 +412,89 @@ def cells_of(rows: datasets.Dataset) -> list[dict[str, Any]]:
     return [read_row(text.encode()) for text in rows[ROW][:]]
 
 
-def _is_nested(cell: Any) -> bool:
-    return isinstance(cell, list | tuple | dict | bytes)
+# --- Rows to validate on -------------------------------------------------------------------------
 
 
 def _set_aside(
-    rows: datasets.Dataset, part: Part, config: TrainingConfig
+    rows: datasets.Dataset, columns: Columns, config: TrainingConfig
 ) -> tuple[datasets.Dataset, datasets.Dataset, str]:
     """Rows to train on, those to validate on, and for people how they were chosen."""
+    if config.divides_by == "time":
+        return _latest_aside(rows, columns, config)
     is_classes = OUTPUTS[config.task] == "classes"
+    by_group = config.divides_by == "group"
     classes = labels_of(rows) if is_classes else None
-    by_group = config.split == "group"
     train, val = (set_aside_groups if by_group else set_aside)(rows, classes, config)
     return train, val, validation_choice(config, is_classes, by_group=by_group)
 
 
+def _latest_aside(
+    rows: datasets.Dataset, columns: Columns, config: TrainingConfig
+) -> tuple[datasets.Dataset, datasets.Dataset, str]:
+    """The latest rows apart from those before them; rows of one time stay together.
+
+    Raises:
+        DataError: the column is not there or holds no times, a row has none, or all are of one.
+    """
+    name = str(config.time_column)
+    one = _cells(rows, columns).get(name)
+    times = None if one is None else one.numbers
+    if one is None or times is None:
+        usable = [column.name for column in columns.columns if column.kind in ("number", "date")]
+        raise DataError(
+            f"{config.data}: time_column {name!r} is not among the columns of numbers and dates; "
+            f"these are {shown(usable, 20)}"
+        )
+    if without := np.flatnonzero(np.isnan(times)).tolist():
+        raise DataError(
+            f"{config.data}: {len(without)} rows have no {name!r}, by which they are divided, the "
+            f"first in {rows[without[0]][ORIGIN]}"
+        )
+    ordered = np.sort(times)
+    limit = ordered[min(round(len(ordered) * (1 - config.validation_split)), len(ordered) - 1)]
+    if limit == ordered[0]:
+        limit = ordered[np.searchsorted(ordered, limit, "right") % len(ordered)]
+    validates = times >= limit
+    if validates.all():
+        raise DataError(f"{config.data}: all rows have the same {name!r}, which divides nothing")
+    first = text_of(one.cells[int(np.flatnonzero(times == limit)[0])])
+    train, val = (rows.select(np.flatnonzero(chosen)) for chosen in (~validates, validates))
+    return train, val, f"the latest {len(val) / len(rows):.0%}, of {name!r} from {first} on"
+
+
 # --- What was found ------------------------------------------------------------------------------
+
+
+def _cells(rows: datasets.Dataset, columns: Columns) -> dict[str, ColumnCells]:
+    """The cells of each fitted column, by its name."""
+    cells = _by_column(rows)
+    return {one.name: ColumnCells(one, cells[one.name], columns.markers) for one in columns.columns}
+
+
+def _by_column(rows: datasets.Dataset) -> dict[str, list[Any]]:
+    """The cells of all rows, by column."""
+    found = cells_of(rows)
+    return {name: [row[name] for row in found] for name in found[0]}
+
+
+def _warn(
+    rows: Mapping[str, datasets.Dataset],
+    columns: Columns,
+    names: Sequence[str],
+    outputs: Outputs,
+    account: Account,
+) -> None:
+    """What people should know before training."""
+    if outputs == "classes":
+        warn_of_rare_classes(labels_of(rows["val"]), names, account)
+    train = _cells(rows["train"], columns)
+    labels = labels_of(rows["train"])
+    warn_of_columns(train, account)
+    warn_of_leaks(train, labels, outputs, names, account)
+    for split in rows.keys() - {"train"}:
+        warn_of_drift(train, _cells(rows[split], columns), split, account)
+    if outputs == "targets":
+        warn_of_far_values(labels, names, places(rows["train"]), account)
 
 
 def examine(rows: datasets.Dataset, config: TrainingConfig) -> Examination:
@@ -432,9 +532,7 @@ def accepted_inputs(task_spec: TaskSpec, config: TrainingConfig) -> Accepted:
 
 def keep_example(splits: Splits, task_spec: TaskSpec, run_dir: Path) -> None:
     """Keep a validation row as `example.json`: the bundle stores it with its prediction."""
-    cells = read_row(splits.val[0][ROW].encode())
-    kept = {name: cells[name] for name in task_spec.columns.names}
-    write_whole(run_dir / "example.json", write_row(kept) + b"\n")
+    write_whole(run_dir / "example.json", splits.val[0][ROW] + "\n")
 
 
 def places(rows: datasets.Dataset) -> list[str]:

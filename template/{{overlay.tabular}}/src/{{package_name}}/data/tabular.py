@@ -16,9 +16,9 @@ from ..task import TaskSpec
 from .known import samples_of
 from .module import Batch
 from .order import Key, as_key
-from .reading import ORIGIN, cells_of
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
 from .reading import accepted_inputs as accepted_inputs
+from .reading import cells_of, faults
 from .reading import count_repeated as count_repeated
 from .reading import examine as examine
 from .reading import fingerprint as fingerprint
@@ -57,11 +57,10 @@ class RowDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, rows: datasets.Dataset, task_spec: TaskSpec) -> None:
-        arrays, faults = task_spec.columns.encode(cells_of(rows))
-        if faults:
-            origins = rows[ORIGIN][:]
-            problems = [f"{origins[fault.row]}: {fault.reason}" for fault in faults]
+        columns = task_spec.columns
+        if problems := faults(rows, columns):
             raise BadSamples("the table", problems)
+        arrays = columns.transform(cells_of(rows))
         self.fields = {name: torch.from_numpy(array) for name, array in arrays.items()}
         self.labels = labels_of(rows)
 

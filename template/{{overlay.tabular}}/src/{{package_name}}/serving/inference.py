@@ -101,9 +101,7 @@ class TabularInferenceEngine(InferenceEngine):
         found = {
             "ignored": [name for name in row if name not in names],
             "unseen": [
-                one.name
-                for one in columns
-                if one.kind == "category" and codes[one.name] == UNSEEN
+                one.name for one in columns if one.kind == "category" and codes[one.name] == UNSEEN
             ],
             "imputed": [name for name in names if is_missing(row[name], self.table.markers)],
         }
