@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -78,7 +79,7 @@ USED_COLUMN_SETTINGS: dict[Outputs, Sequence[str]] = {
 }
 
 # cells that are no single value
-NESTED = (list, tuple, dict, bytes)
+NESTED = (list, tuple, dict, bytes, timedelta)
 
 # a table is all that holds rows: no file is one
 NO_FILES = FileKind("rows", frozenset(), lambda path: None)
@@ -264,7 +265,7 @@ def _without_nested(table: Table, account: Account) -> Table:
         if name in table.index_columns():
             reason = "the index of a saved table"
         elif any(isinstance(cell, NESTED) for cell in table.values(name)):
-            reason = "a column of lists, objects or bytes"
+            reason = "a column of lists, objects, bytes or durations"
         else:
             continue
         account.leave_out(f"column {name!r}", reason)
