@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,10 @@ MOST_ROWS = 4000
 LABEL = "label"
 
 OURS, TREES, LINEAR = "network", "LightGBM", "linear model"
-SOURCES = ("scikit-learn", "statsmodels", "river", "palmerpenguins")
+MEASURES = {"log loss": "val/loss", "accuracy": "val/accuracy", "RMSE": "val/rmse"}
+
+Reached: TypeAlias = Mapping[str, Mapping[str, float]]
+"""Metrics by contender and name."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +46,6 @@ class Table:
     def task(self) -> str:
         """As the project calls it."""
         return "tabular_regression" if self.has_values else "tabular_classification"
-
-    @property
-    def measure(self) -> str:
-        """What contenders are ranked by: less is better."""
-        return "rmse" if self.has_values else "loss"
 
 
 def _scikit_learn(name: str) -> pd.DataFrame:
@@ -120,19 +118,23 @@ TABLES = (
 
 @benchmark("Tables", minutes=20)
 def tables(scale: Scale) -> Iterator[Row]:
-    """Every table in each round split anew, and what each contender reaches on rows unseen."""
+    """Every table split anew in each round, and what contenders reach on rows they never saw."""
+    chosen = TABLES[:1] if scale.toy else TABLES
+    reached: list[list[Reached]] = [[] for _ in chosen]
     with project("tabular") as found:
         check(found)
-        chosen = TABLES[:1] if scale.toy else TABLES
-        reached: dict[str, list[dict[str, float]]] = {table.name: [] for table in chosen}
         for number in range(scale.rounds):
-            for table in chosen:
-                split = write(table, Path(f"{number}-{table.name}"), number)
-                reached[table.name].append(losses(found, table, split, number))
-    if scale.rounds:
-        yield ranks(list(reached.values()))
-        for table in chosen:
-            yield _row(f"{table.name}, {len(_few(table)):,} rows", table, reached[table.name])
+            for table, of_rounds in zip(chosen, reached, strict=True):
+                folder = write(table, Path(f"{number}-{table.name}"), number)
+                of_rounds.append(evaluate(found, table, folder, number))
+    if not scale.rounds:
+        return
+    for of_classes in ("log loss", "accuracy"):
+        yield _ranks(chosen, reached, of_classes)
+    for table, of_rounds in zip(chosen, reached, strict=True):
+        measure = "RMSE" if table.has_values else "log loss"
+        what = f"{table.name}: {len(_few(table)):,} rows"
+        yield Row(what, measure, _ways([_of(measure, one) for one in of_rounds]))
 
 
 def write(table: Table, folder: Path, seed: int) -> Path:
@@ -151,15 +153,7 @@ def _few(table: Table) -> pd.DataFrame:
     return rows if len(rows) <= MOST_ROWS else rows.sample(MOST_ROWS, random_state=0)
 
 
-def losses(found: Project, table: Table, folder: Path, seed: int) -> dict[str, float]:
-    """What contenders that were trained on a table reach on its test rows, by their names."""
-    evaluation = evaluate(found, table, folder, seed)
-    measured = {OURS: evaluation.metrics}
-    measured |= {rival.name: rival.metrics for rival in evaluation.rivals}
-    return {name: metrics[f"val/{table.measure}"].value for name, metrics in measured.items()}
-
-
-def evaluate(found: Project, table: Table, folder: Path, seed: int) -> Any:
+def evaluate(found: Project, table: Table, folder: Path, seed: int) -> Reached:
     """Train the network as a project is rendered, and measure it and its rivals on test rows."""
     settings = {
         "task": table.task,
@@ -172,48 +166,55 @@ def evaluate(found: Project, table: Table, folder: Path, seed: int) -> Any:
     config = found.module("config").TrainingConfig.load("config.yaml", **settings)
     result = found.module("training.loop").train(config, Console(quiet=True))
     trained = found.module("training.trained_model").load_trained_model(result.best)
-    return found.module("evaluation").evaluate(trained, split="test")
+    evaluation = found.module("evaluation").evaluate(trained, split="test")
+    of_rivals = {rival.name: rival.metrics for rival in evaluation.rivals}
+    return {
+        name: {measure: interval.value for measure, interval in metrics.items()}
+        for name, metrics in ({OURS: evaluation.metrics} | of_rivals).items()
+    }
 
 
-def ranks(reached: Sequence[Sequence[Mapping[str, float]]]) -> Row:
+def _of(measure: str, reached: Reached) -> dict[str, float]:
+    """What each contender reaches."""
+    return {name: metrics[MEASURES[measure]] for name, metrics in reached.items()}
+
+
+def _ways(of_rounds: Sequence[Mapping[str, float]]) -> list[Way]:
+    contenders = {OURS: "ours", TREES: versions("lightgbm"), LINEAR: versions("scikit-learn")}
+    return [
+        Way(name, version, [one[name] for one in of_rounds]) for name, version in contenders.items()
+    ]
+
+
+def _ranks(chosen: Sequence[Table], reached: Sequence[Sequence[Reached]], of_classes: str) -> Row:
     """How contenders rank on average over all tables, in each round.
 
     Args:
-        reached: what each contender reaches, by table and round.
+        chosen: the tables.
+        reached: on each, in each round.
+        of_classes: what judges classes; values are judged by their RMSE.
     """
-    of_rounds = [
-        {name: statistics.fmean(one[name] for one in of_tables) for name in of_tables[0]}
-        for of_tables in zip(*([_ranked(one) for one in table] for table in reached), strict=True)
-    ]
-    ways = [
-        Way(name, version, [of_round[name] for of_round in of_rounds])
-        for name, version in _versions().items()
-    ]
+    of_rounds = []
+    for of_tables in zip(*reached, strict=True):
+        ranks = [
+            _ranked("RMSE" if table.has_values else of_classes, one)
+            for table, one in zip(chosen, of_tables, strict=True)
+        ]
+        of_rounds.append({name: statistics.fmean(one[name] for one in ranks) for name in ranks[0]})
+    what = f"mean rank over {len(chosen)} tables by {of_classes} of classes and RMSE of values"
     note = (
-        "1 is the best. Classes are judged by log loss, values by their RMSE, on a quarter of the "
-        "rows, which no contender has seen. All learn from the same rows and have their defaults; "
-        "the network alone sees validation rows, which choose its checkpoint. Tables are those of "
-        f"{versions(*SOURCES)}."
+        "1 is the best. All learn from the same rows, with defaults, and are judged by a quarter "
+        "of the table that none has seen; some more rows let the network choose its checkpoint. "
+        f"Of a table with more rows {MOST_ROWS:,} are drawn. The tables are those of "
+        f"{versions('scikit-learn', 'statsmodels', 'river', 'palmerpenguins')}."
     )
-    what = f"mean rank over {len(reached)} tables, each round with other splits"
-    return Row(what, "rank", ways, [Target(OURS, TREES, most=1)], note)
+    return Row(what, "rank", _ways(of_rounds), [Target(OURS, TREES, most=1)], note)
 
 
-def _ranked(reached: Mapping[str, float]) -> dict[str, float]:
-    """Ranks from 1; equal ones share the mean of theirs."""
-    values = pd.Series(reached).rank()
+def _ranked(measure: str, reached: Reached) -> dict[str, float]:
+    """Ranks from 1, the best; equal ones share the mean of theirs."""
+    values = pd.Series(_of(measure, reached)).rank(ascending=measure != "accuracy")
     return {str(name): float(rank) for name, rank in values.items()}
-
-
-def _row(what: str, table: Table, reached: Sequence[Mapping[str, float]]) -> Row:
-    ways = [
-        Way(name, version, [one[name] for one in reached]) for name, version in _versions().items()
-    ]
-    return Row(what, "RMSE" if table.has_values else "log loss", ways)
-
-
-def _versions() -> dict[str, str]:
-    return {OURS: "ours", TREES: versions("lightgbm"), LINEAR: versions("scikit-learn")}
 
 
 def check(found: Project) -> None:
@@ -226,11 +227,9 @@ def check(found: Project) -> None:
     points = pd.DataFrame(choose.normal(size=(400, 2)), columns=["a", "b"])
     points[LABEL] = np.where(points["a"] + points["b"] > 0, "above", "below")
     made_up = Table("made up", lambda: points)
-    evaluation = evaluate(found, made_up, write(made_up, Path("made up"), 0), 0)
-    measured = {OURS: evaluation.metrics}
-    measured |= {rival.name: rival.metrics for rival in evaluation.rivals}
-    if measured.keys() != _versions().keys():
-        raise RuntimeError(f"contenders are {', '.join(measured)}")
-    for name, metrics in measured.items():
-        if (accuracy := metrics["val/accuracy"].value) < 0.9:
+    reached = evaluate(found, made_up, write(made_up, Path("made up"), 0), 0)
+    if reached.keys() != {OURS, TREES, LINEAR}:
+        raise RuntimeError(f"contenders are {', '.join(reached)}")
+    for name, accuracy in _of("accuracy", reached).items():
+        if accuracy < 0.9:
             raise RuntimeError(f"{name} finds no line: accuracy {accuracy:.2f}")
