@@ -55,7 +55,7 @@ def torchvision_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, A
     known = models.list_models(module=models)
     _refuse_unknown("torchvision", name, known)
     kwargs = {"num_classes": task_spec.num_outputs, **_TORCHVISION_STARTS.get(name, {})}
-    if image_size := task_spec.input_schema.get("image_size"):
+    if image_size := task_spec.image_size:
         for prefix, size in _TORCHVISION_SIZES.items():
             if name.startswith(prefix):
                 kwargs |= size(*image_size[1:])
@@ -75,7 +75,7 @@ def timm_entry(name: str, task_spec: TaskSpec, model_args: Mapping[str, Any]) ->
         "pretrained": False,
         "num_classes": task_spec.num_outputs,
     }
-    if image_size := task_spec.input_schema.get("image_size"):
+    if image_size := task_spec.image_size:
         channels, *size = image_size
         kwargs["in_chans"] = channels
         record = timm.get_pretrained_cfg(plain)
@@ -93,6 +93,9 @@ _AUTO_CLASSES = {
     "lm": "AutoModelForCausalLM",
     "masked_lm": "AutoModelForMaskedLM",
     "text_classification": "AutoModelForSequenceClassification",
+    "audio_classification": "AutoModelForAudioClassification",
+    "audio_multilabel": "AutoModelForAudioClassification",
+    "audio_regression": "AutoModelForAudioClassification",
     "vision_classification": "AutoModelForImageClassification",
     "vision_multilabel": "AutoModelForImageClassification",
     "vision_regression": "AutoModelForImageClassification",
@@ -178,7 +181,7 @@ def _fit(configuration: Any, task_spec: TaskSpec) -> None:
     needed = schema.get("max_seq_len", 0) + spare_positions(configuration.to_dict())
     if isinstance(positions, int) and positions < needed:
         configuration.max_position_embeddings = needed
-    if image_size := schema.get("image_size"):
+    if image_size := task_spec.image_size:
         channels, height, width = image_size
         if hasattr(configuration, "num_channels"):
             configuration.num_channels = channels

@@ -32,6 +32,12 @@ class BaseInputConfig:
     RECORDED: ClassVar[Mapping[str, Any]] = {}
     """Settings that come from the record of pretrained weights, and what they are without."""
 
+    SIZE_SETTING: ClassVar[str] = "input"
+    """What to make larger where a network's layers shrink an input to nothing."""
+
+    CHANNELS_SETTING: ClassVar[str] = "inputs of {} channels"
+    """What to give where a network takes another number of channels, a place for that in it."""
+
     @field_validator("*", mode="before")
     @classmethod
     def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -82,6 +82,12 @@ class BaseTaskSpec:
             inputs: fields of the batch, the main input first.
         """
         return len(next(iter(inputs.values()))), self.num_outputs
+
+    @property
+    def image_size(self) -> Sequence[int] | None:
+        """[C, H, W] where networks of pictures can take the main input; None where they cannot."""
+        size: Sequence[int] | None = self.input_schema.get("image_size")
+        return size
 
     @property
     def continues(self) -> bool:

@@ -63,7 +63,7 @@ def of_folder(folder: Path) -> dict[str, Any]:
     if isinstance(config.get("pretrained_cfg"), Mapping):  # written by timm
         return of_timm(config["pretrained_cfg"])
     preprocessor = read_json(folder / PREPROCESSOR_FILE)
-    return _of_images(preprocessor, config) | _of_texts(folder, config)
+    return _of_images(preprocessor, config) | _of_sounds(preprocessor) | _of_texts(folder, config)
 
 
 def _of_images(preprocessor: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,6 +97,17 @@ def _sides(size: Any) -> tuple[int, int] | None:
         if "shortest_edge" in size:
             return int(size["shortest_edge"]), int(size["shortest_edge"])
     return None
+
+
+def _of_sounds(preprocessor: Mapping[str, Any]) -> dict[str, Any]:
+    """Of encoders of raw sound; what makes spectrograms is recorded in too many ways."""
+    if preprocessor.get("feature_size") != 1 or "sampling_rate" not in preprocessor:
+        return {}
+    return {
+        "sample_rate": int(preprocessor["sampling_rate"]),
+        "features": "waveform",
+        "normalization": "sample" if preprocessor.get("do_normalize", True) else "none",
+    }
 
 
 def _of_texts(folder: Path, config: Mapping[str, Any]) -> dict[str, Any]:

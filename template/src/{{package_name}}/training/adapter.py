@@ -10,6 +10,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -260,6 +261,7 @@ class UniversalModelAdapter(LightningModule):
         torch.default_generator.manual_seed(seed)
         if self.device.type == "cuda":  # torch.manual_seed would cost more than a small step
             torch.cuda.manual_seed(seed)
+        np.random.seed(seed % 2**32)  # with which some networks of transformers draw masks
         if self.compile_hook.compilation is None and self.features is None:
             self._warm_up(batch)
         if self.config.on_nonfinite == "skip" and not self.window.is_open:

@@ -18,6 +18,7 @@ from lightning.pytorch.strategies import DDPStrategy, FSDPStrategy
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
+from ..config import TrainingConfig
 from ..data.module import Batch, UniversalDataModule
 from ..errors import ModelError, ProjectError
 from ..forward import LABELS
@@ -281,13 +282,17 @@ def _remedy(error: BaseException) -> str:
     if (match := _CHANNELS.search(str(error))) is not None:
         wanted, got = match.groups()
         return (
-            f"; its first layer takes {wanted} channels and gets {got}: give an image_size of "
-            f"{wanted} channels, or a network for {got}"
+            f"; its first layer takes {wanted} channels and gets {got}: give "
+            f"{TrainingConfig.CHANNELS_SETTING.format(wanted)}, or a network for {got}"
         )
     if any(sign in str(error) for sign in TOO_SMALL):
-        return "; its layers shrink this input to nothing: give a larger image_size"
+        larger = TrainingConfig.SIZE_SETTING
+        return f"; its layers shrink this input to nothing: give a larger {larger}"
     if "more than 1 value per channel" in str(error):
-        return "; batch normalisation needs several values to average over: give a larger image"
+        return (
+            "; batch normalisation needs several values to average over: give a larger "
+            f"{TrainingConfig.SIZE_SETTING}"
+        )
     return ""
 
 

@@ -31,6 +31,9 @@ class InputConfig(BaseInputConfig):
         "normalization": "sample",
     }
 
+    SIZE_SETTING: ClassVar[str] = "duration"
+    CHANNELS_SETTING: ClassVar[str] = "channels: {}"
+
     sample_rate: Annotated[int, Field(ge=1000, le=384_000), Kept] | None = None
     """Hz to which sounds are resampled; null for the record's, or 16000.
 
@@ -40,8 +43,8 @@ class InputConfig(BaseInputConfig):
     duration: Annotated[float, Field(gt=0, le=600), Kept] = 1.0
     """Seconds of sound that the network gets at a time.
 
-    Longer sounds are cropped, at random in training and to their middle in validation; bundles hear
-    all of them, window by window.
+    Longer sounds are cropped, at random where there is an `augment`, else to their middle; bundles
+    hear all of them, window by window.
     """
 
     padding: Annotated[Literal["end", "center", "repeat"], Kept] = "end"
@@ -74,6 +77,9 @@ class InputConfig(BaseInputConfig):
     fmax: Annotated[float, Field(gt=0), Kept] | None = None
     """Hz where the highest band ends; null for the record's, or half of sample_rate."""
 
+    channels: Annotated[Literal[1, 3], Kept] = 1
+    """How often the network gets the spectrogram: 3 for networks of pictures in colour."""
+
     normalization: Annotated[Literal["sample", "none"], Kept] | None = None
     """sample: each input has mean 0 and variance 1; none; null for the record's, or sample."""
 
@@ -84,7 +90,10 @@ class InputConfig(BaseInputConfig):
     """Longest sound, in seconds: a small file can be far longer than the memory holds."""
 
     augment: Literal["none", "light", "strong"] = "light"
-    """Random changes to training sounds: light (shift, gain, noise) or strong (masks as well)."""
+    """Random changes to training sounds: light (shift, gain, noise) or strong (masks as well).
+
+    Both crop longer sounds at random; none hears their middle, as validation does.
+    """
 
     mixup: Annotated[float, Field(ge=0)] = 0.0
     """Alpha of MixUp, which blends training sounds of a micro-batch and their classes; 0: never."""

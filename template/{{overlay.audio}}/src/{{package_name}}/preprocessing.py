@@ -65,6 +65,7 @@ class Preprocessing:
         n_mels: bands.
         mel_scale: `slaney` (linear below 1 kHz) or `htk`.
         fmin, fmax: Hz between which the bands lie; `fmax` None for half the sample rate.
+        channels: C, how often the network gets the spectrogram: networks of pictures want three.
         normalization: `sample` brings each input to mean 0 and variance 1; `none` leaves dB, or the
             waveform.
         window_overlap: share of a window that the next one of a long sound has as well, from 0 to
@@ -82,6 +83,7 @@ class Preprocessing:
     mel_scale: Literal["slaney", "htk"] = "slaney"
     fmin: float = 20.0
     fmax: float | None = None
+    channels: int = 1
     normalization: Literal["sample", "none"] = "sample"
     window_overlap: float = 0.0
 
@@ -125,10 +127,10 @@ class Preprocessing:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one input: [1, n_mels, frames], or [T] of a waveform."""
+        """Of one input: [C, n_mels, frames], or [T] of a waveform."""
         if self.features == "waveform":
             return (self.num_samples,)
-        return (1, self.n_mels, self.num_frames)
+        return (self.channels, self.n_mels, self.num_frames)
 
     def problems(self) -> list[str]:
         """What cannot be, one line each; they name the attribute first."""
@@ -264,11 +266,11 @@ class Preprocessing:
     # --- from windows to the network's input -----------------------------------------------------
 
     def inputs(self, waveforms: Waveform) -> npt.NDArray[np.float32]:
-        """What the network gets of windows [..., T]: [..., 1, n_mels, frames], or [..., T]."""
+        """What the network gets of windows [..., T]: [..., C, n_mels, frames], or [..., T]."""
         if self.features == "waveform":
             return self.normalized(waveforms, axes=(-1,))
         mels = self.normalized(self.log_mel(waveforms), axes=(-2, -1))
-        return mels[..., np.newaxis, :, :]
+        return np.repeat(mels[..., np.newaxis, :, :], self.channels, axis=-3)
 
     def log_mel(self, waveforms: Waveform) -> npt.NDArray[np.float64]:
         """Power in bands of the mel scale, in dB: float64 [..., n_mels, frames] of [..., T].

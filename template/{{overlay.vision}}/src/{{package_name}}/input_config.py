@@ -26,6 +26,9 @@ class InputConfig(BaseInputConfig):
         "std": (0.5,),
     }
 
+    SIZE_SETTING: ClassVar[str] = "image_size"
+    CHANNELS_SETTING: ClassVar[str] = "an image_size of {} channels"
+
     image_size: Annotated[
         tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
         | None,
