@@ -169,6 +169,7 @@ src/serving/runtime/http/process.py
 src/serving/runtime/http/service.py
 src/serving/runtime/http/settings.py
 src/serving/runtime/http/telemetry.py
+src/serving/runtime/instances.py
 src/serving/runtime/integrity.py
 src/serving/runtime/messages.py
 src/serving/runtime/named_files.py

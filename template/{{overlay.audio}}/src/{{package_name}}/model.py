@@ -1,13 +1,12 @@
 """The network: a small convolutional network on a spectrogram. It is yours to replace.
 
-K. He et al., "Identity Mappings in Deep Residual Networks", 2016 (pre-activation blocks); that the
-bands begin with a normalisation of their own follows Y. Wang et al., "Trainable Frontend For Robust
-and Far-Field Keyword Spotting", 2017, in the plainest form.
+K. He et al., "Identity Mappings in Deep Residual Networks", 2016 (pre-activation blocks).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -43,11 +42,10 @@ class SpectrogramNet(nn.Module):
 
     def __init__(self, num_outputs: int, widths: Sequence[int] = (16, 24, 48, 96)) -> None:
         super().__init__()
+        # dB are large numbers where nothing has normalised them
         self.scale = nn.BatchNorm2d(1)
         self.stem = nn.Conv2d(1, widths[0], 5, stride=2, padding=2, bias=False)
-        self.blocks = nn.Sequential(
-            *(Block(*sizes) for sizes in zip(widths[:-1], widths[1:], strict=True))
-        )
+        self.blocks = nn.Sequential(*(Block(*sizes) for sizes in pairwise(widths)))
         self.norm = nn.BatchNorm2d(widths[-1])
         self.head = nn.Linear(2 * widths[-1], num_outputs)
 

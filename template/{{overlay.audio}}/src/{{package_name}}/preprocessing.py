@@ -301,7 +301,8 @@ class Preprocessing:
         values = values.astype(np.float64)
         centered = values - values.mean(axis=axes, keepdims=True)
         variance = np.square(centered).mean(axis=axes, keepdims=True)
-        return (centered / np.sqrt(variance + VARIANCE_FLOOR)).astype(np.float32)
+        normalized: npt.NDArray[np.float32] = centered / np.sqrt(variance + VARIANCE_FLOOR)
+        return normalized.astype(np.float32)
 
     def _filters(self) -> npt.NDArray[np.float64]:
         top = self.sample_rate / 2 if self.fmax is None else self.fmax
@@ -408,7 +409,8 @@ def mel_filters(
     M. Slaney, "Auditory Toolbox", 1998.
     """
     to_mel, to_hz = _SCALES[mel_scale]
-    edges = to_hz(np.linspace(*to_mel(np.array([fmin, fmax], np.float64)), n_mels + 2))
+    lowest, highest = to_mel(np.array([fmin, fmax], np.float64))
+    edges = to_hz(np.linspace(lowest, highest, n_mels + 2))
     low, center, high = edges[:-2, np.newaxis], edges[1:-1, np.newaxis], edges[2:, np.newaxis]
     frequency = np.fft.rfftfreq(fft_length, 1 / sample_rate)
     rising, falling = (frequency - low) / (center - low), (high - frequency) / (high - center)

@@ -77,8 +77,8 @@ class TaskSpec(BaseTaskSpec):
 
     @classmethod
     def multilabel_tiny(cls) -> Self:
-        """The sample set with several labels a sound: the digit, even, large."""
-        names = [*WORDS, "even", "large"]
+        """The sample set with several labels a sound: the digit, woman, noisy."""
+        names = [*WORDS, "woman", "noisy"]
         return cls(
             name="multilabel_tiny",
             task_type="audio_multilabel",
@@ -87,11 +87,11 @@ class TaskSpec(BaseTaskSpec):
 
     @classmethod
     def regression_tiny(cls) -> Self:
-        """The sample set with a number to predict: the pitch of the voice."""
+        """The sample set with a number to predict: how many seconds a word lasts."""
         return cls(
             name="regression_tiny",
             task_type="audio_regression",
-            output_schema={"num_outputs": 1, "class_names": ["pitch"]},
+            output_schema={"num_outputs": 1, "class_names": ["seconds"]},
         )
 
     @classmethod

@@ -144,10 +144,14 @@ function partsOfOne(answer) {
   return answerParts(answer);
 }
 
-/* What of the input the model did not see, or saw otherwise. */
+/* What the answer says of the input: what the model saw of it, and what it saw otherwise. */
 function leftOut(answer) {
-  const lists = model.accepts.notes.filter((name) => Array.isArray(answer[name]));
-  const said = lists.map((name) => `${capital(name)}: ${answer[name].join(", ")}.`);
+  const counts = /^truncated$|_(used|given)$/;
+  const told = model.accepts.notes.filter((name) => name in answer && !counts.test(name));
+  const said = told.map((name) => {
+    const values = [answer[name]].flat().map(number);
+    return `${capital(name.replaceAll("_", " "))}: ${values.join(", ")}.`;
+  });
   if (answer.truncated) {
     const unit = "tokens_given" in answer ? "tokens" : "frames";
     const [used, given] = [answer[`${unit}_used`], answer[`${unit}_given`]].map(number);

@@ -155,7 +155,9 @@ def _recorded(said: Waveform, ratio: float, rng: np.random.Generator) -> Wavefor
     noise = _noise(len(word), rng)
     noise *= np.sqrt(np.mean(said**2) / np.mean(noise**2)) * 10 ** (-ratio / 20)
     together = word + noise
-    return together / np.abs(together).max() * 10 ** (rng.uniform(*_PEAKS) / 20)
+    peak = 10 ** (rng.uniform(*_PEAKS) / 20)
+    recorded: Waveform = together * (peak / np.abs(together).max())
+    return recorded
 
 
 def _noise(length: int, rng: np.random.Generator) -> Waveform:

@@ -9,8 +9,6 @@ In Python:
 
 from __future__ import annotations
 
-import base64
-import binascii
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -29,10 +27,10 @@ from runtime import (
     ValuesPrediction,
 )
 from runtime.commandline import run
+from runtime.instances import file_in
 
 BUNDLE = Path(__file__).resolve().parent
 PIXELS = "pixels"
-URL_ALPHABET = str.maketrans("-_", "+/")
 # what each task answers
 PREDICTIONS: dict[str, type[ClassPrediction | LabelsPrediction | ValuesPrediction]] = {
     "vision_classification": ClassPrediction,
@@ -122,27 +120,12 @@ class VisionInferenceEngine(InferenceEngine):
         return [found[number] for number in range(len(items))]
 
     def from_json(self, instance: object) -> bytes:
-        """The image in `{"b64": "<the file in base64>"}`.
-
-        Line breaks, the alphabet for URLs, missing padding and the form of a data URL are base64
-        too.
+        """The image in `{"b64": "<the file in base64>"}`, as `file_in` reads it.
 
         Raises:
             InvalidInput: another form, or not base64.
         """
-        text = instance.get("b64") if isinstance(instance, dict) else None
-        if not isinstance(text, str):
-            raise InvalidInput('an instance is {"b64": "<the image file in base64>"}')
-        head, comma, data = text.partition(",")
-        if comma and head.lower().startswith("data:"):
-            if not head.lower().endswith(";base64"):
-                raise InvalidInput("b64 is a data URL of another encoding than base64")
-            text = data
-        plain = "".join(text.split()).translate(URL_ALPHABET).rstrip("=")
-        try:
-            return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise InvalidInput(f"b64 is not base64: {error}") from error
+        return file_in(instance, "image")
 
     def interpret(self, item: Item, logits: Array) -> Prediction:
         """What the logits [K] of one image mean."""
