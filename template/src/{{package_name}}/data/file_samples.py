@@ -230,7 +230,8 @@ class FileSamples:
         settings, outputs = self.columns(config), self.outputs[config.task]
         column = find_column(table, self.usual_columns, settings.input, self.setting, account)
         rest, more = table.without(column), {}
-        if (group := self._group_column(rest, settings, account)) is not None:
+        group = self._group_column(rest, settings, account, is_training=names is None)
+        if group is not None:
             rest, more = rest.without(group), {GROUP: _groups(table, group, account)}
         labels, names = read_labels(rest, outputs, settings, names, account)
         more[ORIGIN] = [table.place(row) for row in range(len(table))]
@@ -243,9 +244,16 @@ class FileSamples:
         ]
         return self._rows(files, labels, outputs, more), names
 
-    def _group_column(self, table: Table, settings: ColumnSettings, account: Account) -> str | None:
-        """The column of groups; None where there is none, or it is what is predicted."""
+    def _group_column(
+        self, table: Table, settings: ColumnSettings, account: Account, *, is_training: bool
+    ) -> str | None:
+        """The column of groups; None where there is none, or it is what is predicted.
+
+        Only training samples, of which some may be set aside, must have the one that was given.
+        """
         if settings.group is None and not self.usual_groups:
+            return None
+        if not is_training and settings.group not in (None, *table.columns):
             return None
         found = recognise_column(table, self.usual_groups, settings.group, "group_column")
         if found is None or found == settings.label or found in settings.targets:
