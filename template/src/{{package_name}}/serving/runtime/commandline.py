@@ -12,7 +12,7 @@ from pathlib import Path
 from .engine import InferenceEngine, InvalidInput, Item
 from .integrity import METADATA, BundleError, proof, read_metadata, verify_files
 from .messages import one_line
-from .outputs import ERROR, FORMS, Answer, Lines, opened
+from .outputs import ERROR, FORMS, ROW, Answer, Lines, opened
 from .sessions import AUTO, CPU, CUDA, RUN_ERRORS, Array
 from .sources import COLUMN_OPTION, STDIN, Source, SourceReader, text_source
 from .streams import discard, quiet_streams
@@ -137,10 +137,11 @@ def _run(engine_class: type[InferenceEngine], bundle: Path, options: argparse.Na
     done = failures = truncated = 0
     try:
         with opened(options.output) as file:
-            lines = FORMS[form](file, engine.metadata["class_names"], engine.note_names)
+            notes_of_one = ((ROW,) if engine.takes_rows else ()) + engine.note_names
+            lines = FORMS[form](file, engine.metadata["class_names"], notes_of_one)
             while batch := list(islice(sources, options.batch_size)):
                 answers = _predict(engine, batch)
-                _write(batch, answers, lines, has_rows=engine.takes_rows)
+                _write(batch, answers, lines)
                 failures += sum(ERROR in answer for answer in answers)
                 truncated += sum("truncated" in answer for answer in answers)
                 done += len(batch)
@@ -235,14 +236,12 @@ def _predict(engine: InferenceEngine, sources: Sequence[Source]) -> list[Answer]
     return [answers[number] for number in range(len(sources))]
 
 
-def _write(
-    sources: Sequence[Source], answers: Sequence[Answer], lines: Lines, *, has_rows: bool
-) -> None:
-    """One line per input, with its row where rows are such; errors are told beside them too."""
+def _write(sources: Sequence[Source], answers: Sequence[Answer], lines: Lines) -> None:
+    """One line per input, with its row in a table; errors are told beside them too."""
     for source, answer in zip(sources, answers, strict=True):
         if ERROR in answer:
             print(f"error: {one_line(source.name)}: {one_line(answer[ERROR])}", file=sys.stderr)
-        row = {"row": source.row} if has_rows else {}
+        row = {} if source.row is None else {ROW: source.row}
         lines.write({"input": source.name, **row, **answer})
     lines.flush()
 

@@ -16,6 +16,8 @@ from .streams import JSON_ESCAPES, discard, escape_what_it_lacks
 
 Answer: TypeAlias = Mapping[str, Any]
 ERROR = "error"
+# of a table: by it answers can be joined with the rows
+ROW = "row"
 
 
 class Lines:
@@ -76,7 +78,7 @@ class CsvLines(Lines):
     def end(self) -> None:
         """Write the errors that waited for columns."""
         if self._failed:
-            self._begin(list(self._failed[0]))
+            self._begin([*dict.fromkeys(key for answer in self._failed for key in answer)])
 
     def _begin(self, columns: list[str]) -> None:
         self._table = csv.DictWriter(_UnixLines(self._file), columns, lineterminator="\r\n")

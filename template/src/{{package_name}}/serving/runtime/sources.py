@@ -40,7 +40,7 @@ class Source:
     Attributes:
         name: what answers and errors call it.
         read: gives its payload. Raises InvalidInput or OSError where it has none.
-        row: of a table, counted from 1 without the header; None for what is no row.
+        row: that it is of its table, counted from 1 without the header; None for all else.
     """
 
     name: str
@@ -174,7 +174,7 @@ class SourceReader:
                 source = _failing(name, str(found))
             else:
                 source = make(table.row(found), name)
-            yield replace(source, row=number)
+            yield replace(source, row=number if self.takes_rows and not table.is_one else None)
         if not number:
             raise UnreadableTable("it has no rows")
 
@@ -193,7 +193,8 @@ class SourceReader:
                 for batch in file.iter_batches(columns=columns):
                     for row in batch.to_pylist():
                         number += 1
-                        yield replace(make(row, f"{path}, row {number}"), row=number)
+                        source = make(row, f"{path}, row {number}")
+                        yield replace(source, row=number if self.takes_rows else None)
         except UnreadableTable:
             raise
         except ValueError as error:  # pyarrow's own errors are such

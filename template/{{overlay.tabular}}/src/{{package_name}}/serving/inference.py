@@ -41,7 +41,7 @@ PREDICTIONS: dict[str, type[ClassPrediction | LabelsPrediction | ValuesPredictio
     "tabular_regression": ValuesPrediction,
 }
 # faults of a row that its error names
-MOST_FAULTS = 5
+MOST_FAULTS = 3
 # how dates are written, by their order
 DATES = {"ymd": "%Y-%m-%d", "dmy": "%d/%m/%Y", "mdy": "%m/%d/%Y"}
 TIME = "T%H:%M"
