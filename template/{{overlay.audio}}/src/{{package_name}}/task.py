@@ -32,7 +32,8 @@ PIPELINE_TAGS = {
     "audio_multilabel": "audio-classification",
 }
 
-WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+# in the order of folders
+WORDS = sorted(["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
 
 
 @dataclass(kw_only=True)
@@ -78,7 +79,7 @@ class TaskSpec(BaseTaskSpec):
     @classmethod
     def multilabel_tiny(cls) -> Self:
         """The sample set with several labels a sound: the digit, woman, noisy."""
-        names = [*WORDS, "woman", "noisy"]
+        names = sorted([*WORDS, "noisy", "woman"])
         return cls(
             name="multilabel_tiny",
             task_type="audio_multilabel",

@@ -33,8 +33,9 @@ if TYPE_CHECKING:
 BANDS, SLOTS = 24, 32
 BLOCK_BANDS, BLOCK_SLOTS = 6, 8
 
-# Largest root mean square difference of two spectrograms, in dB: lossy formats make less.
-DIFFERENCE = 2.0
+# Largest root mean square difference of two spectrograms, in dB: lossy formats make less, and two
+# recordings of one word by one voice more.
+DIFFERENCE = 1.6
 
 # Two sounds that differ more in length, as a share of the longer one, are not the same.
 LENGTHS = 0.05
@@ -84,8 +85,8 @@ def find_similar(samples: Samples, config: TrainingConfig, console: Console) -> 
     """Compare every sound with all others; those that cannot be read are left out.
 
     Equal are sounds with the same samples, whatever the format of their files. Nearly equal are
-    those that differ as by a lossy format, another sample rate or loudness, or a little noise;
-    parts of longer ones are not.
+    those that differ as by a lossy format, loudness or a little noise, or by a sample rate that is
+    not lower than `sample_rate`; parts of longer ones are not.
 
     Args:
         samples: rows with `audio`.
