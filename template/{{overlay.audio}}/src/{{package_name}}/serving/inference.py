@@ -26,6 +26,7 @@ from runtime import (
     LabelsPrediction,
     Prediction,
     ValuesPrediction,
+    object_schema,
 )
 from runtime.commandline import run
 from runtime.instances import file_in
@@ -135,7 +136,7 @@ class AudioInferenceEngine(InferenceEngine):
         item.notes = {
             "seconds": round(count / recipe.sample_rate, 3),
             "windows": len(heard),
-            **({"padded_seconds": round(missing / recipe.sample_rate, 3)} if missing else {}),
+            "padded_seconds": round(missing / recipe.sample_rate, 3),
         }
         return item
 
@@ -185,8 +186,9 @@ class AudioInferenceEngine(InferenceEngine):
     @property
     def answer_schema(self) -> dict[str, Any]:
         """JSON schema of what `answer` gives."""
-        schema: dict[str, Any] = PREDICTIONS[self.metadata["task_type"]].SCHEMA
-        return schema
+        predicted = PREDICTIONS[self.metadata["task_type"]].SCHEMA["properties"]
+        notes = zip(self.note_names, ("number", "integer", "number"), strict=True)
+        return object_schema(**predicted, **{name: {"type": kind} for name, kind in notes})
 
 
 @contextmanager
