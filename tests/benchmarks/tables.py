@@ -16,7 +16,7 @@ from .harness import Project, Row, Scale, Target, Way, benchmark, project, versi
 
 # shares of a table that judge, and of the rest that choose the network's checkpoint
 TEST, VALIDATION = 0.25, 0.15
-MOST_ROWS = 4000
+MOST_ROWS = 2000
 LABEL = "label"
 
 OURS, TREES, LINEAR = "network", "LightGBM", "linear model"
