@@ -15,6 +15,11 @@ from playwright.sync_api import Browser, Page, Request, sync_playwright
 
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 PHONE, DESKTOP = 390, 1280
+ARGUMENTS = (
+    "--no-sandbox",  # its sandbox needs more than a container has
+    "--use-fake-device-for-media-stream",  # a microphone that beeps
+    "--use-fake-ui-for-media-stream",  # which every page may use
+)
 Scheme = Literal["light", "dark"]
 
 # what axe-core calls the weight of a finding
@@ -30,8 +35,7 @@ def program() -> str | None:
 def launched() -> Iterator[Browser]:
     """The browser, without a window."""
     with sync_playwright() as playwright:
-        # its sandbox needs more than a container has
-        browser = playwright.chromium.launch(executable_path=program(), args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=program(), args=ARGUMENTS)
         try:
             yield browser
         finally:

@@ -15,7 +15,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 from answer_space import MODALITIES
 from browser import DESKTOP, PHONE, Scheme, Visit, launched, program, visit
 from PIL import Image
@@ -37,6 +39,8 @@ LOOKS = [
 MAX_BODY_BYTES = 200_000
 # what the browser itself logs of a request that was refused, whatever the page makes of it
 REFUSED = "Failed to load resource"
+# it can be played
+SOUND_IS_KNOWN = "() => document.getElementById('preview').readyState > 0"
 TOKEN = "it's-$3cret"  # noqa: S105
 HOSTILE = ['<img src="x" onerror="alert(1)">', "a | b", "{{ 7 * 7 }}", "ünï ", "w" * 120]
 
@@ -110,6 +114,13 @@ def images(exported: Exported) -> Iterator[Served]:
 def texts(exported: Exported) -> Iterator[Served]:
     """A server that goes on with texts."""
     with serving(exported("lm")) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def sounds(exported: Exported) -> Iterator[Served]:
+    """A server of sounds in ten classes."""
+    with serving(exported("audio_classification")) as served:
         yield served
 
 
@@ -434,6 +445,65 @@ def test_other_answers_of_texts(task: str, exported: Exported, browser: Browser)
             assert whole_answer(seen.page) == expected
         else:
             assert bars(seen.page) == expected["probabilities"]
+        assert_in_order(seen)
+
+
+# --- Sounds --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_a_sound(
+    width: int, scheme: Scheme, sounds: Served, browser: Browser, tmp_path: Path
+) -> None:
+    path = tmp_path / "it's a tone.wav"
+    time = np.arange(22_050 * 3 // 2) / 22_050
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * 440 * time), 22_050)
+    expected = sounds.ask("predictions/model", path.read_bytes(), "audio/wav")
+    assert (expected["seconds"], expected["windows"], expected["padded_seconds"]) == (1.5, 2, 0)
+    with visit(browser, sounds.url, width=width, scheme=scheme) as seen:
+        page = seen.page
+        assert_in_order(seen)
+        reached = seen.reached_by_keyboard()
+        assert reached[:4] == ["input#file", "button#record", "button#predict", "button#example"]
+        page.click("#predict")
+        assert trouble(page) == "Choose a sound first."
+        page.set_input_files("#file", path)
+        predict(page)
+        page.wait_for_function(SOUND_IS_KNOWN)
+        assert page.evaluate("document.getElementById('preview').duration") == pytest.approx(1.5)
+        assert whole_answer(page) == expected
+        assert bars(page) == expected["probabilities"]
+        assert "Seconds: 1.5.\n\nWindows: 2.\n" in page.inner_text("#answer")
+        assert from_shell(page, tmp_path) == expected
+        assert_in_order(seen)
+
+
+def test_a_recording(sounds: Served, browser: Browser) -> None:
+    with visit(browser, sounds.url) as seen:
+        page = seen.page
+        page.click("#record")
+        page.wait_for_selector("#record:text-is('Stop (1 s)')")
+        page.click("#record")
+        page.wait_for_selector("#record:text-is('Record')")
+        page.wait_for_function(SOUND_IS_KNOWN)
+        seconds = page.evaluate("document.getElementById('preview').duration")
+        assert 1 <= seconds < 4
+        predict(page)
+        assert whole_answer(page)["seconds"] == pytest.approx(seconds, abs=0.01)
+        assert "@recording.wav" in page.inner_text("#call")
+        assert_in_order(seen)
+
+
+def test_no_recording(sounds: Served, browser: Browser) -> None:
+    with visit(browser, sounds.url) as seen:
+        page = seen.page
+        refuse = "() => Promise.reject(new DOMException('Permission denied'))"
+        page.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = {refuse}; }}")
+        page.click("#record")
+        page.wait_for_selector("#about-file:not(:empty)")
+        told = "There is no microphone for this page: Permission denied."
+        assert page.inner_text("#about-file") == told
+        assert page.inner_text("#record") == "Record"
         assert_in_order(seen)
 
 
