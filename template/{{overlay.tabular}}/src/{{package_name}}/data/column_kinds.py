@@ -53,6 +53,7 @@ IDENTIFIER = re.compile(r"(.*_)?(id|uuid|guid|key|index|nr|no|number)")
 # what may stand between thousands beside commas and points
 SPACES = " \u00a0\u202f'\u2019"
 NUMBER_LIKE = re.compile(rf"[+-]?[0-9.,{SPACES}]*[0-9][.,]?([eE][+-]?[0-9]+)?")
+THOUSANDS_WITH_POINTS = re.compile(r"[+-]?[1-9][0-9]?[0-9]?\.[0-9][0-9][0-9]")
 UNIT = re.compile(r"(%|[$€£¥₹]|EUR|USD|GBP|CHF)")
 
 
@@ -122,13 +123,13 @@ def recognise(
     if len(texts) == 1 and len(known) == len(cells):
         return LeftOut(f"a column that always holds {next(iter(texts))!r}")
     if given is not None:
-        return _as_given(name, known, given)
+        return _as_given(name, known, given, account)
     return _by_cells(name, known, texts, account)
 
 
-def _as_given(name: str, known: Sequence[Any], kind: Kind) -> Recognised:
+def _as_given(name: str, known: Sequence[Any], kind: Kind, account: Account) -> Recognised:
     if kind == "number":
-        return Recognised(kind, notation=_notation(name, known))
+        return Recognised(kind, notation=_notation(name, known, account))
     if kind.startswith("date"):
         order = _order(name, known) if kind == "date" else kind.removeprefix("date_")
         return Recognised("date", order=order)  # type: ignore[arg-type]  # of the kind's name
@@ -153,7 +154,7 @@ def _by_cells(
     elif sum(map(_may_be_number, known)) > MOSTLY * len(known):
         if _counts_rows(name, texts, len(known)):
             return LeftOut("a column that numbers or names the rows")
-        recognised = Recognised("number", notation=_notation(name, known))
+        recognised = Recognised("number", notation=_notation(name, known, account))
     else:
         return _category(known, texts)
     _refuse_others(name, recognised, texts, known)
@@ -201,7 +202,7 @@ def _may_be_number(cell: Any) -> bool:
     return NUMBER_LIKE.fullmatch(UNIT.sub("", text_of(cell)).strip()) is not None
 
 
-def _notation(name: str, known: Sequence[Any]) -> Notation:
+def _notation(name: str, known: Sequence[Any], account: Account) -> Notation:
     """How these numbers are written.
 
     Raises:
@@ -220,6 +221,11 @@ def _notation(name: str, known: Sequence[Any]) -> Notation:
     unit = next(iter(units), "")
     bare = [UNIT.sub("", text).strip() for text in texts]
     if all(map(PLAIN.fullmatch, bare)):
+        if bare and all(map(THOUSANDS_WITH_POINTS.fullmatch, bare)):
+            account.note(
+                f"column {name!r} has a point before decimals: {bare[0]!r} is a little more "
+                f"than {bare[0].partition('.')[0]}"
+            )
         return Notation(unit=unit)
     fitting = [
         notation
@@ -235,7 +241,7 @@ def _notation(name: str, known: Sequence[Any]) -> Notation:
     readings = {tuple(notation.number(text) for text in bare): notation for notation in fitting}
     if len(readings) > 1:
         example = next(text for text in bare if not PLAIN.fullmatch(text))
-        ways = shown([f"{notation.number(example):g}" for notation in readings.values()])
+        ways = " or ".join(f"{notation.number(example):.15g}" for notation in readings.values())
         raise DataError(
             f"column {name!r} can be read in two ways: {example!r} is {ways}; write it with a "
             "point before decimals, and nothing between thousands"

@@ -28,6 +28,8 @@ COLUMNS = {
     "Flipper Length (mm)": "flipper_length_mm",
     "Body Mass (g)": "body_mass_g",
     "Sex": "sex",
+    "Delta 15 N (o/oo)": "delta_15_n",
+    "Delta 13 C (o/oo)": "delta_13_c",
     "Comments": "comments",
 }
 

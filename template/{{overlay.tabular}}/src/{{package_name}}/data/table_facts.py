@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -36,13 +36,18 @@ COMPARED_ROWS, DRIFT, UNSEEN_SHARE = 50, 0.35, 0.05
 # A column alone predicts a target where it leaves less than this share of the errors, or of the
 # variance, that there are without it; of so many rows, and so many errors.
 LEFT_BY_A_LEAK, LEAK_ROWS, LEAK_ERRORS = 0.02, 50, 5
-BINS = 50
+
+# a column with no more numbers than that is taken for one of categories
+FEW_NUMBERS = 20
 
 # interquartile ranges from the middle at which a value to predict is far away
 FAR_AWAY = 20.0
 
 # values of a category that a description names
 FREQUENT = 3
+
+_Errors: TypeAlias = tuple[Callable[..., float], Callable[..., float], Callable[..., float]]
+"""Of predictions by equal cells, by the nearest number, and of the best constant."""
 
 
 @dataclass(frozen=True)
@@ -206,8 +211,8 @@ def warn_of_leaks(
 ) -> None:
     """Say which columns predict a target all alone, as what was written down after it does.
 
-    A class is predicted by the most frequent one of the other rows with the same value, a number by
-    their mean; numbers fall into `BINS` bins of equally many rows.
+    A number predicts what the row with the nearest one has; any other value, and one of few
+    numbers, the most frequent class or the mean of the other rows with the same value.
 
     Args:
         train: columns of the training rows.
@@ -222,7 +227,7 @@ def warn_of_leaks(
         f"{column!r}{'' if outputs == 'classes' else f' ({target})'}"
         for column, one in train.items()
         for target, values in _each_target(labels, outputs, names)
-        if _predicts(_bins(one), one.numbers, values, are_numbers=outputs == "targets")
+        if _left(one, values, are_numbers=outputs == "targets") < LEFT_BY_A_LEAK
     ]
     if found:
         first = found[0].split("'")[1]
@@ -241,70 +246,69 @@ def _each_target(
         yield from zip(names, labels.T, strict=True)
 
 
-def _bins(one: ColumnCells) -> npt.NDArray[np.int64]:
-    """A number for each row [R], equal for values that are equal or near."""
+def _left(one: ColumnCells, values: npt.NDArray[Any], *, are_numbers: bool) -> float:
+    """Errors of a column's predictions as a share of those of the best constant."""
+    # of numbers the ranks: errors of a few far ones would outweigh all others
+    values = _ranks(values) if are_numbers else np.unique(values, return_inverse=True)[1]
+    by_equal, by_nearest, constant = _VALUE_ERRORS if are_numbers else _CLASS_ERRORS
+    total = constant(values)
+    if total < (np.finfo(np.float64).tiny if are_numbers else LEAK_ERRORS):
+        return 1.0
     numbers = one.numbers
-    if numbers is None:
-        return np.unique(one.texts, return_inverse=True)[1].astype(np.int64)
-    known = np.unique(numbers[~np.isnan(numbers)])
-    if len(known) > BINS:
-        ordered = np.sort(numbers[~np.isnan(numbers)])
-        known = np.unique(ordered[np.linspace(0, len(ordered) - 1, BINS).astype(np.int64)])
-    return np.where(np.isnan(numbers), -1, np.searchsorted(known, numbers, "right")) + 1
-
-
-def _predicts(
-    bins: npt.NDArray[np.int64],
-    numbers: Numbers | None,
-    values: npt.NDArray[Any],
-    *,
-    are_numbers: bool,
-) -> bool:
-    if are_numbers:
-        left = min(_left_of_variance(bins, values), _left_of_a_line(numbers, values))
-    else:
-        left = _left_of_errors(bins, values)
-    return left < LEFT_BY_A_LEAK
-
-
-def _left_of_errors(bins: npt.NDArray[np.int64], labels: npt.NDArray[Any]) -> float:
-    """Errors of the bins as a share of those of the most frequent class."""
-    _, codes = np.unique(labels, return_inverse=True)
-    counts = np.zeros((bins.max() + 1, codes.max() + 1), dtype=np.int64)
-    np.add.at(counts, (bins, codes), 1)
-    errors = len(codes) - counts.sum(0).max()
-    if errors < LEAK_ERRORS:
-        return 1.0
-    others = counts[bins]
-    others[np.arange(len(bins)), codes] -= 1  # a row does not predict itself
-    own = others[np.arange(len(bins)), codes]
-    others[np.arange(len(bins)), codes] = -1
-    return float((own <= others.max(1)).sum() / errors)
-
-
-def _left_of_variance(bins: npt.NDArray[np.int64], values: Numbers) -> float:
-    """Squared errors of bins' means, each without the row itself, as a share of the variance."""
-    counts = np.bincount(bins)[bins]
-    sums = np.bincount(bins, weights=values)[bins]
-    total = ((values - values.mean()) ** 2).sum()
-    if not total:
-        return 1.0
-    mean = values.mean()
-    others = np.where(counts > 1, (sums - values) / np.maximum(counts - 1, 1), mean)
-    return float(((values - others) ** 2).sum() / total)
-
-
-def _left_of_a_line(numbers: Numbers | None, values: Numbers) -> float:
-    """What a line through the numbers leaves of the variance."""
-    if numbers is None:
-        return 1.0
+    if numbers is None or len(np.unique(numbers)) <= FEW_NUMBERS:
+        same = one.texts if numbers is None else numbers
+        return by_equal(np.unique(same, return_inverse=True)[1], values) / total
     known = ~np.isnan(numbers)
-    if known.sum() < LEAK_ROWS or not np.ptp(numbers[known]) or not np.ptp(values[known]):
-        return 1.0
-    # in units of the spread, whose squares neither overflow nor vanish
-    x = (numbers[known] - numbers[known].mean()) / np.ptp(numbers[known])
-    y = (values[known] - values[known].mean()) / np.ptp(values[known])
-    return float(1 - (x * y).sum() ** 2 / ((x**2).sum() * (y**2).sum()))
+    missing = np.zeros((~known).sum(), dtype=np.int64)
+    errors = by_equal(missing, values[~known]) if len(missing) else 0.0
+    return (errors + by_nearest(numbers[known], values[known])) / total
+
+
+def _errors_by_equal(codes: npt.NDArray[np.int64], classes: npt.NDArray[Any]) -> float:
+    """How many rows have another class than most others with their code."""
+    counts = np.zeros((codes.max() + 1, classes.max() + 1), dtype=np.int64)
+    np.add.at(counts, (codes, classes), 1)
+    rows = np.arange(len(codes))
+    others = counts[codes]
+    own = others[rows, classes] - 1  # a row does not predict itself
+    others[rows, classes] = -1
+    return float((own <= others.max(1)).sum()) if others.shape[1] > 1 else 0.0
+
+
+def _squares_by_equal(codes: npt.NDArray[np.int64], values: Numbers) -> float:
+    """Squared distances of values from the mean of the others with their code."""
+    counts, sums = np.bincount(codes)[codes], np.bincount(codes, weights=values)[codes]
+    others = np.where(counts > 1, (sums - values) / np.maximum(counts - 1, 1), values.mean())
+    return float(((values - others) ** 2).sum())
+
+
+def _ranks(values: Numbers) -> Numbers:
+    """Rank of each value [R], equal ones in the middle of theirs."""
+    ordered = np.sort(values)
+    left, right = (np.searchsorted(ordered, values, side) for side in ("left", "right"))
+    return (left + right) / 2
+
+
+def _nearest(numbers: Numbers) -> npt.NDArray[np.int64]:
+    """The row with the nearest number to that of each row, [R]."""
+    order = np.argsort(numbers, kind="stable")
+    gaps = np.concatenate([[math.inf], np.diff(numbers[order]), [math.inf]])
+    places = np.arange(len(order)) + np.where(gaps[:-1] < gaps[1:], -1, 1)
+    nearest = np.empty(len(order), dtype=np.int64)
+    nearest[order] = order[places]
+    return nearest
+
+
+_CLASS_ERRORS: _Errors = (
+    _errors_by_equal,
+    lambda numbers, classes: float((classes != classes[_nearest(numbers)]).sum()),
+    lambda classes: float(len(classes) - np.bincount(classes).max()),
+)
+_VALUE_ERRORS: _Errors = (
+    _squares_by_equal,
+    lambda numbers, values: float(((values - values[_nearest(numbers)]) ** 2).sum()),
+    lambda values: float(((values - values.mean()) ** 2).sum()),
+)
 
 
 # --- Targets -------------------------------------------------------------------------------------

@@ -62,7 +62,9 @@ class RowDataset(Dataset[dict[str, Any]]):
             raise BadSamples("the table", problems)
         arrays = columns.transform(cells_of(rows))
         self.fields = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        self.labels = labels_of(rows)
+        labels = labels_of(rows)
+        is_multi_hot = labels.ndim == 2 and task_spec.standardisation is None
+        self.labels = labels.astype(np.float32) if is_multi_hot else labels
 
     def __len__(self) -> int:
         return len(self.labels)
