@@ -33,17 +33,11 @@ class InputConfig(BaseInputConfig):
     scaling: Annotated[Literal["quantile", "standard"], Kept] = "quantile"
     """How numbers are scaled: quantile (to a normal distribution) or standard (mean 0, std 1)."""
 
-    split: Annotated[Literal["random", "group", "time"] | None, Kept] = None
-    """How validation rows are set aside: at random, whole groups, or the latest.
-
-    null: group where group_column is given, time where time_column is, and random otherwise.
-    """
-
     group_column: Annotated[str | None, Kept] = None
-    """Column of groups, such as customers, none of which is trained on and validated on."""
+    """Column of groups, such as customers: whole ones are set aside, and it is not learned from."""
 
     time_column: Annotated[str | None, Kept] = None
-    """Column of dates or numbers by which rows are the latest."""
+    """Column of dates or numbers; the rows with the latest are set aside."""
 
     target_columns: Annotated[list[str], Kept] = field(default_factory=list)
     """Columns to predict: numbers, or labels as zeros and ones; empty for one by a usual name."""
@@ -60,21 +54,11 @@ class InputConfig(BaseInputConfig):
         own = (text.strip().casefold() for text in self.missing_values)
         return tuple(dict.fromkeys((*MARKERS, *own)))
 
-    @property
-    def divides_by(self) -> Literal["random", "group", "time"]:
-        """How validation rows are set aside."""
-        if self.split is not None:
-            return self.split
-        return "group" if self.group_column else "time" if self.time_column else "random"
-
     def input_problems(self) -> list[str]:
         """Contradictions between the fields above, one line each."""
         problems = []
-        given = {"group": self.group_column, "time": self.time_column}
-        if self.split in given and given[self.split] is None:
-            problems.append(f"split: {self.split} needs a column; give {self.split}_column")
-        if self.split is None and None not in given.values():
-            problems.append("split: group_column and time_column are given; say group or time")
+        if self.group_column and self.time_column:
+            problems.append("group_column: rows are divided by time_column; give one of them")
         predicted = [name for name in self.target_columns if name in self.columns]
         if predicted:
             problems.append(f"columns: {predicted[0]!r} is predicted; leave it out of columns")

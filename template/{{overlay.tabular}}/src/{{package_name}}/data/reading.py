@@ -17,7 +17,7 @@ import numpy as np
 from ..atomic import write_whole
 from ..config import TrainingConfig
 from ..errors import DataError
-from ..preprocessing import Columns, read_row, text_of
+from ..preprocessing import Columns, Fault, read_row, text_of
 from ..serving.runtime import Accepted
 from ..serving.runtime.rows import row_payload
 from ..serving.runtime.tables import SUFFIXES
@@ -148,7 +148,8 @@ def read_splits(config: TrainingConfig, processor: Columns | None = None) -> Spl
     """Read `config.data`: tables or a set of the hub, as the README's table lists them.
 
     What each column holds is recognised in the training rows, and fitted to them. Without
-    validation data, `config.validation_split` of these are set aside as `config.split` says.
+    validation data, `config.validation_split` of these are set aside: at random, whole
+    groups, or the latest.
 
     Args:
         config: where the tables lie, and what their columns are.
@@ -397,15 +398,14 @@ def _known_rows(
             f"has {shown(there, 20)}"
         )
     rows = part.rows(columns.names, outputs)
-    account.problems += faults(rows, columns)
+    account.problems += located(columns.encode(cells_of(rows))[1], rows)
     return rows
 
 
-def faults(rows: datasets.Dataset, columns: Columns) -> list[str]:
-    """A line for each cell that cannot be read, with where it is."""
-    origins = rows[ORIGIN][:]
-    _, found = columns.encode(cells_of(rows))
-    return [f"{origins[fault.row]}: {fault.reason}" for fault in found]
+def located(faults: Sequence[Fault], rows: datasets.Dataset) -> list[str]:
+    """A line for each cell that cannot be read, with where its row is."""
+    origins = places(rows)
+    return [f"{origins[fault.row]}: {fault.reason}" for fault in faults]
 
 
 def cells_of(rows: datasets.Dataset) -> list[dict[str, Any]]:
@@ -420,10 +420,10 @@ def _set_aside(
     rows: datasets.Dataset, columns: Columns, config: TrainingConfig
 ) -> tuple[datasets.Dataset, datasets.Dataset, str]:
     """Rows to train on, those to validate on, and for people how they were chosen."""
-    if config.divides_by == "time":
+    if config.time_column is not None:
         return _latest_aside(rows, columns, config)
     is_classes = OUTPUTS[config.task] == "classes"
-    by_group = config.divides_by == "group"
+    by_group = config.group_column is not None
     classes = labels_of(rows) if is_classes else None
     train, val = (set_aside_groups if by_group else set_aside)(rows, classes, config)
     return train, val, validation_choice(config, is_classes, by_group=by_group)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import Dataset
@@ -18,7 +17,7 @@ from .module import Batch
 from .order import Key, as_key
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
 from .reading import accepted_inputs as accepted_inputs
-from .reading import cells_of, faults
+from .reading import cells_of, located
 from .reading import count_repeated as count_repeated
 from .reading import examine as examine
 from .reading import fingerprint as fingerprint
@@ -46,7 +45,7 @@ class RowDataset(Dataset[dict[str, Any]]):
 
     They are addressed by (epoch, index).
 
-    Fields that the task has no columns for are not there.
+    Fields that the task has no columns for are not there, nor labels where the rows have none.
 
     Args:
         rows: table with `row`, `labels` and `origin`.
@@ -57,17 +56,18 @@ class RowDataset(Dataset[dict[str, Any]]):
     """
 
     def __init__(self, rows: datasets.Dataset, task_spec: TaskSpec) -> None:
-        columns = task_spec.columns
-        if problems := faults(rows, columns):
-            raise BadSamples("the table", problems)
-        arrays = columns.transform(cells_of(rows))
+        arrays, faults = task_spec.columns.encode(cells_of(rows))
+        if faults:
+            raise BadSamples("the table", located(faults, rows))
         self.fields = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        labels = labels_of(rows)
-        is_multi_hot = labels.ndim == 2 and task_spec.standardisation is None
-        self.labels = labels.astype(np.float32) if is_multi_hot else labels
+        if "labels" in rows.column_names:
+            labels = torch.from_numpy(labels_of(rows))
+            is_multi_hot = labels.ndim == 2 and task_spec.standardisation is None
+            self.fields["labels"] = labels.float() if is_multi_hot else labels
+        self.size = len(rows)
 
     def __len__(self) -> int:
-        return len(self.labels)
+        return self.size
 
     def __getitem__(self, key: Key | int) -> dict[str, Any]:
         return self.__getitems__([key])[0]
@@ -75,13 +75,7 @@ class RowDataset(Dataset[dict[str, Any]]):
     def __getitems__(self, given: Sequence[Key | int]) -> list[dict[str, Any]]:
         """The samples of a batch."""
         places = [as_key(key)[1] for key in given]
-        return [
-            {
-                **{name: values[place] for name, values in self.fields.items()},
-                "labels": self.labels[place],
-            }
-            for place in places
-        ]
+        return [{name: values[place] for name, values in self.fields.items()} for place in places]
 
 
 def make_dataset(
@@ -105,14 +99,9 @@ def collate(batch: list[dict[str, Any]]) -> Batch:
 
     Returns:
         `numbers` float32 [B, N] and `categories` int64 [B, C], each where the samples have it;
-        `labels` int64 [B], float32 [B, K] for labels or float64 [B, K] for values.
+        `labels` int64 [B], or [B, K], float32 for labels and float64 for values.
     """
-    fields = {
-        name: torch.stack([sample[name] for sample in batch])
-        for name in batch[0]
-        if name != "labels"
-    }
-    return {**fields, "labels": torch.from_numpy(np.asarray([s["labels"] for s in batch]))}
+    return {name: torch.stack([sample[name] for sample in batch]) for name in batch[0]}
 
 
 def make_collator(
