@@ -217,6 +217,7 @@ src/training/probe.py
 src/training/progress.py
 src/training/resume.py
 src/training/run_checkpoints.py
+src/training/rivals.py
 src/training/row_file.py
 src/training/run_folder.py
 src/training/runs.py

@@ -34,7 +34,7 @@ class InputConfig(BaseInputConfig):
     SIZE_SETTING: ClassVar[str] = "duration"
     CHANNELS_SETTING: ClassVar[str] = "channels: {}"
 
-    sample_rate: Annotated[int, Field(ge=1000, le=384_000), Kept] | None = None
+    sample_rate: Annotated[Annotated[int, Field(ge=1000, le=384_000)] | None, Kept] = None
     """Hz to which sounds are resampled; null for the record's, or 16000.
 
     A sound holds nothing above half of it.
@@ -50,37 +50,37 @@ class InputConfig(BaseInputConfig):
     padding: Annotated[Literal["end", "center", "repeat"], Kept] = "end"
     """What shorter sounds get: silence at the end or on both sides, or themselves once more."""
 
-    loudness: Annotated[float, Field(ge=-80, le=0), Kept] | None = None
+    loudness: Annotated[Annotated[float, Field(ge=-80, le=0)] | None, Kept] = None
     """dB of full scale to which the root mean square of a window is brought; null leaves it."""
 
-    features: Annotated[Literal["log_mel", "waveform"], Kept] | None = None
+    features: Annotated[Literal["log_mel", "waveform"] | None, Kept] = None
     """What the network gets: log_mel (a spectrogram), or waveform; null: the record's, or log_mel.
 
     waveform is for encoders of raw sound, such as those of transformers.
     """
 
-    window_ms: Annotated[float, Field(gt=0), Kept] | None = None
+    window_ms: Annotated[Annotated[float, Field(gt=0)] | None, Kept] = None
     """Milliseconds of sound in one column of the spectrogram; null for the record's, or 25."""
 
-    hop_ms: Annotated[float, Field(gt=0), Kept] | None = None
+    hop_ms: Annotated[Annotated[float, Field(gt=0)] | None, Kept] = None
     """Milliseconds from one column to the next; null for the record's, or 10."""
 
-    n_mels: Annotated[int, Field(ge=1), Kept] | None = None
+    n_mels: Annotated[Annotated[int, Field(ge=1)] | None, Kept] = None
     """Rows of the spectrogram, bands of the mel scale; null for the record's, or 64."""
 
-    mel_scale: Annotated[Literal["slaney", "htk"], Kept] | None = None
+    mel_scale: Annotated[Literal["slaney", "htk"] | None, Kept] = None
     """How the mel scale is defined, slaney or htk; null for the record's, or slaney."""
 
-    fmin: Annotated[float, Field(ge=0), Kept] | None = None
+    fmin: Annotated[Annotated[float, Field(ge=0)] | None, Kept] = None
     """Hz where the lowest band begins; null for the record's, or 20."""
 
-    fmax: Annotated[float, Field(gt=0), Kept] | None = None
+    fmax: Annotated[Annotated[float, Field(gt=0)] | None, Kept] = None
     """Hz where the highest band ends; null for the record's, or half of sample_rate."""
 
     channels: Annotated[Literal[1, 3], Kept] = 1
     """How often the network gets the spectrogram: 3 for networks of pictures in colour."""
 
-    normalization: Annotated[Literal["sample", "none"], Kept] | None = None
+    normalization: Annotated[Literal["sample", "none"] | None, Kept] = None
     """sample: each input has mean 0 and variance 1; none; null for the record's, or sample."""
 
     window_overlap: Annotated[float, Field(ge=0, lt=1), Kept] = 0.0
