@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,6 @@ from ..data.reading import ROW, cells_of
 from ..data.splits import Splits
 from ..evaluation import Evaluation, Measured
 from ..preprocessing import (
-    EPOCH,
     BooleanColumn,
     CategoryColumn,
     Column,
@@ -55,9 +53,6 @@ MOST_ASKED, MOST_ROWS, FEWEST_ROWS = 1_000_000, 2_000, 100
 
 # columns whose partial dependence is shown, outputs of it, and places on the range of a column
 MOST_COLUMNS, MOST_OUTPUTS, PLACES = 4, 6, 21
-
-# formats of dates by the order of year, month and day
-DATES = {"ymd": "%Y-%m-%d", "dmy": "%d/%m/%Y", "mdy": "%m/%d/%Y"}
 
 
 def view(measured: Measured, rows: datasets.Dataset, number: int) -> View:
@@ -123,7 +118,7 @@ def _columns(
     says = [paragraph(f"The {len(columns)} columns of these {count:,} rows.")]
     header, order = ["column", "kind", "missing"], list(columns)
     if importance is not None:
-        says = [paragraph(says[0]), paragraph(importance.says(count))]
+        says.append(paragraph(importance.says(count)))
         header.append(f"{importance.metric}, worse by")
         order.sort(key=lambda one: -importance.losses[one.name].mean())
     rows: list[list[Cell]] = [
@@ -167,23 +162,28 @@ class _Asked:
         return columns
 
     @cached_property
-    def batch(self) -> dict[str, Tensor]:
-        """Some of the rows, drawn at random, as validation gives them to the network."""
+    def rows(self) -> datasets.Dataset:
+        """Some of those that were evaluated, drawn at random, so that asking takes bounded time."""
         count = len(self.evaluation.rows)
         share = MOST_ASKED // (REPEATS * len(self.columns))
         most = min(count, MOST_ROWS, max(FEWEST_ROWS, share))
         chosen = np.sort(self.generator.choice(count, most, replace=False))
-        rows = self.evaluation.rows.select(chosen)
+        rows: datasets.Dataset = self.evaluation.rows.select(chosen)
+        return rows
+
+    @cached_property
+    def batch(self) -> dict[str, Tensor]:
+        """The rows as validation gives them to the network."""
         task_spec, config = self.trained.task_spec, untouched(self.trained.config)
-        splits = Splits(rows, rows, task_spec.class_names, self.trained.processor)
-        data = UniversalDataModule(task_spec, most, config=config, splits=splits)
+        splits = Splits(self.rows, self.rows, task_spec.class_names, self.trained.processor)
+        data = UniversalDataModule(task_spec, len(self.rows), config=config, splits=splits)
         [batch] = data.val_dataloader()
         return dict(batch)
 
-    @cached_property
+    @property
     def size(self) -> int:
         """Rows of the batch."""
-        return len(self.batch["labels"])
+        return len(self.rows)
 
     @cached_property
     def _adapter(self) -> UniversalModelAdapter:
@@ -301,7 +301,7 @@ def _dependence(asked: _Asked, columns: Sequence[Column]) -> Section:
     charts: list[Chart] = []
     tables: list[Html] = []
     for place, column in enumerate(columns):
-        cells = _cells(column)
+        cells = _cells(column, asked.rows)
         means = np.stack([asked.with_cell(column, cell) for _, cell in cells])
         if isinstance(column, NumberColumn):
             charts.append(_chart(place, column, [float(cell) for _, cell in cells], means, asked))
@@ -321,7 +321,7 @@ def _dependence(asked: _Asked, columns: Sequence[Column]) -> Section:
     return Section("Partial dependence", joined([*parts, *tables]), charts)
 
 
-def _cells(column: Column) -> list[tuple[str, Any]]:
+def _cells(column: Column, rows: datasets.Dataset) -> list[tuple[str, Any]]:
     """Cells that a column may have, each with what it is called."""
     match column:
         case NumberColumn():
@@ -334,16 +334,15 @@ def _cells(column: Column) -> list[tuple[str, Any]]:
         case BooleanColumn():
             return [("true", True), ("false", False)]
         case DateColumn():
-            return [(text, text) for text in _dates(column)]
+            return _dates(column, rows)
 
 
-def _dates(column: DateColumn) -> Iterator[str]:
-    """Days over the range of a column, as it writes them."""
-    days = column.parts.get("elapsed days")
-    ends = [0.0] if days is None else days.scale.knots
-    zone = "T00:00Z" if column.zoned else ""
-    for day in np.unique(np.linspace(min(ends), max(ends), PLACES).round()).tolist():
-        yield (EPOCH + timedelta(days=day)).strftime(DATES[column.order]) + zone
+def _dates(column: DateColumn, rows: datasets.Dataset) -> list[tuple[str, Any]]:
+    """Dates of the rows, from the first to the last: between seasons there may be none."""
+    cells = [row[column.name] for row in cells_of(rows)]
+    found = {date: cell for cell in cells if (date := column.date(cell)) is not None}
+    ordered = sorted(found)
+    return [(text_of(found[ordered[n]]), found[ordered[n]]) for n in spread(len(ordered), PLACES)]
 
 
 def _names(asked: _Asked) -> list[str]:
