@@ -4,6 +4,8 @@ Y. Gorishniy, A. Kotelnikov, A. Babenko, "TabM: Advancing Tabular Deep Learning 
 Parameter-Efficient Ensembling", ICLR 2025; Y. Gorishniy, I. Rubachev, A. Babenko, "On Embeddings
 for Numerical Features in Tabular Deep Learning", NeurIPS 2022; Y. Wen, D. Tran, J. Ba,
 "BatchEnsemble", ICLR 2020. A test holds it against the authors' package `tabm`.
+
+Scales and biases lie in vectors, whatever they belong to: only what is a matrix decays.
 """
 
 from __future__ import annotations
@@ -33,20 +35,22 @@ class NumberEmbeddings(nn.Module):
 
     def __init__(self, count: int, width: int, bins: int) -> None:
         super().__init__()
+        self.count = count
         edges = torch.tensor([-FARTHEST, *NormalDist().quantiles(bins), FARTHEST])
         self.left: Tensor
         self.size: Tensor
         self.register_buffer("left", edges[:-1], persistent=False)
         self.register_buffer("size", edges.diff(), persistent=False)
-        self.slope = nn.Parameter(_uniform((count, width), width))
-        self.offset = nn.Parameter(_uniform((count, width), width))
+        self.slope = nn.Parameter(_uniform((count * width,), width))
+        self.offset = nn.Parameter(_uniform((count * width,), width))
         self.bends = nn.Parameter(torch.zeros(count, bins, width))
 
     def forward(self, numbers: Tensor) -> Tensor:
         """Float [B, N] to [B, N, width]."""
         passed = ((numbers[:, :, None] - self.left) / self.size).clamp(0, 1)  # [B, N, bins]
         bent = torch.einsum("bnt,ntw->bnw", passed, self.bends)
-        return numbers[:, :, None] * self.slope + self.offset + bent
+        slope, offset = (one.view(self.count, -1) for one in (self.slope, self.offset))
+        return numbers[:, :, None] * slope + offset + bent
 
 
 class SharedLinear(nn.Module):
@@ -59,15 +63,19 @@ class SharedLinear(nn.Module):
 
     def __init__(self, members: int, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.scale_in = nn.Parameter(torch.ones(members, inputs))
+        self.members = members
+        self.scale_in = nn.Parameter(torch.ones(members * inputs))
         self.linear = nn.Linear(inputs, outputs, bias=False)
-        self.scale_out = nn.Parameter(torch.ones(members, outputs))
-        self.bias = nn.Parameter(_uniform((outputs,), inputs).repeat(members, 1))
+        self.scale_out = nn.Parameter(torch.ones(members * outputs))
+        self.bias = nn.Parameter(_uniform((outputs,), inputs).repeat(members))
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, M, inputs] to [B, M, outputs]."""
-        h: Tensor = self.linear(x * self.scale_in)
-        return h * self.scale_out + self.bias
+        """[B, M, inputs], or [B, 1, inputs] where all get the same, to [B, M, outputs]."""
+        scale_in, scale_out, bias = (
+            one.view(self.members, -1) for one in (self.scale_in, self.scale_out, self.bias)
+        )
+        h: Tensor = self.linear(x * scale_in)
+        return h * scale_out + bias
 
 
 class Heads(nn.Module):
@@ -82,11 +90,11 @@ class Heads(nn.Module):
         super().__init__()
         self.out_features = out_features
         self.weight = nn.Parameter(_uniform((members, inputs, out_features), inputs))
-        self.bias = nn.Parameter(_uniform((members, out_features), inputs))
+        self.bias = nn.Parameter(_uniform((members * out_features,), inputs))
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, M, inputs] to [B, M, out_features]."""
-        return torch.einsum("bmi,mio->bmo", x, self.weight) + self.bias
+        return torch.einsum("bmi,mio->bmo", x, self.weight) + self.bias.view(-1, self.out_features)
 
 
 class TabM(nn.Module):
@@ -132,7 +140,7 @@ class TabM(nn.Module):
         self.blocks = nn.ModuleList(SharedLinear(members, inputs, width) for inputs in widths[:-1])
         # members differ from the start in how they see each column
         seen = torch.randn(members, columns).repeat_interleave(embedding, dim=1)
-        self.blocks[0].scale_in = nn.Parameter(seen)
+        self.blocks[0].scale_in = nn.Parameter(seen.flatten())
         self.dropout = nn.Dropout(dropout)
         self.head = Heads(members, width, num_outputs)
 
