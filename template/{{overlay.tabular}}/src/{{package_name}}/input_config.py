@@ -8,7 +8,6 @@ from typing import Annotated, Literal
 from pydantic.dataclasses import dataclass
 
 from .config_base import SETTINGS, BaseInputConfig, Kept
-from .preprocessing import MARKERS
 
 Task = Literal["tabular_classification", "tabular_regression", "tabular_multilabel"]
 Kind = Literal["number", "category", "boolean", "date", "date_dmy", "date_mdy", "ignore"]
@@ -47,12 +46,6 @@ class InputConfig(BaseInputConfig):
 
     rivals: bool = True
     """Train what a network must beat on the same rows: boosted trees and a linear model."""
-
-    @property
-    def markers(self) -> tuple[str, ...]:
-        """Texts that stand for a value that is missing, in lower case."""
-        own = (text.strip().casefold() for text in self.missing_values)
-        return tuple(dict.fromkeys((*MARKERS, *own)))
 
     def input_problems(self) -> list[str]:
         """Contradictions between the fields above, one line each."""

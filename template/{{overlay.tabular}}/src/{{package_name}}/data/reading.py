@@ -17,7 +17,7 @@ import numpy as np
 from ..atomic import write_whole
 from ..config import TrainingConfig
 from ..errors import DataError
-from ..preprocessing import Columns, Fault, read_row, text_of
+from ..preprocessing import MARKERS, Columns, Fault, read_row, text_of
 from ..serving.runtime import Accepted
 from ..serving.runtime.rows import row_payload
 from ..serving.runtime.tables import SUFFIXES
@@ -342,7 +342,7 @@ def _recognise(part: Part, config: TrainingConfig, account: Account) -> dict[str
         DataError: there are none, one can be read in two ways, or the settings name one that there
             is not.
     """
-    cells, markers = part.cells, config.markers
+    cells, markers = part.cells, _markers(config)
     for name in config.columns:
         if name not in cells:
             raise DataError(
@@ -367,11 +367,17 @@ def _fit(
     cells: Mapping[str, Sequence[Any]], recognised: Mapping[str, Recognised], config: TrainingConfig
 ) -> Columns:
     """The columns, fitted to cells of the training rows."""
+    markers = _markers(config)
     fitted = (
-        one.fit(name, cells[name], config.markers, config.scaling)
-        for name, one in recognised.items()
+        one.fit(name, cells[name], markers, config.scaling) for name, one in recognised.items()
     )
-    return Columns(tuple(fitted), config.markers)
+    return Columns(tuple(fitted), markers)
+
+
+def _markers(config: TrainingConfig) -> tuple[str, ...]:
+    """Texts that stand for a value that is missing, in lower case."""
+    own = (text.strip().casefold() for text in config.missing_values)
+    return tuple(dict.fromkeys((*MARKERS, *own)))
 
 
 def _is_copy(cells: Sequence[Any], predicted: Table) -> bool:
