@@ -252,6 +252,7 @@ tests/test_evaluate.py
 tests/test_export_bundle.py
 tests/test_failures.py
 tests/test_frozen_features.py
+tests/test_groups.py
 tests/test_healthcheck.py
 tests/test_identity.py
 tests/test_inference.py

@@ -280,7 +280,14 @@ class FileSamples:
         assert table.stored is not None
         files = table.stored.select_columns(column)
         files = files if column == self.column else files.rename_column(column, self.column)
-        files = files.cast_column(self.column, self.feature())
+        try:
+            files = files.cast_column(self.column, self.feature())
+        # of what is no file, or has to be encoded to be one
+        except (TypeError, ValueError, NotImplementedError, ImportError) as error:
+            raise DataError(
+                f"{table.name}: column {column!r} holds {_type_of(table.stored, column)}; give the "
+                f"file of each {self.noun}: its name, its bytes, or a structure of bytes and path"
+            ) from error
         paths, has_bytes = self._paths(files)
         without_bytes = [row for row, stored in enumerate(has_bytes) if not stored]
         if without_bytes:  # then the path is all there is
@@ -448,6 +455,11 @@ def _file_digest(path: str) -> bytes:
 
 def _are_texts(rows: datasets.Dataset, column: str) -> bool:
     return str(getattr(rows.features[column], "dtype", "")) in ("string", "large_string")
+
+
+def _type_of(rows: datasets.Dataset, column: str) -> str:
+    """Of a column, in Arrow's words."""
+    return str(rows.features.arrow_schema.field(column).type)
 
 
 def _groups(table: Table, column: str, account: Account) -> list[str]:

@@ -199,10 +199,16 @@ def read_hub(data: str) -> Mapping[str, datasets.Dataset]:
         DataError: it cannot be loaded.
     """
     import datasets
-    from datasets.exceptions import DatasetNotFoundError
+    from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
     try:
         found: Mapping[str, datasets.Dataset] = datasets.load_dataset(data.removeprefix(HUB))
+    except DatasetGenerationError as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise DataError(
+            f"{data} cannot be loaded: {reason.rstrip('.')}; or download its files, and give their "
+            "folder"
+        ) from error
     except (DatasetNotFoundError, OSError, ValueError) as error:
         raise DataError(f"{data} cannot be loaded: {str(error).splitlines()[0]}") from error
     return found

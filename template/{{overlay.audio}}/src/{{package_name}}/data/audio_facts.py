@@ -60,10 +60,11 @@ def examine(rows: datasets.Dataset, config: TrainingConfig) -> Examination:
         a line for each sound that cannot be used, and as facts: `sounds`, how many there are;
         `formats` in libsndfile's words, `sample_rates` in Hz and `channels`, with their counts;
         `seconds` as `min`, `median`, `max`, and `total_seconds`; how many are `longer` than the
-        network's input, and `shorter` than half of it; how many have a `lower_rate` than they are
-        resampled to; how many are `clipped`; how many are `silent`, and which ones; and under
-        `tells_classes`, how closely formats, sample rates or channels go with the classes, where
-        that is worth saying. The digest is of the sounds' files, and of the labels.
+        network's input by more than half of it, and `shorter` than half of it; how many have a
+        `lower_rate` than they are resampled to; how many are `clipped`; how many are `silent`, and
+        which ones; and under `tells_classes`, how closely formats, sample rates or channels go with
+        the classes, where that is worth saying. The digest is of the sounds' files, and of the
+        labels.
     """
     tally, problems = _Tally(config.preprocessing), []
     preprocessing, limit = config.preprocessing, config.max_seconds
@@ -182,7 +183,7 @@ class _Tally:
             **counts,
             "seconds": _rounded(spread(seconds)),
             "total_seconds": round(sum(seconds), 1),
-            "longer": sum(one > duration for one in seconds),
+            "longer": sum(one > 1.5 * duration for one in seconds),
             "shorter": sum(one < duration / 2 for one in seconds),
             "lower_rate": sum(look.sample_rate < rate for look in self.looks),
             "clipped": sum(look.full_share > CLIPPED_SHARE for look in self.looks),
@@ -277,10 +278,11 @@ def _lengths(facts: Mapping[str, Facts], config: TrainingConfig) -> list[str]:
         (split["seconds"]["max"] for split in facts.values() if split["seconds"]), default=0
     )
     if longer := _sum(facts, "longer"):
+        part = "the middle" if config.augment == "none" else "a part, drawn anew in every epoch,"
         lines.append(
-            f"{longer:,} of {total:,} sounds are longer than duration, {config.duration:g} seconds "
-            f"(up to {longest:g}): training hears a part of each, drawn anew in every epoch, and "
-            "validation its middle; --duration SECONDS hears more"
+            f"{longer:,} of {total:,} sounds are much longer than duration, {config.duration:g} "
+            f"seconds (up to {longest:g}): training hears {part} of each, validation the middle; "
+            "--duration SECONDS hears more"
         )
     if (shorter := _sum(facts, "shorter")) > total / 2:
         lines.append(
