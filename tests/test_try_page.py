@@ -124,6 +124,13 @@ def sounds(exported: Exported) -> Iterator[Served]:
         yield served
 
 
+@pytest.fixture(scope="module")
+def rows(exported: Exported) -> Iterator[Served]:
+    """A server of rows of tables."""
+    with serving(exported("tabular_classification")) as served:
+        yield served
+
+
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     """A picture in a file that a shell would take apart."""
@@ -369,6 +376,94 @@ def test_below_a_path_of_a_proxy(images: Served, browser: Browser, photo: Path) 
         with visit(browser, f"{url}docs") as seen:
             assert execute_ping(seen.page) == "200"
             assert seen.complaints == []
+
+
+# --- Rows of tables ------------------------------------------------------------------------------
+
+ROW = {
+    "island": "Dream",
+    "clutch_completion": True,
+    "date_egg": "2008-11-14",
+    "bill_length_mm": 46.5,
+    "bill_depth_mm": None,
+}
+
+
+def instances(*given: dict[str, Any]) -> bytes:
+    return json.dumps({"instances": given}).encode()
+
+
+def fill(page: Page) -> None:
+    """The form as ROW has it."""
+    page.get_by_label("island").select_option("Dream")
+    page.get_by_label("clutch_completion").select_option("true")
+    page.get_by_label("date_egg").fill("2008-11-14")
+    page.get_by_label("bill_length_mm").fill("46.5")
+    page.get_by_label("bill_depth_mm").fill("")
+
+
+@pytest.mark.parametrize(("width", "scheme"), LOOKS)
+def test_a_row(width: int, scheme: Scheme, rows: Served, browser: Browser, tmp_path: Path) -> None:
+    expected = rows.ask("predictions/model", instances(ROW), "application/json")
+    with visit(browser, rows.url, width=width, scheme=scheme) as seen:
+        page = seen.page
+        assert_in_order(seen)
+        reached = seen.reached_by_keyboard()
+        fields = [f"select#column-{n}" for n in range(2)] + [f"input#column-{n}" for n in (3, 4)]
+        assert [name for name in reached if name in fields] == fields
+        assert "button#predict" in reached
+        assert "32.1 to 59.6 in training" in page.inner_text("#input")
+        fill(page)
+        predict(page)
+        assert whole_answer(page) == expected
+        assert bars(page) == expected["predictions"][0]["probabilities"]
+        assert "Imputed: bill_depth_mm." in page.inner_text("#answer")
+        assert from_shell(page, tmp_path) == expected
+        assert_in_order(seen)
+
+
+def test_an_example_fills_the_form_and_may_be_changed(rows: Served, browser: Browser) -> None:
+    example = rows.ask("model/example")
+    changed = example | {"bill_length_mm": 33}
+    with visit(browser, rows.url) as seen:
+        seen.page.click("#example")
+        seen.page.wait_for_selector("#answer details")
+        expected = rows.ask("predictions/model", instances(example), "application/json")
+        assert whole_answer(seen.page) == expected
+        length = seen.page.get_by_label("bill_length_mm")
+        assert length.input_value() == str(example["bill_length_mm"])
+        length.fill("33")
+        assert seen.page.locator("#answer *").count() == 0
+        predict(seen.page)
+        assert whole_answer(seen.page) == rows.ask(
+            "predictions/model", instances(changed), "application/json"
+        )
+        length.fill("long")
+        seen.page.click("#predict")
+        assert trouble(seen.page) == "column 'bill_length_mm' holds 'long', which is not a number"
+
+
+def test_a_table_of_rows(rows: Served, browser: Browser, tmp_path: Path) -> None:
+    table, other = tmp_path / "it's a table.csv", tmp_path / "sheet.xlsx"
+    lines = [",".join(ROW), "Dream,Yes,2008-11-14,46.5,", "Dream,maybe,2008-11-14,46.5,"]
+    table.write_text("\n".join(lines), "utf-8")
+    other.touch()
+    with visit(browser, rows.url) as seen:
+        page = seen.page
+        page.get_by_text("Many rows at once").click()
+        page.set_input_files("#file", other)
+        assert "sheet.xlsx is not read here" in page.inner_text("#about-file")
+        page.set_input_files("#file", table)
+        predict(page)
+        answers = whole_answer(page)["predictions"]
+        assert ["error" in answer for answer in answers] == [False, True]
+        told = page.inner_text("#answer table")
+        assert answers[0]["class"] in told
+        assert "column 'clutch_completion' holds 'maybe'" in told
+        assert from_shell(page, tmp_path)["predictions"] == answers
+        fill(page)  # takes the place of the table
+        assert page.inner_text("#about-file") == ""
+        assert_in_order(seen)
 
 
 # --- Texts ---------------------------------------------------------------------------------------
