@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field, fields
-from typing import Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, field_validator
 from pydantic.dataclasses import dataclass
 
 from .config_base import SETTINGS, BaseInputConfig, Kept
-from .preprocessing import Preprocessing
+
+if TYPE_CHECKING:
+    from .preprocessing import Preprocessing
 
 Task = Literal["audio_classification", "audio_multilabel", "audio_regression"]
 
@@ -121,6 +123,9 @@ class InputConfig(BaseInputConfig):
     @property
     def preprocessing(self) -> Preprocessing:
         """How these settings make the network's input of a sound; all of them are settled."""
+        # imported late: whoever asks for help need not wait for numpy and a decoder
+        from .preprocessing import Preprocessing
+
         return Preprocessing(**{one.name: vars(self)[one.name] for one in fields(Preprocessing)})
 
     def input_problems(self) -> list[str]:
