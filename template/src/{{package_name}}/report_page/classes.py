@@ -267,6 +267,7 @@ def _of_cells(confusion: Confusion, evaluation: Evaluation, gallery: Gallery) ->
     cells: dict[str, list[Any]] = {}
     pictures: dict[int, str] = {}
     excerpts: dict[int, str] = {}
+    sounds: dict[int, str] = {}
     room = SAMPLE_BYTES
     for place in confusion.drawn().tolist():
         sample = _sample(confusion, evaluation.places[place], place)
@@ -279,6 +280,8 @@ def _of_cells(confusion: Confusion, evaluation: Evaluation, gallery: Gallery) ->
             pictures[place] = seen.picture
         if seen.excerpt:
             excerpts[place] = seen.excerpt
+        if seen.sound:
+            sounds[place] = seen.sound
     filled = zip(*np.nonzero(confusion.counts), strict=True)
     return {
         "names": list(confusion.names),
@@ -286,6 +289,7 @@ def _of_cells(confusion: Confusion, evaluation: Evaluation, gallery: Gallery) ->
         "cells": cells,
         "pictures": pictures,
         "excerpts": excerpts,
+        "sounds": sounds,
     }
 
 

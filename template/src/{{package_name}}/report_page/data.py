@@ -8,7 +8,7 @@ from ..data.description import lines
 from ..data.splits import Splits
 from ..errors import DataError
 from ..training.trained_model import TrainedModel
-from .elements import Cell, Html, View, heading, items, joined, paragraph, picture, table
+from .elements import Cell, Html, View, heading, items, joined, paragraph, picture, player, table
 from .page import Section
 from .views import augmented
 
@@ -66,7 +66,10 @@ def _pairs(trained: TrainedModel, splits: Splits) -> list[Html]:
 
 
 def _pair(before: View, after: View) -> Html:
-    return Html(
-        f"<li>{picture(before.picture, 'a training sample')}"
-        f"{picture(after.picture, 'the same, changed')}</li>"
-    )
+    sides = ((before, "a training sample"), (after, "the same, changed"))
+    return Html(f"<li>{joined(_side(*side) for side in sides)}</li>")
+
+
+def _side(seen: View, says: str) -> Html:
+    sound = player(seen.sound, says) if seen.sound else ""
+    return Html(f"<div>{picture(seen.picture, says)}{sound}</div>")

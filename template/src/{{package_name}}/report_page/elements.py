@@ -28,10 +28,17 @@ class View:
     Attributes:
         picture: a `data:` address; empty where there is none.
         excerpt: of its text; empty where it is none.
+        sound: a `data:` address of what can be heard; empty where nothing can.
     """
 
     picture: str = ""
     excerpt: str = ""
+    sound: str = ""
+
+    @property
+    def size(self) -> int:
+        """Characters that it takes in a page."""
+        return len(self.picture) + len(self.excerpt) + len(self.sound)
 
 
 class Share(float):
@@ -107,6 +114,19 @@ def picture(address: str, says: str) -> Html:
         says: what stands for it where it is not seen; empty where the text beside it does.
     """
     return Html(f'<img src="{escaped(address)}" alt="{escaped(says)}">')
+
+
+def player(address: str, says: str) -> Html:
+    """A sound that can be played.
+
+    Args:
+        address: a `data:` address.
+        says: what it is.
+    """
+    return Html(
+        f'<audio controls preload="none" src="{escaped(address)}" aria-label="{escaped(says)}">'
+        "</audio>"
+    )
 
 
 def table(

@@ -191,7 +191,7 @@
   const percent = (share) => `${(100 * share).toFixed(1)}%`;
 
   function sampleItem(sample) {
-    const { names, pictures, excerpts } = data.confusion;
+    const { names, pictures, excerpts, sounds } = data.confusion;
     const [place, truth, answer, runnerUp, probability, second, index] = sample;
     const item = element("li");
     const picture = pictures[index];
@@ -200,6 +200,14 @@
       image.src = picture;
       image.alt = "";
       item.append(image);
+    }
+    if (sounds[index]) {
+      const player = element("audio");
+      player.controls = true;
+      player.preload = "none";
+      player.src = sounds[index];
+      player.setAttribute("aria-label", place);
+      item.append(player);
     }
     const body = element("div", undefined, picture ? "body" : "body no-picture");
     body.append(

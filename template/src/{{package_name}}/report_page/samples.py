@@ -8,23 +8,23 @@ import numpy as np
 
 from ..errors import DataError
 from ..evaluation import Evaluation, Measured
-from .elements import Html, View, escaped, heading, joined, paragraph, percent, picture
+from .elements import Html, View, escaped, heading, joined, paragraph, percent, picture, player
 from .page import Section
 from .views import view
 
-# bytes of pictures within a page, as text
+# bytes of pictures and sounds within a page, as text
 PICTURE_BYTES = 700_000
 
 LISTED = 12
 
 
 class Gallery:
-    """Views of samples, with pictures as long as there is room for them in a page.
+    """Views of samples, with pictures and sounds as long as there is room for them in a page.
 
     Args:
         measured: what was evaluated; its settings say how its samples are read.
         evaluation: the samples.
-        room: bytes for all pictures.
+        room: bytes for all pictures and sounds.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Gallery:
         self._views: dict[int, View] = {}
 
     def view(self, number: int) -> View:
-        """A sample by its number; without a picture where there is no room for one."""
+        """A sample by its number; nothing of it where there is no room for a picture."""
         if number not in self._views:
             self._views[number] = self._look(number)
         return self._views[number]
@@ -50,7 +50,7 @@ class Gallery:
             seen = view(self._measured, self._rows, number)
         except DataError:  # its file is gone since
             return View()
-        self._room -= len(seen.picture) + len(seen.excerpt)
+        self._room -= seen.size
         return seen
 
 
@@ -101,10 +101,11 @@ def listed(
 def card(seen: View, place: str, lines: Sequence[Html]) -> Html:
     """One sample of a list."""
     image = picture(seen.picture, "") if seen.picture else ""
+    sound = player(seen.sound, place) if seen.sound else ""
     excerpt = paragraph(seen.excerpt, "excerpt") if seen.excerpt else ""
     kind = "body" if image else "body no-picture"
     return Html(
-        f'<li>{image}<div class="{kind}">{paragraph(place, "file")}'
+        f'<li>{image}{sound}<div class="{kind}">{paragraph(place, "file")}'
         f"{joined(Html(f'<p>{line}</p>') for line in lines)}{excerpt}</div></li>"
     )
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,6 +47,19 @@ IS_DEAR = True
 # --- Samples -------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A sound on its way to the network.
+
+    Attributes:
+        window: float32 [T].
+        inputs: float32 [C, M, F], or [T] of raw sound.
+    """
+
+    window: Waveform
+    inputs: npt.NDArray[np.float32]
+
+
 class AudioDataset(RowDataset):
     """Samples `{"features": float32 [C, M, F], "labels": ...}`, addressed by (epoch, index).
 
@@ -80,24 +94,30 @@ class AudioDataset(RowDataset):
         Raises:
             DataError: its file cannot be read.
         """
+        return {self.name: torch.from_numpy(self.heard(key, row).inputs), "labels": row["labels"]}
+
+    def heard(self, key: Key, row: Mapping[str, Any]) -> Heard:
+        """What a row gives to hear, and to the network.
+
+        Raises:
+            DataError: its file cannot be read.
+        """
+        recipe = self.preprocessing
         try:
-            waveform = self.preprocessing.read(source_of(row["audio"]), self.max_seconds)
+            waveform = recipe.read(source_of(row["audio"]), self.max_seconds)
         except (InvalidAudio, FileNotFoundError) as error:
             raise DataError(explain(row, key[1], error)) from error
-        inputs = self._inputs(waveform) if self.augment == "none" else self._changed(waveform, key)
-        return {self.name: torch.from_numpy(inputs), "labels": row["labels"]}
-
-    def _inputs(self, waveform: Waveform) -> npt.NDArray[np.float32]:
-        return self.preprocessing.inputs(self.preprocessing.fit(waveform))
-
-    def _changed(self, waveform: Waveform, key: Key) -> npt.NDArray[np.float32]:
+        if self.augment == "none":
+            window = recipe.fit(waveform)
+            return Heard(window, recipe.inputs(window))
         generator = np.random.default_rng(sample_seed(self.seed, key))
-        room = max(0, len(waveform) - self.preprocessing.num_samples)
-        window = self.preprocessing.fit(waveform, int(generator.integers(room + 1)))
-        rate = self.preprocessing.sample_rate
-        inputs = self.preprocessing.inputs(change_waveform(window, rate, self.augment, generator))
-        is_raw = self.preprocessing.features == "waveform"
-        return inputs if is_raw else change_features(inputs, self.augment, generator)
+        room = max(0, len(waveform) - recipe.num_samples)
+        window = recipe.fit(waveform, int(generator.integers(room + 1)))
+        window = change_waveform(window, recipe.sample_rate, self.augment, generator)
+        inputs = recipe.inputs(window)
+        if recipe.features == "log_mel":
+            inputs = change_features(inputs, self.augment, generator)
+        return Heard(window, inputs)
 
 
 def make_dataset(

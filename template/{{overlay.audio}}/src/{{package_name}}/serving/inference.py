@@ -101,8 +101,8 @@ class AudioInferenceEngine(InferenceEngine):
     def hint(self) -> str:
         """How much is heard at a time."""
         return (
-            f"{self.preprocessing.duration:g} seconds are heard at a time; of longer sounds the "
-            "answers to all windows are averaged"
+            f"The network hears windows of {self.preprocessing.duration:g} s; of a longer sound "
+            "the answers to all windows are averaged"
         )
 
     @property
