@@ -205,6 +205,7 @@ src/training/interruption.py
 src/training/intervals.py
 src/training/labels.py
 src/training/loop.py
+src/training/linear_model.py
 src/training/low_rank.py
 src/training/metric_names.py
 src/training/metrics.py

@@ -20,7 +20,7 @@ from .augmentation import change_features, change_waveform
 from .file_facts import source_of
 from .known import samples_of
 from .mixing import MixSamples, MixUp, refuse_mixing
-from .module import Batch, Method
+from .module import Batch
 from .order import Key, sample_seed
 from .reading import PROCESSOR_FILES as PROCESSOR_FILES
 from .reading import count_repeated as count_repeated
@@ -33,6 +33,7 @@ from .reading import read_samples as read_samples
 from .reading import read_splits as read_splits
 from .reading import review as review
 from .reading import save_processor as save_processor
+from .rivals import rivals as rivals
 from .row_dataset import BlankSamples, RowDataset, stack_labels
 
 if TYPE_CHECKING:
@@ -193,11 +194,6 @@ def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Modu
     if task_spec.task_type != "audio_classification":
         refuse_mixing(["mixup"], task_spec.task_type)
     return MixSamples(task_spec.input_name, MixUp(config.mixup, task_spec.num_outputs))
-
-
-def rivals(task_spec: TaskSpec, config: TrainingConfig) -> dict[str, Method]:
-    """None yet."""
-    return {}
 
 
 def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, Callable[[], int]]:

@@ -18,6 +18,7 @@ import torch
 from ..config import TrainingConfig
 from ..preprocessing import MISSING, Columns
 from ..task import TaskSpec
+from ..training.linear_model import Kind, fit_linear_model
 from .reading import cells_of
 from .splits import labels_of
 
@@ -34,8 +35,11 @@ Labels: TypeAlias = npt.NDArray[Any]
 TREES, LINEAR = "LightGBM", "linear model"
 REGRESSION, CLASSIFICATION = "tabular_regression", "tabular_classification"
 
-# of the solver; enough for inputs that are scaled
-MOST_ITERATIONS = 1000
+KINDS: dict[str, Kind] = {
+    CLASSIFICATION: "classes",
+    "tabular_multilabel": "labels",
+    REGRESSION: "values",
+}
 
 
 def rivals(task_spec: TaskSpec, config: TrainingConfig) -> dict[str, Method]:
@@ -125,24 +129,10 @@ def tree_inputs(columns: Columns, rows: Sequence[Mapping[str, Any]]) -> tuple[Fl
 
 
 def _linear_model(task_spec: TaskSpec, train: datasets.Dataset) -> Predictor:
-    """Logistic regression; ridge regression of values."""
-    from sklearn.linear_model import Ridge
-
-    columns, task = task_spec.columns, task_spec.task_type
+    columns, kind = task_spec.columns, KINDS[task_spec.task_type]
     inputs, labels = linear_inputs(columns, cells_of(train)), labels_of(train)
-    predictors: list[Callable[[csr_array], Floats]]
-    if task == REGRESSION:
-        predictors = [Ridge().fit(inputs, labels).predict]
-    elif task == CLASSIFICATION:
-        predictors = [_logistic_regression(inputs, labels, task_spec.num_outputs)]
-    else:
-        predictors = [_log_odds(_logistic_regression(inputs, one, 2)) for one in labels.T]
-
-    def predict(rows: datasets.Dataset) -> Floats:
-        found = linear_inputs(columns, cells_of(rows))
-        return np.column_stack([one(found) for one in predictors])
-
-    return predict
+    scores = fit_linear_model(inputs, labels, task_spec.num_outputs, kind)
+    return lambda rows: scores(linear_inputs(columns, cells_of(rows)))
 
 
 def linear_inputs(columns: Columns, rows: Sequence[Mapping[str, Any]]) -> csr_array:
@@ -164,38 +154,6 @@ def linear_inputs(columns: Columns, rows: Sequence[Mapping[str, Any]]) -> csr_ar
         ones, ends = np.ones(len(codes)), np.arange(len(codes) + 1)
         parts.append(csr_array((ones, codes, ends), shape=(len(codes), size)))
     return csr_array(hstack(parts))
-
-
-def _logistic_regression(
-    inputs: csr_array, classes: Labels, outputs: int
-) -> Callable[[csr_array], Floats]:
-    """Log-probabilities [R, outputs]; a class that no training row has is half a row to it."""
-    from sklearn.exceptions import ConvergenceWarning
-    from sklearn.linear_model import LogisticRegression
-
-    there = np.unique(classes).astype(np.int64)
-    model = LogisticRegression(max_iter=MOST_ITERATIONS)
-    if len(there) > 1:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ConvergenceWarning)  # it is near enough by then
-            model.fit(inputs, classes)
-
-    def predict(rows: csr_array) -> Floats:
-        found = np.full((rows.shape[0], outputs), np.log(0.5 / len(classes)))
-        found[:, there] = model.predict_log_proba(rows) if len(there) > 1 else 0
-        return _log_softmax(found)
-
-    return predict
-
-
-def _log_odds(predict: Callable[[csr_array], Floats]) -> Callable[[csr_array], Floats]:
-    """Of two classes: log-odds [R] of the second."""
-
-    def difference(rows: csr_array) -> Floats:
-        found = predict(rows)
-        return found[:, 1] - found[:, 0]
-
-    return difference
 
 
 def _log_softmax(logits: Floats) -> Floats:
