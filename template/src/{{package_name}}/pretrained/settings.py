@@ -31,8 +31,8 @@ def settled(config: TrainingConfig, source: Source, say: Callable[[str], None]) 
         say: takes a line about what was taken, and one about what the record does not tell.
 
     Raises:
-        ConfigError: the tokenizer of the weights is not known, or texts are longer than the network
-            takes.
+        ConfigError: the tokenizer of the weights is not known, texts are longer than the network
+            takes, or what was taken contradicts other settings.
     """
     unset = [name for name in config.RECORDED if getattr(config, name) is None]
     taken = {name: source.record[name] for name in unset if name in source.record}
@@ -45,7 +45,8 @@ def settled(config: TrainingConfig, source: Source, say: Callable[[str], None]) 
             ]
         )
     _check_length(config, source)
-    chosen = replace(config, **_by_channels(config, taken | others))
+    filled = _by_channels(config, taken | others)
+    chosen = TrainingConfig.from_dict({**config.to_dict(), **filled})
     if taken:
         say(f"pretrained: {_listed(chosen, taken)}, from the record of {source.name}")
     silent = [name for name, value in others.items() if value is not None]
