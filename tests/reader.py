@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import re
@@ -28,13 +29,18 @@ def package(project: Path) -> str:
 def sample_input(project: Path) -> Path:
     """One input of the sample set, whatever its layout."""
     files = [path for path in sorted((project / "data").rglob("*")) if path.is_file()]
-    inputs = [path for path in files if path.suffix in {".png", ".txt"}]
+    inputs = [path for path in files if path.suffix in {".png", ".txt", ".wav"}]
     if inputs:
         return inputs[len(inputs) // 2]
-    [rows] = [path for path in files if path.name == "val.jsonl"]
-    snippet = project / "snippet.txt"
-    snippet.write_text(json.loads(rows.read_text("utf-8").splitlines()[0])["text"], "utf-8")
-    return snippet
+    [table] = [path for path in files if path.stem == "val"]
+    if table.suffix == ".jsonl":
+        snippet = project / "snippet.txt"
+        snippet.write_text(json.loads(table.read_text("utf-8").splitlines()[0])["text"], "utf-8")
+        return snippet
+    with table.open(newline="", encoding="utf-8") as file:
+        row = next(csv.DictReader(file))
+    (project / "row.json").write_text(json.dumps(row), "utf-8")
+    return project / "row.json"
 
 
 def newest(folder: Path, place: int = 0) -> Path:
@@ -56,16 +62,20 @@ def quick(project: Path) -> None:
 
 
 def thin_out(folder: Path) -> None:
-    """Leave one image in sixteen: a large network looks at each of them."""
-    for number, image in enumerate(sorted(folder.rglob("*.png"))):
+    """Leave one image or sound in sixteen: a large network looks at each of them."""
+    files = [path for path in folder.rglob("*") if path.suffix in {".png", ".wav"}]
+    for number, file in enumerate(sorted(files)):
         if number % 16:
-            image.unlink()
+            file.unlink()
 
 
-def own_data(project: Path, folder: str) -> None:
-    """Data of the reader's own: some of the sample set."""
-    shutil.copytree(project / "data", project / folder)
-    thin_out(project / folder)
+def own_data(project: Path, place: str) -> None:
+    """Data of the reader's own: some of the sample set, a folder or a table."""
+    if suffix := Path(place).suffix:
+        shutil.copyfile(project / "data" / f"train{suffix}", project / place)
+        return
+    shutil.copytree(project / "data", project / place)
+    thin_out(project / place)
 
 
 def own_network(project: Path, file: str, builder: str) -> None:

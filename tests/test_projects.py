@@ -227,8 +227,8 @@ def test_what_the_readme_says(
     settings(project, export_bundle=True)  # as the answers have it
     reader.follow(first)
     settings(project, export_bundle=False)
-    [folder] = set(re.findall(r"data check --data (\w+)", readme))
-    own_data(project, folder)
+    [place] = set(re.findall(r"data check --data ([\w.]+)", readme))
+    own_data(project, place)
     [(file, builder)] = set(re.findall(r"--model (\w+\.py):(\w+)", readme))
     own_network(project, file, builder)
     [given] = re.findall(r"--input (\S+)", readme)
