@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import csv
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -61,22 +64,39 @@ Waveform = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class _Speaker:
+    """Who says words.
+
+    Attributes:
+        split: `train` or `val`.
+        voice: variant of eSpeak NG.
+        accent: a language of it.
+        is_woman: whether the voice sounds like a woman's.
+        times: how often each word is said.
+        seed: of all that varies.
+    """
+
+    split: str
+    voice: str
+    accent: str
+    is_woman: bool
+    times: int
+    seed: int
+
+
+@dataclass(frozen=True)
 class _Utterance:
     """A word as it was recorded.
 
     Attributes:
-        split: `train` or `val`.
-        speaker: whose voice it is.
-        is_woman: whether that sounds like a woman's.
+        speaker: who says it.
         word: which.
         seconds: how long it lasts.
         is_noisy: whether there is much noise.
         waveform: with margins and noise, [N], at SAMPLE_RATE.
     """
 
-    split: str
-    speaker: str
-    is_woman: bool
+    speaker: _Speaker
     word: str
     seconds: float
     is_noisy: bool
@@ -96,51 +116,66 @@ def write_sample(destination: Path, task: str) -> int:
     Raises:
         DataError: the destination exists or cannot be written; the synthesiser does not work.
     """
+    # The synthesiser says the same only in a process that has said nothing yet.
+    fresh = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+    try:
+        with new_folder(destination) as folder, fresh as process:
+            return process.submit(_write, folder, task, _speakers()).result()
+    except BrokenProcessPool as error:
+        raise DataError("eSpeak NG has ended the process that wrote the sample set") from error
+
+
+def _speakers() -> list[_Speaker]:
+    voices = [
+        (split, voice, is_woman)
+        for split in ("train", "val")
+        for named, is_woman in ((_WOMEN, True), (_MEN, False))
+        for voice in named[split]
+    ]
+    return [
+        _Speaker(split, voice, _ACCENTS[seed % len(_ACCENTS)], is_woman, _TIMES[split], seed)
+        for seed, (split, voice, is_woman) in enumerate(voices)
+    ]
+
+
+def _write(folder: Path, task: str, speakers: Sequence[_Speaker]) -> int:
     rows: dict[str, list[list[str]]] = {"train": [], "val": []}
-    with new_folder(destination) as folder:
-        for number, spoken in enumerate(_utterances()):
-            file = f"{number:04}_{spoken.speaker}.wav"
-            if task == "audio_classification":
-                path = folder / spoken.split / spoken.word / file
-            else:
-                path = folder / "sounds" / file
-                label = _labels(spoken) if task == "audio_multilabel" else f"{spoken.seconds:.4f}"
-                rows[spoken.split].append([f"sounds/{file}", spoken.speaker, label])
-            path.parent.mkdir(parents=True, exist_ok=True)
-            soundfile.write(path, spoken.waveform, SAMPLE_RATE, subtype="PCM_16")
-        if task != "audio_classification":
-            value = "labels" if task == "audio_multilabel" else "seconds"
-            for split, lines in rows.items():
-                with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as table:
-                    csv.writer(table).writerows([["audio", "speaker", value], *lines])
-    return number + 1
+    number = 0
+    for number, spoken in enumerate(_utterances(speakers), 1):
+        speaker = spoken.speaker
+        file = f"{number:04}_{speaker.voice}.wav"
+        if task == "audio_classification":
+            path = folder / speaker.split / spoken.word / file
+        else:
+            path = folder / "sounds" / file
+            label = _labels(spoken) if task == "audio_multilabel" else f"{spoken.seconds:.4f}"
+            rows[speaker.split].append([f"sounds/{file}", speaker.voice, label])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, spoken.waveform, SAMPLE_RATE, subtype="PCM_16")
+    if task != "audio_classification":
+        value = "labels" if task == "audio_multilabel" else "seconds"
+        for split, lines in rows.items():
+            with (folder / f"{split}.csv").open("w", newline="", encoding="utf-8") as table:
+                csv.writer(table).writerows([["audio", "speaker", value], *lines])
+    return number
 
 
 def _labels(spoken: _Utterance) -> str:
-    extra = [("woman", spoken.is_woman), ("noisy", spoken.is_noisy)]
+    extra = [("woman", spoken.speaker.is_woman), ("noisy", spoken.is_noisy)]
     return ";".join([spoken.word, *(name for name, holds in extra if holds)])
 
 
-def _utterances() -> Iterator[_Utterance]:
-    """All words of all speakers, the same each time."""
+def _utterances(speakers: Sequence[_Speaker]) -> Iterator[_Utterance]:
+    """All words of all speakers."""
     speech = _Synthesiser()
-    speakers = [
-        (split, voice, is_woman)
-        for split in ("train", "val")
-        for voices, is_woman in ((_WOMEN, True), (_MEN, False))
-        for voice in voices[split]
-    ]
-    for number, (split, voice, is_woman) in enumerate(speakers):
-        rng = np.random.default_rng(number)
-        accent = _ACCENTS[number % len(_ACCENTS)]
-        speech.use(f"{accent}+{voice}")
-        for word in WORDS * _TIMES[split]:
+    for speaker in speakers:
+        rng = np.random.default_rng(speaker.seed)
+        speech.use(speaker.accent, speaker.voice)
+        for word in WORDS * speaker.times:
             said = speech.say(word, int(rng.integers(*_RATES)), int(rng.integers(*_PITCHES)))
             ratio = float(rng.uniform(*_SIGNAL_TO_NOISE))
             yield _Utterance(
-                split=split,
-                speaker=voice,
-                is_woman=is_woman,
+                speaker=speaker,
                 word=word,
                 seconds=len(said) / SAMPLE_RATE,
                 is_noisy=ratio < _NOISY,
@@ -182,8 +217,10 @@ class _Synthesiser:
         import espeakng_loader
 
         self._library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = espeakng_loader.get_data_path().encode()
-        self._rate = self._library.espeak_Initialize(self.SYNCHRONOUS, 0, data, self.DONT_EXIT)
+        self._data = Path(espeakng_loader.get_data_path())
+        self._rate = self._library.espeak_Initialize(
+            self.SYNCHRONOUS, 0, str(self._data).encode(), self.DONT_EXIT
+        )
         if self._rate <= 0:
             raise DataError(
                 "eSpeak NG does not start; `uv sync --reinstall-package espeakng-loader`"
@@ -193,9 +230,16 @@ class _Synthesiser:
         self._callback = _CALLBACK(self._take)
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def use(self, voice: str) -> None:
-        """Speak with a voice: a language, `+` and a variant."""
-        if self._library.espeak_SetVoiceByName(voice.encode()) != 0:
+    def use(self, language: str, variant: str) -> None:
+        """Speak with a variant of a language's voice.
+
+        Raises:
+            DataError: there is none.
+        """
+        voice = f"{language}+{variant}"
+        # a variant that is not there would be left out without a word
+        is_there = (self._data / "voices" / "!v" / variant).is_file()
+        if not is_there or self._library.espeak_SetVoiceByName(voice.encode()) != 0:
             raise DataError(f"eSpeak NG has no voice {voice}")
 
     def say(self, text: str, rate: int, pitch: int) -> Waveform:
