@@ -230,7 +230,8 @@ def _defaults_by_task() -> str:
         f"| task | {' | '.join(f'`{name}`' for name in names)} |",
         f"|---|{'---|' * len(names)}",
         *(
-            f"| `{task}` | {' | '.join(f'`{values[name]}`' for name in names)} |"
+            # what only some tasks have is 0 for others
+            f"| `{task}` | {' | '.join(f'`{values.get(name, 0)}`' for name in names)} |"
             for task, values in by_task.items()
         ),
     ]

@@ -11,6 +11,7 @@ import pytest
 from benchmarks.catalogue import BENCHMARKS
 from benchmarks.harness import ROOT, Outcome, Row, Scale, Target, Way, interleave
 from benchmarks.page import FIGURES, PAGE, claim, page, picture, read_outcomes, section
+from benchmarks.tables import ranked
 
 # of those in the group `benchmarks` alone
 OTHERS = ("bentoml", "litserve", "mosec", "river", "statsmodels")
@@ -92,6 +93,17 @@ def test_a_row_shows_contenders_with_their_versions_and_its_note() -> None:
     shown = section(Row("loading", "images/s", row().ways, [], "Why so."))
     assert "| peer (peer 1.0) | 10 (7.5 to 10) |" in shown
     assert shown.endswith("\nWhy so.\n")
+
+
+@pytest.mark.unit
+def test_contenders_on_tables_are_ranked_by_less_loss_or_more_hits() -> None:
+    reached = {
+        "network": {"val/loss": 0.2, "val/accuracy": 0.75},
+        "trees": {"val/loss": 0.4, "val/accuracy": 0.5},
+        "line": {"val/loss": 0.3, "val/accuracy": 0.75},
+    }
+    assert ranked("log loss", reached) == {"network": 1, "trees": 3, "line": 2}
+    assert ranked("accuracy", reached) == {"network": 1.5, "trees": 3, "line": 1.5}
 
 
 @pytest.mark.slow

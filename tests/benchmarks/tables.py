@@ -197,7 +197,7 @@ def _ranks(chosen: Sequence[Table], reached: Sequence[Sequence[Reached]], of_cla
     of_rounds = []
     for of_tables in zip(*reached, strict=True):
         ranks = [
-            _ranked("RMSE" if table.has_values else of_classes, one)
+            ranked("RMSE" if table.has_values else of_classes, one)
             for table, one in zip(chosen, of_tables, strict=True)
         ]
         of_rounds.append({name: statistics.fmean(one[name] for one in ranks) for name in ranks[0]})
@@ -211,7 +211,7 @@ def _ranks(chosen: Sequence[Table], reached: Sequence[Sequence[Reached]], of_cla
     return Row(what, "rank", _ways(of_rounds), [Target(OURS, TREES, most=1)], note)
 
 
-def _ranked(measure: str, reached: Reached) -> dict[str, float]:
+def ranked(measure: str, reached: Reached) -> dict[str, float]:
     """Ranks from 1, the best; equal ones share the mean of theirs."""
     values = pd.Series(_of(measure, reached)).rank(ascending=measure != "accuracy")
     return {str(name): float(rank) for name, rank in values.items()}
