@@ -224,16 +224,25 @@ def _verify(
 
 def _predict(engine: InferenceEngine, sources: Sequence[Source]) -> list[Answer]:
     """The answer to each input, in order; one that fails has its error instead."""
-    items: dict[int, Item] = {}
-    answers: dict[int, Answer] = {}
-    for number, source in enumerate(sources):
-        try:
-            items[number] = engine.decode(source.read())
-        except (InvalidInput, OSError, MemoryError) as error:
-            answers[number] = {ERROR: _reason(error)}
-    found = _answers(engine, list(items.values()))
-    answers |= dict(zip(items, found, strict=True))
-    return [answers[number] for number in range(len(sources))]
+    try:
+        items = list(engine.decode_each(map(_payload, sources)))
+    except MemoryError as error:
+        if len(sources) > 1:  # one takes too much, but not the others
+            return [answer for source in sources for answer in _predict(engine, [source])]
+        return [{ERROR: _reason(error)}]
+    answers = iter(_answers(engine, [item for item in items if not isinstance(item, InvalidInput)]))
+    return [
+        {ERROR: str(item)} if isinstance(item, InvalidInput) else next(answers) for item in items
+    ]
+
+
+def _payload(source: Source) -> bytes | InvalidInput:
+    try:
+        return source.read()
+    except InvalidInput as error:
+        return error
+    except (OSError, MemoryError) as error:
+        return InvalidInput(_reason(error))
 
 
 def _write(sources: Sequence[Source], answers: Sequence[Answer], lines: Lines) -> None:

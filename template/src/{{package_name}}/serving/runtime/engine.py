@@ -188,6 +188,20 @@ class InferenceEngine:
         """
         raise NotImplementedError
 
+    def decode_each(
+        self, payloads: Iterable[bytes | InvalidInput]
+    ) -> Iterator[Item | InvalidInput]:
+        """`decode` for several inputs, in order; one that cannot be an input has its error.
+
+        Args:
+            payloads: each, or why there is none.
+        """
+        for payload in payloads:
+            try:
+                yield payload if isinstance(payload, InvalidInput) else self.decode(payload)
+            except InvalidInput as error:
+                yield error
+
     def decode_example(self, payload: bytes) -> Item:
         """The stored example, for an artifact to do with it all that it can."""
         return self.decode(payload)

@@ -10,9 +10,10 @@ In Python:
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -73,25 +74,50 @@ class TabularInferenceEngine(InferenceEngine):
         Raises:
             InvalidInput: no row, too large, or cells that cannot be read, naming their columns.
         """
+        [found] = self.decode_each([payload])
+        if isinstance(found, InvalidInput):
+            raise found
+        return found
+
+    def decode_each(
+        self, payloads: Iterable[bytes | InvalidInput]
+    ) -> Iterator[Item | InvalidInput]:
+        """As any engine's; all rows become numbers together, which is many times quicker."""
+        rows = list(map(self._read, payloads))
+        good = [row for row in rows if not isinstance(row, InvalidInput)]
+        arrays, faults = self.table.encode(good)
+        reasons: dict[int, list[str]] = {}
+        for fault in faults:
+            reasons.setdefault(fault.row, []).append(fault.reason)
+        places = count()
+        for row in rows:
+            if isinstance(row, InvalidInput):
+                yield row
+                continue
+            place = next(places)
+            if place in reasons:
+                yield InvalidInput(_joined(reasons[place]))
+                continue
+            item = Item((name, array[place]) for name, array in arrays.items())
+            item.notes = self._notes(row, item)
+            yield item
+
+    def _read(self, payload: bytes | InvalidInput) -> dict[str, Any] | InvalidInput:
+        """The cells of a row, or why there are none."""
         from preprocessing import InvalidRow, read_row
 
+        if isinstance(payload, InvalidInput):
+            return payload
         if len(payload) > self.max_item_size:
-            raise InvalidInput(
+            return InvalidInput(
                 f"{len(payload):,} bytes; the limit is {self.max_item_size:,}; --max_item_size "
                 "allows more"
             )
         try:
-            row = read_row(payload)
+            row: dict[str, Any] = read_row(payload)
         except InvalidRow as error:
-            raise InvalidInput(str(error)) from None
-        arrays, faults = self.table.encode([row])
-        if faults:
-            reasons = "; ".join(fault.reason for fault in faults[:MOST_FAULTS])
-            more = len(faults) - MOST_FAULTS
-            raise InvalidInput(f"{reasons}; and {more} more" if more > 0 else reasons)
-        item = Item((name, array[0]) for name, array in arrays.items())
-        item.notes = self._notes(row, item)
-        return item
+            return InvalidInput(str(error))
+        return row
 
     def _notes(self, row: Mapping[str, Any], item: Item) -> dict[str, list[str]]:
         from preprocessing import UNSEEN, is_missing
@@ -166,6 +192,12 @@ class TabularInferenceEngine(InferenceEngine):
         """JSON schema of what `answer` gives."""
         schema: dict[str, Any] = PREDICTIONS[self.metadata["task_type"]].SCHEMA
         return schema
+
+
+def _joined(reasons: Sequence[str]) -> str:
+    shown = "; ".join(reasons[:MOST_FAULTS])
+    more = len(reasons) - MOST_FAULTS
+    return f"{shown}; and {more} more" if more > 0 else shown
 
 
 def _of_number(column: NumberColumn) -> dict[str, Any]:

@@ -83,7 +83,7 @@ class Service:
         answers = await self._run(
             len(inputs.payloads),
             _weight(inputs),
-            lambda: [self._decode(payload) for payload in inputs.payloads],
+            lambda: list(self.engine.decode_each(inputs.payloads)),
             lambda items, found: [
                 self._answer(item, one, inputs.parameters)
                 for item, one in zip(items, found, strict=True)
@@ -116,15 +116,16 @@ class Service:
         def tell(piece: dict[str, Any] | None) -> None:
             loop.call_soon_threadsafe(pieces.put_nowait, piece)
 
+        def prepare() -> Prepared:
+            return list(self.engine.decode_each(inputs.payloads))
+
         def finish(items: Prepared, found: Sequence[Found]) -> None:
             for piece in self._answer_in_pieces(items[0], found[0], inputs.parameters):
                 if is_gone() or run.done():  # nobody waits, or time is up
                     break
                 tell(piece)
 
-        run = asyncio.ensure_future(
-            self._run(1, _weight(inputs), lambda: [self._decode(inputs.payloads[0])], finish)
-        )
+        run = asyncio.ensure_future(self._run(1, _weight(inputs), prepare, finish))
         run.add_done_callback(lambda _: pieces.put_nowait(None))
         try:
             while (piece := await pieces.get()) is not None:
@@ -189,12 +190,6 @@ class Service:
             raise RequestError(
                 500, "not_finite", f"{error}; binary_data can hold that, JSON cannot"
             ) from None
-
-    def _decode(self, payload: bytes | InvalidInput) -> Item | InvalidInput:
-        try:
-            return self.engine.decode(payload) if isinstance(payload, bytes) else payload
-        except InvalidInput as error:
-            return error
 
     def _answer(self, item: Item | InvalidInput, found: Found, parameters: Any) -> dict[str, Any]:
         *_, answer = self._answer_in_pieces(item, found, parameters, in_pieces=False)
