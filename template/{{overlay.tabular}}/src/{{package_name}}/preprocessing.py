@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from functools import cached_property
@@ -136,16 +136,17 @@ def text_of(cell: Any) -> str:
     return str(cell).lower() if isinstance(cell, bool) else str(cell).strip()
 
 
-def is_missing(cell: Any, markers: Sequence[str]) -> bool:
+def is_missing(cell: Any, markers: Collection[str]) -> bool:
     """Whether there is no value in a cell.
 
     Args:
         cell: any.
         markers: texts that say so, in lower case; None, and NaN where it is a number, always do.
     """
-    text = text_of(cell)
-    is_number = isinstance(cell, float | Written)
-    return text.casefold() in markers or cell is None or (is_number and text.lower() == "nan")
+    if type(cell) is str:  # as most are, of which there are many
+        return cell.strip().casefold() in markers
+    text = text_of(cell).casefold()
+    return cell is None or text in markers or (text == "nan" and not isinstance(cell, bool))
 
 
 # --- Numbers -------------------------------------------------------------------------------------
@@ -174,7 +175,7 @@ class Notation:
             return None
         text = text_of(cell)
         if isinstance(cell, str) and not isinstance(cell, Written):
-            text = self._plain(text)
+            text = text if self == PLAIN_NOTATION else self._plain(text)
         if isinstance(cell, int | float):
             number = float(cell) if abs(cell) <= LARGEST else math.inf
         else:
@@ -194,6 +195,9 @@ class Notation:
         if self.decimal == ",":
             return "" if "." in text else text.replace(",", ".")
         return text
+
+
+PLAIN_NOTATION = Notation()
 
 
 @dataclass(frozen=True)
@@ -321,7 +325,7 @@ class NumberColumn:
         cls,
         name: str,
         cells: Sequence[Any],
-        markers: Sequence[str],
+        markers: Collection[str],
         scaling: Scaling,
         notation: Notation,
     ) -> Self:
@@ -346,7 +350,7 @@ class NumberColumn:
         """Rows of the tables of its categories, by name."""
         return _missing_table(self.name) if self.marks_missing else {}
 
-    def encode(self, cells: Sequence[Any], markers: Sequence[str]) -> Encoded:
+    def encode(self, cells: Sequence[Any], markers: Collection[str]) -> Encoded:
         """Cells as the network gets them."""
         found, faults = _read(self.name, cells, markers, self.notation.number, "a number")
         numbers = np.array([math.nan if n is None else n for n in found], dtype=np.float64)
@@ -370,7 +374,7 @@ class CategoryColumn:
     kind: Literal["category"] = "category"
 
     @classmethod
-    def fit(cls, name: str, cells: Sequence[Any], markers: Sequence[str]) -> Self:
+    def fit(cls, name: str, cells: Sequence[Any], markers: Collection[str]) -> Self:
         """The column that these cells make."""
         texts = {text_of(cell) for cell in cells if not is_missing(cell, markers)}
         integers = all(INTEGER.fullmatch(text) for text in texts)
@@ -392,7 +396,7 @@ class CategoryColumn:
         """Rows of its table, by its name."""
         return {self.name: FIRST_VALUE + len(self.values)}
 
-    def encode(self, cells: Sequence[Any], markers: Sequence[str]) -> Encoded:
+    def encode(self, cells: Sequence[Any], markers: Collection[str]) -> Encoded:
         """Cells as rows of the table."""
         codes = np.full(len(cells), MISSING, dtype=np.int64)
         for row, cell in enumerate(cells):
@@ -433,7 +437,7 @@ class BooleanColumn:
         """Rows of its table, by its name."""
         return {self.name: 3}
 
-    def encode(self, cells: Sequence[Any], markers: Sequence[str]) -> Encoded:
+    def encode(self, cells: Sequence[Any], markers: Collection[str]) -> Encoded:
         """Cells as rows of the table."""
         found, faults = _read(self.name, cells, markers, truth_of, "true or false")
         codes = [MISSING if truth is None else 1 + truth for truth in found]
@@ -464,7 +468,7 @@ class DateColumn:
         cls,
         name: str,
         cells: Sequence[Any],
-        markers: Sequence[str],
+        markers: Collection[str],
         scaling: Scaling,
         order: Order,
     ) -> Self:
@@ -501,7 +505,7 @@ class DateColumn:
         date = date_of(cell, self.order)
         return date if date is None or (date.tzinfo is not None) == self.zoned else None
 
-    def encode(self, cells: Sequence[Any], markers: Sequence[str]) -> Encoded:
+    def encode(self, cells: Sequence[Any], markers: Collection[str]) -> Encoded:
         """Cells as the network gets them."""
         zone = " with its distance from UTC" if self.zoned else ""
         dates, faults = _read(self.name, cells, markers, self.date, f"a date{zone}")
@@ -564,8 +568,9 @@ class Columns:
             `numbers`, float32 [R, N], and `categories`, int64 [R, C], each where there are any; and
             faults in the order of the columns.
         """
+        markers = frozenset(self.markers)
         encoded = [
-            column.encode([row.get(column.name, _ABSENT) for row in rows], self.markers)
+            column.encode([row.get(column.name, _ABSENT) for row in rows], markers)
             for column in self.columns
         ]
         numbers = [one for column in encoded for one in column.numbers]
@@ -597,7 +602,7 @@ def _missing_table(name: str) -> dict[str, int]:
 def _read(
     name: str,
     cells: Sequence[Any],
-    markers: Sequence[str],
+    markers: Collection[str],
     read: Callable[[Any], Any],
     wanted: str,
 ) -> tuple[list[Any], list[Fault]]:

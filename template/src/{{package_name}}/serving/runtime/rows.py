@@ -34,7 +34,7 @@ def row_payload(row: Mapping[str, Any]) -> bytes:
         InvalidInput: a cell that JSON has nothing for, naming its column.
     """
     cells = (f"{json.dumps(column)}: {_written(column, cell)}" for column, cell in row.items())
-    return f"{{{', '.join(cells)}}}".encode()
+    return ("{" + ", ".join(cells) + "}").encode()
 
 
 def _written(column: str, cell: Any) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -72,7 +72,7 @@ class Recognised:
     order: Order = "ymd"
 
     def fit(
-        self, name: str, cells: Sequence[Any], markers: Sequence[str], scaling: Scaling
+        self, name: str, cells: Sequence[Any], markers: Collection[str], scaling: Scaling
     ) -> Column:
         """The column, fitted to the cells of the training rows."""
         if self.kind == "number":
@@ -98,7 +98,7 @@ class LeftOut:
 def recognise(
     name: str,
     cells: Sequence[Any],
-    markers: Sequence[str],
+    markers: Collection[str],
     given: Kind | None,
     account: Account,
 ) -> Recognised | LeftOut:
@@ -147,11 +147,10 @@ def _by_cells(
         why = "with leading zeros" if codes else f"of more than {EXACT_DIGITS} digits"
         account.note(f"column {name!r} holds codes {why}, no numbers: {(codes or too_long)[0]!r}")
         return _category(known, texts)
-    dates = sum(date_of(cell, order) is not None for cell in known for order in ("ymd", "dmy"))
-    dates += sum(count for text, count in texts.items() if _is_american(text))
+    dates = sum(count for text, count in texts.items() if _may_be_date(text))
     if dates > MOSTLY * len(known):
         recognised = Recognised("date", order=_order(name, known))
-    elif sum(map(_may_be_number, known)) > MOSTLY * len(known):
+    elif sum(count for text, count in texts.items() if _may_be_number(text)) > MOSTLY * len(known):
         if _counts_rows(name, texts, len(known)):
             return LeftOut("a column that numbers or names the rows")
         recognised = Recognised("number", notation=_notation(name, known, account))
@@ -171,8 +170,10 @@ def _digits(text: str) -> int:
     return len(text.lstrip("+-")) if text.lstrip("+-").isdecimal() else 0
 
 
-def _is_american(text: str) -> bool:
-    return date_of(text, "dmy") is None and date_of(text, "mdy") is not None
+def _may_be_date(text: str) -> bool:
+    if len(text) != len("20240131") and PLAIN.fullmatch(text):  # soon told, of many numbers
+        return False
+    return any(date_of(text, order) is not None for order in get_args(Order))
 
 
 def _category(known: Sequence[Any], texts: Counter[str]) -> Recognised | LeftOut:
@@ -196,10 +197,10 @@ def _counts_rows(name: str, texts: Counter[str], rows: int) -> bool:
 # --- Numbers -------------------------------------------------------------------------------------
 
 
-def _may_be_number(cell: Any) -> bool:
-    if isinstance(cell, int | float | Written) and not isinstance(cell, bool):
+def _may_be_number(text: str) -> bool:
+    if PLAIN.fullmatch(text):
         return True
-    return NUMBER_LIKE.fullmatch(UNIT.sub("", text_of(cell)).strip()) is not None
+    return NUMBER_LIKE.fullmatch(UNIT.sub("", text).strip()) is not None
 
 
 def _notation(name: str, known: Sequence[Any], account: Account) -> Notation:

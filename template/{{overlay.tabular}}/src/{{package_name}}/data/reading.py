@@ -180,7 +180,8 @@ def read_splits(config: TrainingConfig, processor: Columns | None = None) -> Spl
         divided = _set_aside(rows["train"], columns, config)
         rows["train"], rows["val"], validation = divided
         columns = processor or _fit(_by_column(rows["train"]), recognised, config)
-    _warn(rows, columns, names, outputs, account)
+    cells = {split: _cells(one, columns) for split, one in rows.items()}
+    _warn(rows, cells, names, outputs, account)
     summary = summarize(
         data=config.data,
         layout=sources.layout,
@@ -190,9 +191,7 @@ def read_splits(config: TrainingConfig, processor: Columns | None = None) -> Spl
         names=names,
         account=account,
     )
-    summary["columns"] = {
-        name: one.describe() for name, one in _cells(rows["train"], columns).items()
-    }
+    summary["columns"] = {name: one.describe() for name, one in cells["train"].items()}
     return Splits(
         rows["train"], rows["val"], names, columns, test=rows.get("test"), summary=summary
     )
@@ -342,7 +341,7 @@ def _recognise(part: Part, config: TrainingConfig, account: Account) -> dict[str
         DataError: there are none, one can be read in two ways, or the settings name one that there
             is not.
     """
-    cells, markers = part.cells, _markers(config)
+    cells, markers = part.cells, frozenset(_markers(config))
     for name in config.columns:
         if name not in cells:
             raise DataError(
@@ -474,8 +473,8 @@ def _latest_aside(
 
 def _cells(rows: datasets.Dataset, columns: Columns) -> dict[str, ColumnCells]:
     """The cells of each fitted column, by its name."""
-    cells = _by_column(rows)
-    return {one.name: ColumnCells(one, cells[one.name], columns.markers) for one in columns.columns}
+    cells, markers = _by_column(rows), frozenset(columns.markers)
+    return {one.name: ColumnCells(one, cells[one.name], markers) for one in columns.columns}
 
 
 def _by_column(rows: datasets.Dataset) -> dict[str, list[Any]]:
@@ -486,7 +485,7 @@ def _by_column(rows: datasets.Dataset) -> dict[str, list[Any]]:
 
 def _warn(
     rows: Mapping[str, datasets.Dataset],
-    columns: Columns,
+    cells: Mapping[str, Mapping[str, ColumnCells]],
     names: Sequence[str],
     outputs: Outputs,
     account: Account,
@@ -494,12 +493,12 @@ def _warn(
     """What people should know before training."""
     if outputs == "classes":
         warn_of_rare_classes(labels_of(rows["val"]), names, account)
-    train = _cells(rows["train"], columns)
+    train = cells["train"]
     labels = labels_of(rows["train"])
     warn_of_columns(train, account)
     warn_of_leaks(train, labels, outputs, names, account)
     for split in rows.keys() - {"train"}:
-        warn_of_drift(train, _cells(rows[split], columns), split, account)
+        warn_of_drift(train, cells[split], split, account)
     if outputs == "targets":
         warn_of_far_values(labels, names, places(rows["train"]), account)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -62,14 +63,19 @@ class ColumnCells:
 
     column: Column
     cells: Sequence[Any]
-    markers: Sequence[str]
+    markers: Collection[str]
 
-    @property
+    @cached_property
+    def gaps(self) -> list[bool]:
+        """Which cells have no value."""
+        return [is_missing(cell, self.markers) for cell in self.cells]
+
+    @cached_property
     def missing(self) -> float:
         """Share of cells without a value."""
-        return sum(is_missing(cell, self.markers) for cell in self.cells) / len(self.cells)
+        return sum(self.gaps) / len(self.cells)
 
-    @property
+    @cached_property
     def numbers(self) -> Numbers | None:
         """Numbers [R], or days since 1970 of dates, NaN where they are missing; None of others."""
         if isinstance(self.column, NumberColumn):
@@ -78,7 +84,8 @@ class ColumnCells:
             read = self._days
         else:
             return None
-        found = (None if is_missing(cell, self.markers) else read(cell) for cell in self.cells)
+        pairs = zip(self.cells, self.gaps, strict=True)
+        found = (None if is_gap else read(cell) for cell, is_gap in pairs)
         return np.array([math.nan if one is None else one for one in found], dtype=np.float64)
 
     def _days(self, cell: Any) -> float | None:
@@ -86,15 +93,16 @@ class ColumnCells:
         date = self.column.date(cell)
         return None if date is None else PARTS["elapsed days"](date)
 
-    @property
+    @cached_property
     def texts(self) -> list[str]:
         """Values as text, nothing where they are missing."""
-        return ["" if is_missing(cell, self.markers) else text_of(cell) for cell in self.cells]
+        pairs = zip(self.cells, self.gaps, strict=True)
+        return ["" if is_gap else text_of(cell) for cell, is_gap in pairs]
 
-    @property
+    @cached_property
     def known(self) -> list[Any]:
         """Cells that have a value."""
-        return [cell for cell in self.cells if not is_missing(cell, self.markers)]
+        return [cell for cell, is_gap in zip(self.cells, self.gaps, strict=True) if not is_gap]
 
     def describe(self) -> dict[str, Any]:
         """What the column is like, ready for JSON.
