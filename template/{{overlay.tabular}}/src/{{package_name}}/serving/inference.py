@@ -178,7 +178,8 @@ class TabularInferenceEngine(InferenceEngine):
             case "boolean":
                 return {"type": ["boolean", "null"]}
             case "category":
-                return {"type": ["string", "null"], "examples": list(column.values)}
+                codes = ["integer"] if column.integers else []
+                return {"type": ["string", *codes, "null"], "examples": list(column.values)}
             case other:
                 raise ValueError(f"{other} is no kind of column")
 
@@ -206,13 +207,13 @@ def _of_number(column: NumberColumn) -> dict[str, Any]:
 
 
 def _of_date(column: DateColumn) -> dict[str, Any]:
-    """A date as a column has it; only dates that begin with the year have a format by its name."""
+    """A date as a column has it; formats that do not begin with the year name their order."""
     has_time = "hour" in column.parts
     zone = "Z" if column.zoned else ""
     form = DATES[column.order] + (TIME + zone if has_time or zone else "")
-    schema: dict[str, Any] = {"type": ["string", "null"]}
-    if column.order == "ymd":
-        schema["format"] = "date-time" if zone else "local-date-time" if has_time else "date"
+    plain = "date-time" if zone else "local-date-time" if has_time else "date"
+    named = plain if column.order == "ymd" else f"{plain}-{column.order}"
+    schema: dict[str, Any] = {"type": ["string", "null"], "format": named}
     if days := column.parts.get("elapsed days"):
         start = datetime(1970, 1, 1)
         ends = _spread(days.fill, days.scale.knots)
