@@ -130,6 +130,9 @@ class InputConfig(BaseInputConfig):
 
     def input_problems(self) -> list[str]:
         """Contradictions between the fields above, one line each."""
+        defaults = vars(InputConfig())
+        if all(vars(self)[n] in (value, self.RECORDED.get(n)) for n, value in defaults.items()):
+            return []  # these go together: nobody has to wait for numpy to tell that
         open_fields = [
             name
             for name, value in self.RECORDED.items()
