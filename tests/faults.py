@@ -4,7 +4,7 @@
 
 Run it where the development environment is active. Every fault goes into a fresh copy of the
 repository, one at a time. One in the template is looked for by the default tests of the project
-that the copy renders (of every project that has the line: vision, text or both), those named in the
+that the copy renders (of every project that has the line), those named in the
 list first, then all others, but for files that the gate runs in the first project only; any other
 by the tests of the repository that the list names. A test that hangs, and a rendering that fails,
 find a fault too. Nothing here is part of the default tests: a fault that is missed runs whole
@@ -41,7 +41,7 @@ LIST = Path(__file__).with_name("faults.yml")
 ROOT = LIST.parents[1]
 
 PRODUCT = ("copier.yml", "generator", "hooks", "template")
-MODALITIES = ("vision", "text")
+MODALITIES = ("vision", "text", "audio", "tabular")
 # Files of slow tests that the gate runs all the same, in one project.
 CONTAINERS = {"vision": "docker", "text": "torchserve"}
 # made by tools, or of no use to a test
@@ -226,7 +226,7 @@ def find_in_projects(path: str, fault: Fault, copy: Path, scratch: Scratch) -> s
         gated = [name for name in fault.tests if name not in left_out]
         hinted = [f"tests/{name}" for name in gated if (project / "tests" / name).is_file()]
         first += [(project, hinted)] if hinted else []
-        kind = CONTAINERS[project.name]
+        kind = CONTAINERS.get(project.name)
         if f"test_{kind}.py" in fault.tests:
             first.append((project, ["-m", kind, f"tests/test_{kind}.py"]))
         ignored = [*hinted, *(f"tests/{name}" for name in left_out)]

@@ -6,6 +6,7 @@ import re
 from pathlib import PurePosixPath
 
 import pytest
+from answer_space import MODALITIES
 from faults import Fault, modalities, place, product_files, read_faults
 from project_checks import PARSERS
 from rendering import ROOT
@@ -67,6 +68,6 @@ def test_a_line_that_is_gone_or_stands_twice_is_not_there() -> None:
 
 
 def test_the_folder_says_which_projects_have_a_file() -> None:
-    assert modalities("template/src/{{package_name}}/cli.py") == ("vision", "text")
+    assert modalities("template/src/{{package_name}}/cli.py") == tuple(MODALITIES)
     overlays = {modalities(path) for path in FILES if path.startswith("template/")}
-    assert overlays == {("vision", "text"), ("vision",), ("text",)}
+    assert overlays == {tuple(MODALITIES), *((name,) for name in MODALITIES)}

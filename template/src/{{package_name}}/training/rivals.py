@@ -56,7 +56,10 @@ def verdict(rivals: Sequence[Rival], metrics: Mapping[str, Interval]) -> str:
     judged_by = rivals[0].judged_by
     own, name = metrics[judged_by], judged_by.removeprefix(VALIDATION)
     if not (better := [rival for rival in rivals if rival.is_better]):
-        return f"better than {_listed(rivals, judged_by)}, by {name} {own.value:.4f}"
+        alike = [rival for rival in rivals if rival.metrics[judged_by].value == own.value]
+        how = f"no better than {_listed(alike, judged_by)}" if alike else ""
+        how = how or f"better than {_listed(rivals, judged_by)}"
+        return f"{how}, by {name} {own.value:.4f}"
     doubt = all(own.includes(rival.metrics[judged_by].value) for rival in better)
     perhaps = ", which the network's 95 % interval includes" if doubt else ""
     return f"beaten by {_listed(better, judged_by)}, by {name} {own.value:.4f}{perhaps}"

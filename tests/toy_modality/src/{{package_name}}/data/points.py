@@ -90,6 +90,11 @@ def make_input_transform(task_spec: TaskSpec, config: TrainingConfig) -> nn.Modu
     return nn.Identity()
 
 
+def rivals(task_spec: TaskSpec, config: TrainingConfig) -> dict[str, Method]:
+    """None."""
+    return {}
+
+
 def benchmarks(data: UniversalDataModule, config: TrainingConfig) -> dict[str, Callable[[], int]]:
     """Reading a micro-batch."""
     assert data.splits is not None
