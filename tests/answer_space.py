@@ -47,7 +47,7 @@ CORE: dict[str, Sequence[Any]] = {
 # which is verified without torch. Compiling falls on the first tasks, of small networks.
 GATES: dict[str, Sequence[Any]] = {
     "task": TASKS,
-    "compile_mode": sorted(COMPILE_MODES, key=("none", "auto").__contains__),
+    "compile_mode": COMPILE_MODES,
     "gradient_accumulation_steps": (1, 4),
     **dict.fromkeys(reversed(FORMATS), (False, True)),
 }

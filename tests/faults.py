@@ -227,7 +227,7 @@ def find_in_projects(path: str, fault: Fault, copy: Path, scratch: Scratch) -> s
         hinted = [f"tests/{name}" for name in gated if (project / "tests" / name).is_file()]
         first += [(project, hinted)] if hinted else []
         kind = CONTAINERS.get(project.name)
-        if f"test_{kind}.py" in fault.tests:
+        if kind is not None and f"test_{kind}.py" in fault.tests:
             first.append((project, ["-m", kind, f"tests/test_{kind}.py"]))
         ignored = [*hinted, *(f"tests/{name}" for name in left_out)]
         others.append((project, [f"--ignore={name}" for name in ignored]))

@@ -65,7 +65,7 @@ FOLLOWED = {"migrating-from-3.4.md": "test_migration_guide.py"}
 SLOW = ("own-model.md", "scaling.md")
 
 # the projects that the pages speak of, by their command
-PROJECTS = {"leaves": "vision", "notes": "text"}
+PROJECTS = {"leaves": "vision", "notes": "text", "birds": "audio", "customers": "tabular"}
 
 
 def of_language(*languages: str) -> list[Block]:

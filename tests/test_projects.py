@@ -137,6 +137,7 @@ def warm(
     environment = {"TORCHINDUCTOR_CACHE_DIR": str(compile_cache), "OMP_NUM_THREADS": "1"}
     environment |= {"HF_HOME": str(folder / "huggingface")} | UNMEASURED
     environment["TORCH_HOME"] = str(torch_home(folder))
+    environment["SAMPLE_SETS"] = str(compile_cache.parent / "samples")
     with ExitStack() as stack:
         processes = {}
         for modality, project in projects.items():

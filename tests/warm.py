@@ -21,7 +21,8 @@ from typing import Self
 PLAIN = ("-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:cov", "-p", "no:copie")
 
 SERVER = """
-import gc, importlib, json, os, runpy, signal, subprocess, sys, traceback, types
+import contextlib, gc, importlib, json, os, pathlib, runpy, shutil, signal, subprocess, sys
+import traceback, types
 import pytest
 import vl_convert
 package, first = sys.argv[1:]
@@ -40,10 +41,25 @@ make = "import vl_convert; print(vl_convert.javascript_bundle(), end='')"
 library = subprocess.check_output([sys.executable, "-c", make], encoding="utf-8")
 vl_convert.javascript_bundle = lambda: library
 
+def writing_once(write, samples):
+    # what a modality's samples take to be written, tests of every file would wait for
+    def copied(folder, task):
+        kept = pathlib.Path(samples) / package / task
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        if not kept.exists():
+            partial = kept.with_name(f"{task}.{os.getpid()}")
+            write(partial, task)
+            with contextlib.suppress(OSError):  # another process was quicker
+                partial.rename(kept)
+        shutil.copytree(kept, folder)
+    return copied
+
 def serve_small_runs():
     # what `python small_runs.py` does, but it would import everything once more for every file
     sys.path.insert(0, os.path.abspath("tests"))
     small_runs = importlib.import_module("small_runs")
+    if samples := os.environ.get("SAMPLE_SETS"):
+        small_runs.write_sample = writing_once(small_runs.write_sample, samples)
     (requests, asking), (answering, answers) = os.pipe(), os.pipe()
     if not os.fork():
         os.close(asking)
@@ -118,7 +134,8 @@ class WarmProcess:
         sources: folder of the package.
         package: its name.
         log: where standard error goes.
-        env: set beside this process's own environment.
+        env: set beside this process's own environment. `SAMPLE_SETS` names a folder in which those
+            of the tests' small runs are kept.
         first: Python to run before anything is imported.
         limit: seconds after which a command is ended; 0 for none.
     """
