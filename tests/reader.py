@@ -70,9 +70,10 @@ def thin_out(folder: Path) -> None:
 
 
 def own_data(project: Path, place: str) -> None:
-    """Data of the reader's own: some of the sample set, a folder or a table."""
+    """Data of the reader's own: some of the sample set, a folder or a table of species."""
     if suffix := Path(place).suffix:
-        shutil.copyfile(project / "data" / f"train{suffix}", project / place)
+        header, rows = (project / "data" / f"train{suffix}").read_text("utf-8").split("\n", 1)
+        (project / place).write_text(f"{header.replace('label', 'species')}\n{rows}", "utf-8")
         return
     shutil.copytree(project / "data", project / place)
     thin_out(project / place)

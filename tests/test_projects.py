@@ -233,7 +233,8 @@ def test_what_the_readme_says(
     [(file, builder)] = set(re.findall(r"--model (\w+\.py):(\w+)", readme))
     own_network(project, file, builder)
     [given] = re.findall(r"--input (\S+)", readme)
-    shutil.copyfile(sample_input(project), project / given)
+    if given != place:  # a table of one's own is an input as it is
+        shutil.copyfile(sample_input(project), project / given)
     assert [f"uv run {modality}-project train"] == list(first.commands())
     assert sum(len(list(block.commands())) for block in others) >= 10
     for block in others:

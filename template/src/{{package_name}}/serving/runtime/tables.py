@@ -221,7 +221,11 @@ def _read_delimited(text: str, encoding: str, *, is_tsv: bool) -> TextTable:
     if spaced:
         findings.notes.append("spaces between a separator and a value are no part of the value")
     records = _records(text, separator, spaced, skipped, findings)
-    header = [name.strip() for name in next(records)[1]]
+    first = next(records, None)
+    if first is None:
+        reasons = [reason for _, reason in findings.problems]
+        raise UnreadableTable(f"it has no header: {reasons[0]}" if reasons else "it has no header")
+    header = [name.strip() for name in first[1]]
     rows: list[list[str]] = []
     lines: list[int] = []
     spanning: list[int] = []
