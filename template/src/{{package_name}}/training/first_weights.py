@@ -68,13 +68,16 @@ def _vocabulary(data: UniversalDataModule) -> Vocabulary | None:
 def warn_of_random_weights(
     config: TrainingConfig, data: UniversalDataModule, say: Callable[[str], None]
 ) -> None:
-    """Say where few samples are to teach a network that knows nothing."""
+    """Say where few samples are to teach a network that knows nothing, and others know something.
+
+    Where no record of weights says how inputs are read, nobody has weights for such.
+    """
     assert data.splits is not None
     count = len(data.splits.train)
     library = config.model.partition(":")[0]
     if config.pretrained is not None or count >= FEW_SAMPLES or library not in LIBRARIES:
         return
-    if not _is_sample(config, data.task_spec):
+    if config.RECORDED and not _is_sample(config, data.task_spec):
         say(
             f"{count} samples are few for random weights; begin with trained ones: --model "
             "LIBRARY:NAME --pretrained default"

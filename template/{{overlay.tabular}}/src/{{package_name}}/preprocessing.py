@@ -166,6 +166,11 @@ class Notation:
     thousands: str = ""
     unit: str = ""
 
+    @property
+    def wanted(self) -> str:
+        """What a cell must hold, for people."""
+        return "a number with a comma before decimals" if self.decimal == "," else "a number"
+
     def number(self, cell: Any) -> float | None:
         """The number in a cell; None where there is none, or none of use.
 
@@ -330,7 +335,7 @@ class NumberColumn:
         notation: Notation,
     ) -> Self:
         """The column that these cells make; those that are no numbers count for nothing."""
-        numbers, _ = _read(name, cells, markers, notation.number, "a number")
+        numbers, _ = _read(name, cells, markers, notation.number, notation.wanted)
         values = np.array([math.nan if n is None else n for n in numbers])
         return cls(name, notation, Feature.fit(values, scaling), bool(np.isnan(values).any()))
 
@@ -352,7 +357,7 @@ class NumberColumn:
 
     def encode(self, cells: Sequence[Any], markers: Collection[str]) -> Encoded:
         """Cells as the network gets them."""
-        found, faults = _read(self.name, cells, markers, self.notation.number, "a number")
+        found, faults = _read(self.name, cells, markers, self.notation.number, self.notation.wanted)
         numbers = np.array([math.nan if n is None else n for n in found], dtype=np.float64)
         flags = [np.isnan(numbers).astype(np.int64)] if self.marks_missing else []
         return Encoded([self.feature(numbers)], flags, faults)
