@@ -73,25 +73,37 @@ def verdict(reached: Reached, task_type: str) -> Html:
 def section(reached: Reached) -> Section:
     """Every metric that is not of one class."""
     names = [name for name in reached.metrics if not is_of_class(name)]
-    rivals = [] if reached.evaluation is None else reached.evaluation.rivals
     rows: list[list[Cell]] = [
         [
             name,
             reached.metrics[name],
             _ends(reached.interval(name)),
             *([reached.trivial_metrics.get(name)] if reached.trivial_metrics else []),
-            *(_beside(rival.metrics.get(name)) for rival in rivals),
         ]
         for name in names
     ]
     header = ["metric", "network", "95% interval"]
     header += ["trivial answer"] if reached.trivial_metrics else []
-    header += [rival.name for rival in rivals]
     parts = [
         table(header, rows, "Metrics of the network beside those of the trivial answer"),
         *_notes(reached, names),
+        *_rivals(reached.evaluation),
     ]
     return Section("Metrics", joined(parts))
+
+
+def _rivals(evaluation: Evaluation | None) -> list[Html]:
+    """Other methods on the same samples, where there are any."""
+    if evaluation is None or not evaluation.rivals:
+        return []
+    rivals = [evaluation.metrics, *(rival.metrics for rival in evaluation.rivals)]
+    rows: list[list[Cell]] = [
+        [name, *(_with_ends(metrics.get(name)) for metrics in rivals)]
+        for name in evaluation.overall_names()
+    ]
+    header = ["metric", "network", *(rival.name for rival in evaluation.rivals)]
+    caption = "Methods that learned from the same training samples, with 95% intervals"
+    return [table(header, rows, caption)]
 
 
 def _notes(reached: Reached, names: list[str]) -> list[Html]:
@@ -159,7 +171,7 @@ def _within(found: Interval | None) -> str:
     return "" if ends == "–" else f" (95% interval {ends})"
 
 
-def _beside(found: Interval | None) -> str:
+def _with_ends(found: Interval | None) -> str:
     return "–" if found is None else f"{number(found.value)} ({_ends(found)})"
 
 
