@@ -137,7 +137,7 @@ def lines(described: Mapping[str, Any]) -> Iterator[str]:
     yield f"  validation: {described['validation']}"
     columns = described.get("columns", {})
     for name in list(columns)[:LISTED_COLUMNS]:
-        yield f"  column {name!r}: {_plain(columns[name])}"
+        yield f"  column {name!r}: {_column(**columns[name])}"
     if len(columns) > LISTED_COLUMNS:
         yield f"  and {len(columns) - LISTED_COLUMNS} columns more, which `data check --json` lists"
     facts = [
@@ -175,6 +175,11 @@ def _counts(counts: Mapping[str, int], outputs: str, train: Mapping[str, int] | 
         f"{len(counts)} {outputs}, the largest {', '.join(map(one, largest))}, the smallest "
         f"{', '.join(map(one, smallest))}"
     )
+
+
+def _column(kind: str, missing: float, **values: Any) -> str:
+    share = f", {missing:.1%} missing" if missing else ""
+    return f"{kind}{share}, {_plain(values)}" if values else f"{kind}{share}"
 
 
 def _target(name: str, figures: Mapping[str, float]) -> str:
