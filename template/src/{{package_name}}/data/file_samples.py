@@ -56,7 +56,7 @@ class FileSamples:
 
     Attributes:
         kind: of the files.
-        one: what one is called, such as `a picture`.
+        one: what one is called, with its article.
         column: of the rows.
         usual_columns: what a table calls it, the documented name first.
         setting: of the configuration, that names it.

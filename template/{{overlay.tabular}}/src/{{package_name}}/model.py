@@ -187,13 +187,6 @@ def together(logits: Tensor, task_type: str) -> Tensor:
     return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
 
 
-def _empty_table(rows: int, width: int) -> nn.Embedding:
-    """Embeddings of categories: what no training row has stays zero, and says nothing."""
-    table = nn.Embedding(rows, width)
-    nn.init.zeros_(table.weight)
-    return table
-
-
 def _uniform(shape: Sequence[int], inputs: int) -> Tensor:
     """As torch draws the weights of a layer with so many inputs."""
     bound = inputs**-0.5

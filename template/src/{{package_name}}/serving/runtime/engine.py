@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .integrity import BundleError, read_metadata
-from .predictions import Prediction
+from .predictions import Prediction, plain_prediction
 from .sessions import AUTO, LOGITS, Array, inputs_of, open_session
 
 
@@ -233,13 +233,15 @@ class InferenceEngine:
         return list(self.session.run(self.collate(items)))
 
     def interpret(self, item: Item, logits: Array) -> Prediction:
-        """What the network says of one item.
+        """What the network says of one item: a class, labels or values by default.
 
         Args:
             item: as `decode` made it.
-            logits: of this item. Whoever must run the network again, to go on with a text, does so.
+            logits: of this item, [K] by default. Whoever must run the network again, to go on with
+                a text, does so.
         """
-        raise NotImplementedError
+        names = self.metadata["class_names"] or [str(index) for index in range(len(logits))]
+        return plain_prediction(self.metadata["task_type"]).from_logits(logits, names)
 
     def read_parameters(self, given: Mapping[str, object]) -> Any:
         """What a request says about its answer, for `answer`; nothing by default.
@@ -278,7 +280,8 @@ class InferenceEngine:
     @property
     def answer_schema(self) -> dict[str, Any]:
         """JSON schema of what `answer` gives."""
-        raise NotImplementedError
+        schema: dict[str, Any] = plain_prediction(self.metadata["task_type"]).SCHEMA
+        return schema
 
     def verify_example(self) -> float:
         """Run the stored example.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 
@@ -127,6 +127,27 @@ class ValuesPrediction:
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
         return {"values": self.values}
+
+
+Plain: TypeAlias = ClassPrediction | LabelsPrediction | ValuesPrediction
+# by how the name of a task ends
+_PLAIN: dict[str, type[Plain]] = {
+    "classification": ClassPrediction,
+    "multilabel": LabelsPrediction,
+    "regression": ValuesPrediction,
+}
+
+
+def plain_prediction(task_type: str) -> type[Plain]:
+    """What a task of any modality answers: a class, labels or values.
+
+    Raises:
+        ValueError: a task of another kind.
+    """
+    kind = task_type.rpartition("_")[2]
+    if kind not in _PLAIN:
+        raise ValueError(f"{task_type} answers neither a class, labels nor values")
+    return _PLAIN[kind]
 
 
 def comparable(logits: Array) -> Array:

@@ -19,13 +19,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from runtime import (
     Array,
-    ClassPrediction,
     InferenceEngine,
     InvalidInput,
     Item,
-    LabelsPrediction,
-    Prediction,
-    ValuesPrediction,
     object_schema,
 )
 from runtime.commandline import run
@@ -63,12 +59,7 @@ def _log_mean(logs: Array) -> Array:
     return mean
 
 
-# what each task answers, and how the answers to the windows of a long sound become one
-PREDICTIONS: dict[str, type[ClassPrediction | LabelsPrediction | ValuesPrediction]] = {
-    "audio_classification": ClassPrediction,
-    "audio_multilabel": LabelsPrediction,
-    "audio_regression": ValuesPrediction,
-}
+# how the answers to the windows of a long sound become one
 MEANS: dict[str, Callable[[Array], Array]] = {
     "audio_classification": _mean_of_classes,
     "audio_multilabel": _mean_of_labels,
@@ -178,15 +169,10 @@ class AudioInferenceEngine(InferenceEngine):
         """
         return file_in(instance, "sound")
 
-    def interpret(self, item: Item, logits: Array) -> Prediction:
-        """What the logits [K] of one sound mean."""
-        names = self.metadata["class_names"] or [str(index) for index in range(len(logits))]
-        return PREDICTIONS[self.metadata["task_type"]].from_logits(logits, names)
-
     @property
     def answer_schema(self) -> dict[str, Any]:
         """JSON schema of what `answer` gives."""
-        predicted = PREDICTIONS[self.metadata["task_type"]].SCHEMA["properties"]
+        predicted = super().answer_schema["properties"]
         notes = zip(self.note_names, ("number", "integer", "number"), strict=True)
         return object_schema(**predicted, **{name: {"type": kind} for name, kind in notes})
 

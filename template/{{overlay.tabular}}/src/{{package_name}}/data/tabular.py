@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 IS_DEAR = False
 
 
-class RowDataset(Dataset[dict[str, Any]]):
+class TableDataset(Dataset[dict[str, Any]]):
     """Samples `{"numbers": float32 [N], "categories": int64 [C], "labels": ...}`.
 
     They are addressed by (epoch, index).
@@ -80,9 +80,9 @@ class RowDataset(Dataset[dict[str, Any]]):
 
 def make_dataset(
     rows: datasets.Dataset, task_spec: TaskSpec, config: TrainingConfig, *, training: bool
-) -> RowDataset:
+) -> TableDataset:
     """The rows as samples."""
-    return RowDataset(rows, task_spec)
+    return TableDataset(rows, task_spec)
 
 
 # rows are cheap to read

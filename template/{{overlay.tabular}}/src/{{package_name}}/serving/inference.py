@@ -18,14 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime import (
-    Array,
-    ClassPrediction,
     InferenceEngine,
     InvalidInput,
     Item,
-    LabelsPrediction,
-    Prediction,
-    ValuesPrediction,
 )
 from runtime.commandline import run
 from runtime.rows import row_payload
@@ -35,12 +30,6 @@ if TYPE_CHECKING:
     from preprocessing import Columns, DateColumn, NumberColumn
 
 BUNDLE = Path(__file__).resolve().parent
-# what each task answers
-PREDICTIONS: dict[str, type[ClassPrediction | LabelsPrediction | ValuesPrediction]] = {
-    "tabular_classification": ClassPrediction,
-    "tabular_multilabel": LabelsPrediction,
-    "tabular_regression": ValuesPrediction,
-}
 # faults of a row that its error names
 MOST_FAULTS = 3
 # how dates are written, by their order
@@ -182,17 +171,6 @@ class TabularInferenceEngine(InferenceEngine):
                 return {"type": ["string", *codes, "null"], "examples": list(column.values)}
             case other:
                 raise ValueError(f"{other} is no kind of column")
-
-    def interpret(self, item: Item, logits: Array) -> Prediction:
-        """What the logits [K] of one row mean."""
-        names = self.metadata["class_names"] or [str(index) for index in range(len(logits))]
-        return PREDICTIONS[self.metadata["task_type"]].from_logits(logits, names)
-
-    @property
-    def answer_schema(self) -> dict[str, Any]:
-        """JSON schema of what `answer` gives."""
-        schema: dict[str, Any] = PREDICTIONS[self.metadata["task_type"]].SCHEMA
-        return schema
 
 
 def _joined(reasons: Sequence[str]) -> str:

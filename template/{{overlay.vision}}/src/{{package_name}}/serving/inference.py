@@ -13,30 +13,19 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from runtime import (
     Array,
-    ClassPrediction,
     InferenceEngine,
     InvalidInput,
     Item,
-    LabelsPrediction,
-    Prediction,
-    ValuesPrediction,
 )
 from runtime.commandline import run
 from runtime.instances import file_in
 
 BUNDLE = Path(__file__).resolve().parent
 PIXELS = "pixels"
-# what each task answers
-PREDICTIONS: dict[str, type[ClassPrediction | LabelsPrediction | ValuesPrediction]] = {
-    "vision_classification": ClassPrediction,
-    "vision_multilabel": LabelsPrediction,
-    "vision_regression": ValuesPrediction,
-}
 
 
 class VisionInferenceEngine(InferenceEngine):
@@ -126,17 +115,6 @@ class VisionInferenceEngine(InferenceEngine):
             InvalidInput: another form, or not base64.
         """
         return file_in(instance, "image")
-
-    def interpret(self, item: Item, logits: Array) -> Prediction:
-        """What the logits [K] of one image mean."""
-        names = self.metadata["class_names"] or [str(index) for index in range(len(logits))]
-        return PREDICTIONS[self.metadata["task_type"]].from_logits(logits, names)
-
-    @property
-    def answer_schema(self) -> dict[str, Any]:
-        """JSON schema of what `answer` gives."""
-        schema: dict[str, Any] = PREDICTIONS[self.metadata["task_type"]].SCHEMA
-        return schema
 
 
 @contextmanager
