@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Annotated, Literal
 
+from pydantic import field_validator
 from pydantic.dataclasses import dataclass
 
 from .config_base import SETTINGS, BaseInputConfig, Kept
@@ -46,6 +47,11 @@ class InputConfig(BaseInputConfig):
 
     rivals: bool = True
     """Train what a network must beat on the same rows: boosted trees and a linear model."""
+
+    @field_validator("missing_values", "target_columns", mode="before")
+    @classmethod
+    def _texts_with_commas(cls, value: object) -> object:
+        return [text.strip() for text in value.split(",")] if isinstance(value, str) else value
 
     def input_problems(self) -> list[str]:
         """Contradictions between the fields above, one line each."""
