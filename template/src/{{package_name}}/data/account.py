@@ -22,14 +22,14 @@ class Account:
         warnings: what is probably not as it should be.
         problems: one line for each sample that cannot be used, beginning with where it is.
         unknown: labels that training lacks, whose samples are among the problems.
-        left_out: names of what was not taken, by the reason.
+        left_out: names of what was not taken, in order, by the reason.
     """
 
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     unknown: set[str] = field(default_factory=set)
-    left_out: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, dict[str, None]] = field(default_factory=dict)
 
     def note(self, line: str) -> None:
         """Something was recognised or tidied up; said once."""
@@ -42,8 +42,8 @@ class Account:
             self.warnings.append(line)
 
     def leave_out(self, name: object, reason: str) -> None:
-        """Something is not used."""
-        self.left_out.setdefault(reason, []).append(str(name))
+        """Something is not used; told once, however often it was met."""
+        self.left_out.setdefault(reason, {})[str(name)] = None
 
     def check(self, data: str) -> None:
         """Stop where samples cannot be used.
@@ -72,7 +72,7 @@ class Account:
             "notes": self.notes,
             "warnings": self.warnings,
             "left_out": [
-                {"reason": reason, "count": len(names), "examples": names[:EXAMPLES]}
+                {"reason": reason, "count": len(names), "examples": list(names)[:EXAMPLES]}
                 for reason, names in self.left_out.items()
             ],
         }

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 from ..errors import DataError
 from .account import Account, shown
 from .folders import FileKind, find_files, holds_directly, visible
 from .labels import check_classes, read_classes
-from .layout import split_of
+from .layout import split_of, tables_in
+
+# what people divide sets into, with a number behind
+PART = re.compile(
+    r"(folds?|parts?|batch|chunks?|shards?|subsets?|sessions?|dis[ck]s?|cd|vol(ume)?|day|week|month"
+    r"|speakers?|spk|actors?|subjects?|participants?|patients?|persons?|users?|cameras?|cam|devices?"
+    r"|mic|dir|folder)[\W_]*\d+",
+    re.IGNORECASE,
+)
+# of a list that are looked at
+MOST_LINES = 100_000
 
 
 def read_class_folders(
@@ -37,7 +50,7 @@ def read_class_folders(
         _refuse_splits_inside(folder)
         found = find_files(folder, kind, account)
         if not found:
-            account.problems.append(f"{folder} holds no {kind.noun}; add some or remove the folder")
+            account.problems.append(_without_samples(folder, kind))
         files += found
         folder_of_file += [folder] * len(found)
     if not files and not account.problems:
@@ -49,10 +62,22 @@ def read_class_folders(
         account,
     )
     _warn_of_classes_inside(sorted(set(folder_of_file)), kind, account)
+    _warn_of_parts(names, kind, account)
+    _warn_of_lists(root, files, kind, account)
     if not account.problems:
         _check_classes(names, root, set(folder_of_file))
     account.problems = list(dict.fromkeys(account.problems))  # one line for a folder, not a file
     return files, labels, names
+
+
+def _without_samples(folder: Path, kind: FileKind) -> str:
+    if tables := tables_in(folder):
+        return (
+            f"{folder} holds no {kind.noun}, but tables, {shown([one.name for one in tables])}; to "
+            f"read one of them, move it into {folder.parent} and give its --data PATH, otherwise "
+            "move the folder away"
+        )
+    return f"{folder} holds no {kind.noun}; add some or remove the folder"
 
 
 def _account_for_loose_file(path: Path, kind: FileKind, account: Account) -> None:
@@ -86,6 +111,31 @@ def _warn_of_classes_inside(folders: list[Path], kind: FileKind, account: Accoun
             f"classes {shown([folder.name for folder in folders])} each hold the folders "
             f"{shown(sorted(inside[0]))}; if those are the classes, put them outside"
         )
+
+
+def _warn_of_parts(names: Sequence[str], kind: FileKind, account: Account) -> None:
+    """Folders may divide a set by something else than classes."""
+    if len(names) > 1 and all(PART.fullmatch(name) for name in names):
+        account.warn(
+            f"classes {shown(names)} are called like parts of a set; if they are not what the "
+            f"{kind.noun} are to be told apart by, put the classes outside, or give a table that "
+            "labels them"
+        )
+
+
+def _warn_of_lists(root: Path, files: Sequence[Path], kind: FileKind, account: Account) -> None:
+    """Texts beside the classes that name their files, as some sets keep their splits."""
+    known = {file.relative_to(root).as_posix() for file in files}
+    for path in visible(root, Account()):
+        if path.suffix.lower() == ".txt" and path.is_file():
+            with path.open(encoding="utf-8", errors="replace") as lines:
+                names = {line.strip() for line in islice(lines, MOST_LINES)}
+            if named := len(names & known):
+                account.warn(
+                    f"{path} names {named} of these {kind.noun}, as lists of splits do, and is not "
+                    "read: lay what it names into a folder of the split, or give a table with a "
+                    "column 'split'"
+                )
 
 
 def _check_classes(names: list[str], root: Path, folders: set[Path]) -> None:

@@ -242,6 +242,7 @@ class FileSamples:
             self._named_file(value, origin, finder, account)
             for value, origin in zip(table.values(column), more[ORIGIN], strict=True)
         ]
+        self._check_found(table, finder, account)
         return self._rows(files, labels, outputs, more), names
 
     def _group_column(
@@ -359,6 +360,15 @@ class FileSamples:
             except FileNotFoundError as error:
                 account.problems.append(f"{origin}: {error}")
         return ""
+
+    def _check_found(self, table: Table, finder: NamedFiles, account: Account) -> None:
+        """Where all that is wrong is that no file was found, one line says more than one each."""
+        if len(table) == len(finder.missing) == len(account.problems) > 1:
+            raise DataError(
+                f"none of the {len(finder.missing)} {self.kind.noun} that {table.name} names was "
+                f"found, {shown(finder.missing)}; names count from its folder: mend them, or move "
+                f"the table beside the folder where its {self.kind.noun} lie"
+            )
 
     def _paths(self, rows: datasets.Dataset) -> tuple[list[str | None], list[bool]]:
         """Path of each sample, and whether its bytes are stored, which are not read for that."""

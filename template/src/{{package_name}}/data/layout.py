@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from ..errors import DataError
@@ -22,7 +22,7 @@ SPLIT_NAMES = {
 # what people add to them, as in train_set, val2017 and test-images
 SPLIT_ADDITIONS = re.compile(
     r"(data)?sets?|data|splits?|images?|imgs?|photos?|pictures?|texts?|samples?|files?|labels?"
-    r"|annotations?|(19|20)\d\d"
+    r"|annotations?|metadata|audios?|sounds?|wavs?|clips?|recordings?|(19|20)\d\d"
 )
 SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
@@ -109,9 +109,7 @@ def find_layout(root: Path, expected: Expected, account: Account) -> Layout:
     _check_exists(root, expected)
     if root.is_file():
         return Layout(_file_source(root, expected))
-    entries = visible(root, account)
-    named = _by_split(entries, expected, account)
-    others = [path for path in entries if not _belongs(path, named)]
+    named, others = _named(root, expected, account)
     if named["train"] is None:
         if held_out := [source for source in named.values() if source is not None]:
             raise DataError(_half_split(root, held_out[0], others, expected))
@@ -133,9 +131,7 @@ def find_all(root: Path, expected: Expected, account: Account) -> list[Source]:
     """
     _check_exists(root, expected)
     if root.is_dir():
-        entries = visible(root, Account())
-        named = _by_split(entries, expected, Account())
-        others = [path for path in entries if not _belongs(path, named)]
+        named, others = _named(root, expected, Account())
         found = [source for source in named.values() if source is not None]
         if not found:
             return [_folder_source(root, expected)]
@@ -168,6 +164,20 @@ def _beside(table: Path) -> Path | None:
 
 
 # --- With splits ---------------------------------------------------------------------------------
+
+
+def _named(
+    root: Path, expected: Expected, account: Account
+) -> tuple[dict[str, Source | None], list[Path]]:
+    """What is called after a split in a folder, or among the tables in a folder of it; the rest."""
+    entries = visible(root, account)
+    named = _by_split(entries, expected, account)
+    tables = [] if any(named.values()) or tables_in(root) else _tables_apart(entries, expected)
+    if tables:
+        apart = _by_split(tables, expected, account)
+        named = {split: source and replace(source, folder=root) for split, source in apart.items()}
+        entries = [*tables, *(path for path in entries if path.is_file())]
+    return named, [path for path in entries if not _belongs(path, named)]
 
 
 def _by_split(
@@ -220,26 +230,46 @@ def _split_source(split: str, found: _Entries, expected: Expected) -> Source | N
 
 def _folder_source(folder: Path, expected: Expected) -> Source:
     """A folder of files, or one with a table in it."""
-    paths = visible(folder, Account())
-    tables = [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
+    paths, tables = visible(folder, Account()), tables_in(folder)
     folders = [path for path in paths if path.is_dir() and holds(path, expected.kind)]
-    if tables and expected.by_class and len(folders) > 1:
+    are_classes = expected.by_class and len(folders) > 1  # a single folder is no class
+    tables = tables or _tables_apart(paths, expected)
+    if tables and are_classes:
         raise DataError(
             f"{folder} can be read in two ways: from the table {tables[0]}, or as a folder for "
-            f"each class, {shown(_names(folders))}; move one of them away"
+            f"each class, {shown(_names(folders))}; give --data {tables[0]} to use the table "
+            "alone, or move one of them away"
         )
     if not tables or (expected.single_files and holds(folder, expected.kind)):
         unread = [path for path in paths if path.suffix.lower() in OTHER_TABLES]
-        needs_table = expected.by_class and len(folders) < 2  # a single folder is no class
-        if unread and (needs_table or not holds(folder, expected.kind)):
+        is_one_class = expected.by_class and not are_classes
+        if unread and (is_one_class or not holds(folder, expected.kind)):
             raise DataError(f"{unread[0]} cannot be read: {OTHER_TABLES[unread[0].suffix.lower()]}")
         return Source(folder=folder)
     if len(tables) > 1 and not all(SHARD.search(path.stem) for path in tables):
+        names = [str(path.relative_to(folder)) for path in tables]
+        is_apart = tables[0].parent != folder
+        alone = f"move the one to read into {folder}" if is_apart else "give --data PATH of it"
         raise DataError(
-            f"{folder} holds several tables, {shown(_names(tables))}; call them train, val and "
-            "test, or give --data PATH of the one to read"
+            f"{folder} holds several tables, {shown(names)}; call them train, val and test, or, to "
+            f"read one of them, {alone}"
         )
-    return Source(tables=tables)
+    return Source(folder=folder, tables=tables)
+
+
+def _tables_apart(entries: Sequence[Path], expected: Expected) -> list[Path]:
+    """Tables in folders without files of their own: of what lies in the others, if not classes."""
+    folders = [path for path in entries if path.is_dir() and holds(path, expected.kind)]
+    could_be_classes = expected.by_class and len(folders) > 1
+    if not folders or could_be_classes or expected.single_files:
+        return []
+    return [table for path in entries if path not in folders for table in tables_in(path)]
+
+
+def tables_in(folder: Path) -> list[Path]:
+    """Tables that lie directly in a folder; none where it is no folder."""
+    paths = visible(folder, Account()) if folder.is_dir() else []
+    return [path for path in paths if path.suffix.lower() in SUFFIXES and path.is_file()]
 
 
 def _belongs(path: Path, named: dict[str, Source | None]) -> bool:
