@@ -9,6 +9,9 @@ import pytest
 
 PROJECT = Path(__file__).parent.parent
 
+# by which the processes of a run find each other
+OF_A_RUN = ("MASTER_ADDR", "MASTER_PORT", "NODE_RANK", "LOCAL_RANK", "FIRST_PROCESS_ID")
+
 
 @pytest.fixture(autouse=True)
 def _quiet_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -17,6 +20,13 @@ def _quiet_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mo
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("HF_HOME", str(home / "huggingface"))
     monkeypatch.setenv("WANDB_MODE", "offline")
+
+
+@pytest.fixture(autouse=True)
+def _part_of_no_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run in the tests' own process leaves these, and what starts later would seem part of it."""
+    for name in OF_A_RUN:
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True, scope="session")
