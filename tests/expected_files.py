@@ -140,6 +140,7 @@ src/serving/page/docs.css
 src/serving/page/docs.html
 src/serving/page/docs.js
 src/serving/page/dom.js
+src/serving/page/file_input.js
 src/serving/page/index.html
 src/serving/page/modality.js
 src/serving/page/page.css

@@ -1,9 +1,9 @@
 /* What the page has of sounds: a file that is chosen, dropped or recorded, and played. */
 
-import { element, number } from "./dom.js";
+import { element } from "./dom.js";
+import { createFileInput } from "./file_input.js";
 import { canRecord, record } from "./recording.js";
 
-const TYPE = "application/octet-stream";
 const RECORD = "Record";
 
 /*
@@ -12,43 +12,15 @@ const RECORD = "Record";
  */
 export function createInput(place, { accepts, cleared }) {
   const preview = element("audio", { id: "preview", controls: "", hidden: "" });
-  const about = element("p", { id: "about-file", class: "hint", role: "status" });
-  const file = element("input", { id: "file", type: "file", accept: accepts.suffixes.join() });
   const button = element("button", { id: "record", type: "button", class: "quiet" }, RECORD);
-  let sound = null;
-  let name = "";
-  let isExample = false;
+  const { file, about, take, input } = createFileInput({
+    one: "a sound",
+    suffixes: accepts.suffixes,
+    preview,
+    label: "aria-label",
+    cleared,
+  });
   let recording = null;
-
-  function take(content, called, known = false) {
-    cleared();
-    sound = content;
-    name = called;
-    isExample = known;
-    URL.revokeObjectURL(preview.src);
-    preview.hidden = false;
-    preview.setAttribute("aria-label", `The sound ${name}`);
-    preview.src = URL.createObjectURL(sound);
-    about.textContent = `${name}, ${number(sound.size)} bytes`;
-  }
-
-  preview.addEventListener("error", () => {
-    preview.hidden = true;
-    about.textContent += "; no preview: this browser cannot play it";
-  });
-  file.addEventListener("change", () => {
-    if (file.files.length) take(file.files[0], file.files[0].name);
-  });
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  for (const kind of ["drop", "paste"]) {
-    document.addEventListener(kind, (event) => {
-      const [given] = (event.dataTransfer ?? event.clipboardData).files;
-      if (kind === "drop") event.preventDefault();
-      if (!given) return;
-      file.value = "";
-      take(given, given.name);
-    });
-  }
 
   button.addEventListener("click", async () => {
     if (recording) {
@@ -66,9 +38,7 @@ export function createInput(place, { accepts, cleared }) {
     }
     const told = tellSeconds();
     try {
-      const recorded = await recording.sound;
-      file.value = "";
-      take(recorded, "recording.wav");
+      take(await recording.sound, "recording.wav");
     } catch (error) {
       about.textContent = `Nothing was recorded: ${error.message}.`;
     } finally {
@@ -102,21 +72,7 @@ export function createInput(place, { accepts, cleared }) {
       element("p", { class: "hint" }, `${accepts.hint}.`),
     ),
   );
-  return {
-    mediaType: TYPE,
-    missing: "Choose a sound first.",
-    body: () => sound,
-    async show(content, called) {
-      file.value = "";
-      take(content, called, true);
-    },
-    call(curl, { predict, example }) {
-      const send = ["-H", `Content-Type: ${TYPE}`, predict];
-      return isExample
-        ? `${curl("-s", example)} | ${curl("--data-binary", "@-", ...send)}`
-        : curl("--data-binary", `@${name}`, ...send);
-    },
-  };
+  return input;
 }
 
 /* What answers of sounds have beside classes, labels and values: nothing. */

@@ -1,8 +1,8 @@
 /* What the page has of images: a file that is chosen, dropped or pasted, and shown. */
 
-import { element, number } from "./dom.js";
+import { element } from "./dom.js";
+import { createFileInput } from "./file_input.js";
 
-const TYPE = "application/octet-stream";
 // of images this narrow, in pixels, each pixel is shown
 const TINY = 64;
 
@@ -12,44 +12,16 @@ const TINY = 64;
  */
 export function createInput(place, { accepts, cleared }) {
   const preview = element("img", { id: "preview", alt: "", hidden: "" });
-  const about = element("p", { id: "about-file", class: "hint", role: "status" });
-  const file = element("input", { id: "file", type: "file", accept: accepts.suffixes.join() });
-  let image = null;
-  let name = "";
-  let isExample = false;
-
-  function take(content, called, known = false) {
-    cleared();
-    image = content;
-    name = called;
-    isExample = known;
-    URL.revokeObjectURL(preview.src);
-    preview.hidden = false;
-    preview.alt = `The image ${name}`;
-    preview.src = URL.createObjectURL(image);
-    about.textContent = `${name}, ${number(image.size)} bytes`;
-  }
-
+  const { file, about, input } = createFileInput({
+    one: "an image",
+    suffixes: accepts.suffixes,
+    preview,
+    label: "alt",
+    cleared,
+  });
   preview.addEventListener("load", () => {
     preview.classList.toggle("tiny", preview.naturalWidth < TINY);
   });
-  preview.addEventListener("error", () => {
-    preview.hidden = true;
-    about.textContent += "; no preview: this browser cannot show it";
-  });
-  file.addEventListener("change", () => {
-    if (file.files.length) take(file.files[0], file.files[0].name);
-  });
-  document.addEventListener("dragover", (event) => event.preventDefault());
-  for (const kind of ["drop", "paste"]) {
-    document.addEventListener(kind, (event) => {
-      const [given] = (event.dataTransfer ?? event.clipboardData).files;
-      if (kind === "drop") event.preventDefault();
-      if (!given) return;
-      file.value = "";
-      take(given, given.name);
-    });
-  }
   place.append(
     element(
       "div",
@@ -60,21 +32,7 @@ export function createInput(place, { accepts, cleared }) {
       about,
     ),
   );
-  return {
-    mediaType: TYPE,
-    missing: "Choose an image first.",
-    body: () => image,
-    async show(content, called) {
-      file.value = "";
-      take(content, called, true);
-    },
-    call(curl, { predict, example }) {
-      const send = ["-H", `Content-Type: ${TYPE}`, predict];
-      return isExample
-        ? `${curl("-s", example)} | ${curl("--data-binary", "@-", ...send)}`
-        : curl("--data-binary", `@${name}`, ...send);
-    },
-  };
+  return input;
 }
 
 /* What answers of images have beside classes, labels and values: nothing. */
