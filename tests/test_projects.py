@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
@@ -477,27 +477,31 @@ def java_problem() -> str | None:
     return None if shutil.which("java") else "Java is not installed"
 
 
+SERVED = {"docker": docker_problem, "torchserve": java_problem}
+# the others are as slow, and the same code but for what a modality reads
+SERVED_BY_DEFAULT = [("vision", "docker"), ("text", "torchserve")]
+
+
 @pytest.mark.timeout(1500)  # it holds a whole test run
 @pytest.mark.parametrize(
-    ("modality", "kind", "problem"),
+    ("modality", "kind"),
     [
-        pytest.param("vision", "docker", docker_problem, marks=pytest.mark.docker),
-        pytest.param("text", "torchserve", java_problem, marks=pytest.mark.torchserve),
         pytest.param(
-            "text", "docker", docker_problem, marks=[pytest.mark.docker, pytest.mark.slow]
-        ),
-        pytest.param(
-            "vision", "torchserve", java_problem, marks=[pytest.mark.torchserve, pytest.mark.slow]
-        ),
+            modality_,
+            kind_,
+            marks=[
+                getattr(pytest.mark, kind_),
+                *([] if (modality_, kind_) in SERVED_BY_DEFAULT else [pytest.mark.slow]),
+            ],
+        )
+        for kind_ in SERVED
+        for modality_ in MODALITIES
     ],
 )
 def test_bundles_in_their_containers_and_behind_torchserve(
-    modality: str,
-    kind: str,
-    problem: Callable[[], str | None],
-    projects: dict[str, Path],
+    modality: str, kind: str, projects: dict[str, Path]
 ) -> None:
-    if reason := problem():
+    if reason := SERVED[kind]():
         pytest.skip(f"{kind}: {reason}")
     project = projects[modality]
     arguments = ["-q", *PLAIN, "-m", kind, f"tests/test_{kind}.py"]
