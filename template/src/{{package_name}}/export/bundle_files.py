@@ -41,7 +41,7 @@ MAX_IMAGE = 63
 SERVER_REQUIREMENTS = {
     "fastapi": "0.115",
     "fastapi-offline": "1.7.7",
-    "httptools": "0.6",
+    "httptools": "0.6.3",
     "prometheus-client": "0.21",
     "python-multipart": "0.0.20",
     "starlette": "0.41",
