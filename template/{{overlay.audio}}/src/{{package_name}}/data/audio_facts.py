@@ -257,8 +257,9 @@ def review(facts: Mapping[str, Facts], config: TrainingConfig) -> list[str]:
     for name, split in facts.items():
         if (silent := split["silent"]) is not None:
             lines.append(
-                f"{name}: {silent['count']:,} sounds are silent, such as "
-                f"{shown(silent['first'])}; take them out, or record them again"
+                f"{name}: {silent['count']:,} sounds are silent once their channels are "
+                f"averaged, such as {shown(silent['first'])}; take them out, record them again, or "
+                "keep one channel of those whose channels cancel each other out"
             )
     for trait, value in (facts["train"]["tells_classes"] or {}).items():
         lines.append(
