@@ -70,8 +70,8 @@ class BundleMetadata:
             a repository that tracks the project.
         versions: of what made the artifacts.
         opset: version of ONNX's operators in the ONNX file; None without one.
-        oldest_onnxruntime: the oldest that reads the ONNX file by its versions, as `1.18`; None
-            without one.
+        oldest_onnxruntime: the oldest that reads the ONNX file and computes it right, as `1.18`;
+            None without one.
         standardisation: `mean` and `std` by which the network's values become answers; the
             artifacts that hold a graph have that in it. None where outputs are answers.
         formats: those asked for; the first is what serves.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,23 +37,56 @@ READERS = (
 )
 
 
+# Before this, products of 8-bit matrices are wrong on processors with AMX or AVX-VNNI, in rows and
+# columns that hang on the shape: https://github.com/microsoft/onnxruntime/pull/27671
+RIGHT_INTEGERS = "1.25"
+# what makes such products, or is fused into them
+INTEGER_OPERATORS = frozenset(
+    (
+        *("MatMulInteger", "ConvInteger", "QLinearMatMul", "QLinearConv", "QGemm"),
+        *("QuantizeLinear", "DynamicQuantizeLinear"),
+    )
+)
+
+
 def onnx_opset(path: Path) -> int:
     """The version of ONNX's own operators that a file uses."""
     return _opset(_read(path))
 
 
 def oldest_onnxruntime(path: Path) -> str:
-    """The oldest onnxruntime that reads a file, as far as its versions decide.
+    """The oldest onnxruntime that reads a file and computes what it says everywhere.
 
     Returns:
         a version without its last number; that of the installed one, which has read the file, where
         it is of versions newer than all that are known here.
     """
     model = _read(path)
+    oldest = _oldest_reader(model)
+    if any(node.op_type in INTEGER_OPERATORS for node in _nodes(model.graph)):
+        return max(oldest, RIGHT_INTEGERS, key=_numbers)
+    return oldest
+
+
+def _oldest_reader(model: Any) -> str:
+    """The oldest that reads a model, as far as its versions decide."""
     for reader in READERS:
         if model.ir_version <= reader.ir and _opset(model) <= reader.opset:
             return reader.version
     return ".".join(importlib.metadata.version("onnxruntime").split(".")[:2])
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in version.split(".")]
+
+
+def _nodes(graph: Any) -> Iterator[Any]:
+    """Those of a graph and of the graphs in its nodes, as branches are."""
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _nodes(inner)
 
 
 def _read(path: Path) -> Any:

@@ -197,6 +197,7 @@ class _OnnxSession:
     def _open(self, file: str) -> Any:
         import onnxruntime
 
+        self._refuse_older(file, onnxruntime.__version__)
         provider, device = self._provider, _device_of(self._provider)
         # the library says on standard output, where answers go, why a device does not start
         with redirect_stdout(sys.stderr):
@@ -213,10 +214,7 @@ class _OnnxSession:
                     enable_fallback=0,
                 )
             except self._errors as error:
-                raise BundleError(
-                    self._too_old(file, onnxruntime.__version__)
-                    or f"{file} cannot be loaded on {device}: {error}"
-                ) from error
+                raise BundleError(f"{file} cannot be loaded on {device}: {error}") from error
         # it goes on without a provider that does not start
         if provider not in session.get_providers():
             raise BundleError(
@@ -225,13 +223,12 @@ class _OnnxSession:
             )
         return session
 
-    def _too_old(self, file: str, version: str) -> str | None:
-        """That a newer onnxruntime is needed, where that is so."""
+    def _refuse_older(self, file: str, version: str) -> None:
+        """An onnxruntime that cannot read the file, or would compute something else in silence."""
         # bundles of earlier versions do not say it
         oldest = self._metadata.get("oldest_onnxruntime")
-        if oldest is None or _release(version) >= _release(oldest):
-            return None
-        return f"{file} needs onnxruntime {oldest} or newer; this is {version}"
+        if oldest is not None and _release(version) < _release(oldest):
+            raise BundleError(f"{file} needs onnxruntime {oldest} or newer; this is {version}")
 
     def run(self, inputs: Mapping[str, Array]) -> Array:
         logits: Array = self._run(self._session, [LOGITS], dict(inputs))[0]
