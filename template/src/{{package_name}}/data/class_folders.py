@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import islice
 from pathlib import Path
 
 from ..errors import DataError
@@ -21,7 +20,7 @@ PART = re.compile(
     re.IGNORECASE,
 )
 # of a list that are looked at
-MOST_LINES = 100_000
+MOST_CHARACTERS = 10_000_000
 
 
 def read_class_folders(
@@ -127,15 +126,21 @@ def _warn_of_lists(root: Path, files: Sequence[Path], kind: FileKind, account: A
     """Texts beside the classes that name their files, as some sets keep their splits."""
     known = {file.relative_to(root).as_posix() for file in files}
     for path in visible(root, Account()):
-        if path.suffix.lower() == ".txt" and path.is_file():
-            with path.open(encoding="utf-8", errors="replace") as lines:
-                names = {line.strip() for line in islice(lines, MOST_LINES)}
-            if named := len(names & known):
-                account.warn(
-                    f"{path} names {named} of these {kind.noun}, as lists of splits do, and is not "
-                    "read: lay what it names into a folder of the split, or give a table with a "
-                    "column 'split'"
-                )
+        if path.suffix.lower() == ".txt" and (named := len(known & _lines(path))):
+            account.warn(
+                f"{path} names {named} of these {kind.noun}, as lists of splits do, and is not "
+                "read: lay what it names into a folder of the split, or give a table with a "
+                "column 'split'"
+            )
+
+
+def _lines(path: Path) -> set[str]:
+    """Of a text; none where it cannot be read."""
+    try:
+        with path.open(encoding="utf-8", errors="replace") as text:
+            return {line.strip() for line in text.read(MOST_CHARACTERS).splitlines()}
+    except OSError:
+        return set()
 
 
 def _check_classes(names: list[str], root: Path, folders: set[Path]) -> None:

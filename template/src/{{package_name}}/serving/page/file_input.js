@@ -19,7 +19,7 @@ export function createFileInput({ one, suffixes, preview, label, cleared }) {
   let name = "";
   let isExample = false;
 
-  function show(given, called, known) {
+  function present(given, called, known) {
     cleared();
     content = given;
     name = called;
@@ -33,7 +33,7 @@ export function createFileInput({ one, suffixes, preview, label, cleared }) {
 
   function take(given, called, known = false) {
     file.value = "";
-    show(given, called, known);
+    present(given, called, known);
   }
 
   preview.addEventListener("error", () => {
@@ -41,7 +41,7 @@ export function createFileInput({ one, suffixes, preview, label, cleared }) {
     about.textContent += "; no preview: this browser cannot open it";
   });
   file.addEventListener("change", () => {
-    if (file.files.length) show(file.files[0], file.files[0].name, false);
+    if (file.files.length) present(file.files[0], file.files[0].name, false);
   });
   document.addEventListener("dragover", (event) => event.preventDefault());
   for (const kind of ["drop", "paste"]) {
