@@ -20,6 +20,7 @@ from .config import TrainingConfig
 from .errors import DISK_ERRORS, ConfigError, ProjectError, Stopped
 from .options import CONFIG_FILE, SETTINGS, Command, Given, parse, program_name
 from .terminal import (
+    end_undisturbed,
     lines_for_warnings,
     pasteable,
     pasteable_beside,
@@ -63,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
                 if sys.stdout is not None:
                     sys.stdout.flush()  # only now may a full disk show
         except ProjectError as error:
+            end_undisturbed()
             if may_say(error):
                 if given.debug:
                     errors.print_exception()

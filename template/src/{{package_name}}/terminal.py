@@ -60,6 +60,17 @@ def end_at_next() -> None:
             signal.signal(number, signal.SIG_DFL)
 
 
+def end_undisturbed() -> None:
+    """Let no signal cut off what is said of an error: the program ends anyway, within seconds.
+
+    Where one of several processes fails, torchrun sends signals to the others, which find out by
+    themselves, and agree on who says so.
+    """
+    if threading.current_thread() is threading.main_thread():
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 # the reader of a pipe has ended; the terminal was closed
 NOBODY_READS = (errno.EPIPE, errno.EIO)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -527,7 +528,7 @@ def learn_tokenizer(texts: Iterable[str], vocab_size: int) -> TextTokenizer:
         vocab_size=vocab_size,
         special_tokens=[spellings[0] for spellings in SPECIAL_TOKENS.values()],
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=True,  # on a terminal only
+        show_progress=sys.stdout.isatty(),  # older versions print blank lines elsewhere
     )
     tokenizer.train_from_iterator(_learnable(texts), trainer)
     return TextTokenizer(tokenizer)
