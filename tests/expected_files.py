@@ -286,8 +286,8 @@ tests/test_tuning.py
 """
 
 CI = {
-    "github": ".github/workflows/ci.yml",
-    "gitlab": ".gitlab-ci.yml",
+    "github": ".ci/conflict_markers.py .github/workflows/ci.yml",
+    "gitlab": ".ci/conflict_markers.py .gitlab-ci.yml",
     "none": "",
 }
 
