@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
 Answers = dict[str, Any]
+SHOWN = 60  # characters of a bad value
 BOOLEANS = frozenset(["y", "yes", "t", "true", "on", "1", "n", "no", "f", "false", "off", "0"])
 
 
@@ -44,7 +45,7 @@ def _configuration(root: Path) -> _Configuration:
         tables={
             key: yaml.safe_load(value["default"])
             for key, value in hidden.items()
-            if not _is_jinja(value["default"])
+            if value["type"] == "yaml" and not _is_jinja(value["default"])
         },
     )
 
@@ -101,9 +102,9 @@ def parse(assignments: Iterable[str]) -> Answers:
     for assignment in assignments:
         key, equals, value = assignment.partition("=")
         if not equals:
-            raise Misuse(f"--data {assignment!r} has no value; give key=value")
+            raise Misuse(f"--data {_shown(assignment)} has no value; give key=value")
         if key not in questions():
-            raise Misuse(f"--data names no question {key!r}; {nearest(key, questions())}")
+            raise Misuse(f"--data names no question {_shown(key)}; {nearest(key, questions())}")
         if questions()[key].get("multiselect") and not value.startswith("["):
             value = f"[{value}]"
         answers[key] = value
@@ -111,13 +112,20 @@ def parse(assignments: Iterable[str]) -> Answers:
     return answers
 
 
+def _shown(value: object) -> str:
+    """A bad value as messages repeat it."""
+    whole = repr(value)
+    return whole if len(whole) <= SHOWN else f"{whole[:SHOWN]}..."
+
+
 def _check_type(key: str, value: Any) -> None:
     # Copier's own message for these does not name the question.
     kind = questions()[key]["type"]
-    if kind == "int" and not re.fullmatch(r"[+-]?\d+", str(value).strip()):
-        raise Misuse(f"{key}: {value!r} is no whole number; give one such as 4")
+    # Python reads numbers of thousands of digits from no text.
+    if kind == "int" and not re.fullmatch(r"[+-]?[0-9]{1,18}", str(value).strip()):
+        raise Misuse(f"{key}: {_shown(value)} is no whole number of few digits; give one such as 4")
     if kind == "bool" and str(value).strip().lower() not in BOOLEANS:
-        raise Misuse(f"{key}: {value!r} is neither true nor false")
+        raise Misuse(f"{key}: {_shown(value)} is neither true nor false")
 
 
 def check(answers: Mapping[str, Any]) -> None:
@@ -134,10 +142,14 @@ def check(answers: Mapping[str, Any]) -> None:
         elif isinstance(value, str):
             try:
                 given = yaml.safe_load(value)
-            except yaml.YAMLError as error:
-                raise Misuse(f"{key}: {value!r} is not a list such as [{offered[0]}]") from error
+            except (yaml.YAMLError, ValueError, RecursionError) as error:
+                raise Misuse(
+                    f"{key}: {_shown(value)} is not a list such as [{offered[0]}]"
+                ) from error
         else:
             given = value
         for item in given:
             if str(item) not in offered:
-                raise Misuse(f"{key}: {str(item)!r} is no choice; {nearest(str(item), offered)}")
+                raise Misuse(
+                    f"{key}: {_shown(str(item))} is no choice; {nearest(str(item), offered)}"
+                )
