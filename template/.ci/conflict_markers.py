@@ -51,11 +51,7 @@ def marked_lines(content: bytes, size: int) -> list[tuple[int, str]]:
         if (found := marker.fullmatch(line))
     ]
     both = len({found[1] for _, found in lines}) == 2
-    return [
-        (number, os.fsdecode(found[0]).rstrip())
-        for number, found in lines
-        if found[2] or both
-    ]
+    return [(number, os.fsdecode(found[0]).rstrip()) for number, found in lines if found[2] or both]
 
 
 def main() -> int:
