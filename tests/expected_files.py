@@ -291,6 +291,14 @@ CI = {
     "none": "",
 }
 
+UPDATES = {
+    ("github", "scheduled"): ".ci/template_update.py .github/workflows/template-update.yml",
+    ("gitlab", "scheduled"): ".ci/template_update.py",
+    ("github", "renovate"): "renovate.json",
+    ("gitlab", "renovate"): "renovate.json",
+    ("none", "renovate"): "renovate.json",
+}
+
 NOTEBOOK = "notebooks/quickstart.ipynb"
 
 
@@ -298,7 +306,9 @@ def expected_files(answers: dict[str, Any], template: Path = ROOT) -> set[str]:
     """The files of a project with these answers; missing answers are the defaults."""
     parts = overlay(answers.get("modality", "vision"), template) / "_parts"
     rows = ALWAYS.split() + (parts / "files.txt").read_text("utf-8").split()
-    rows += CI[answers.get("ci", "github")].split()
+    ci = answers.get("ci", "github")
+    rows += CI[ci].split()
+    rows += UPDATES.get((ci, answers.get("template_updates", "none")), "").split()
     if answers.get("notebook", False):
         rows.append(NOTEBOOK)
     package = answers.get("package_name", "my_project")

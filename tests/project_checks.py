@@ -12,8 +12,11 @@ from typing import Any
 import yaml
 from packaging.requirements import Requirement
 
-# `${{ ... }}` belongs to GitHub Actions, `{{.Name}}` to Docker, `{{` alone to f-strings.
-JINJA = re.compile(r"(?<!\$)\{\{(?!(?:json )?\.)[^{}\n]*\}\}|\{%-?.*?%\}|\{#-?.*?-?#\}", re.DOTALL)
+# `${{ ... }}` belongs to GitHub Actions, `{{{...}}}` to Renovate, `{{.Name}}` to Docker, `{{` alone
+# to f-strings.
+JINJA = re.compile(
+    r"(?<![${])\{\{(?!(?:json )?\.)[^{}\n]*\}\}|\{%-?.*?%\}|\{#-?.*?-?#\}", re.DOTALL
+)
 
 WINDOWS_FORBIDDEN = re.compile(r'[<>:"|?*\\\x00-\x1f]|[ .]$')
 WINDOWS_DEVICES = re.compile(r"(?i)^(con|prn|aux|nul|com\d|lpt\d)(\.|$)")

@@ -62,6 +62,10 @@ OTHERS: list[Answers] = [
     {"trackers": ["wandb", "tensorboard", "mlflow"]},
     {"ci": "gitlab"},
     {"ci": "none"},
+    {"template_updates": "renovate"},
+    {"template_updates": "scheduled"},
+    {"ci": "gitlab", "template_updates": "scheduled"},
+    {"ci": "none", "template_updates": "renovate"},
     {"notebook": True},
 ]
 
@@ -299,6 +303,12 @@ def test_validators_show_the_value_and_a_good_one(
     if value != [] and repeated:
         assert repeated[0][:20].strip().replace('"', '\\"') in str(refused.value)
     assert str(refused.value).isprintable()
+    assert not (tmp_path / "p").exists()
+
+
+def test_a_scheduled_job_needs_something_to_run_it(template_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="choose ci github or gitlab"):
+        render(template_folder, tmp_path / "p", {"ci": "none", "template_updates": "scheduled"})
     assert not (tmp_path / "p").exists()
 
 
