@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 from answer_space import MODALITIES
 from packaging.version import Version
-from rendering import ROOT, git, render
+from rendering import ROOT, commit_all, git, render
 
 from tp35 import moves
 
@@ -107,3 +111,61 @@ def test_ci_runs_what_the_readme_says() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text("utf-8"))
     steps = workflow["jobs"]["test"]["steps"]
     assert ".ci/run" in [step.get("run") for step in steps]
+
+
+def _run_steps(job: dict[str, Any], folder: Path, tag: str) -> None:
+    """Run what a job runs itself; what its actions do is done by whoever calls this."""
+    kept = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment = {**kept, "GITHUB_REF_NAME": tag, "UV_PYTHON": sys.executable}
+    for step in job["steps"]:
+        if command := step.get("run"):
+            assert "${{" not in command
+            done = subprocess.run(
+                ["bash", "-e", "-o", "pipefail", "-c", command],
+                cwd=folder,
+                env=environment,
+                capture_output=True,
+                text=True,
+            )
+            assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+
+
+def test_a_release_up_to_its_publishing(tmp_path: Path) -> None:
+    if not (ROOT / ".git").exists():
+        pytest.skip("this is no clone")
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "release.yml").read_text("utf-8"))
+    jobs = workflow["jobs"]
+    assert list(jobs) == ["build", "test", "publish"]
+    assert [jobs[name].get("needs") for name in jobs] == [None, "build", "test"]
+
+    # a clone of the working tree, prepared as docs/releasing.md says
+    checkout = tmp_path / "checkout"
+    git("clone", "--quiet", str(ROOT), str(checkout), cwd=tmp_path)
+    listed = git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT)
+    for path in listed.split("\0")[:-1]:
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / path).unlink(missing_ok=True)
+        if (ROOT / path).exists():
+            shutil.copy2(ROOT / path, checkout / path)
+    tag = "v999.0.1"
+    changelog = checkout / "CHANGELOG.md"
+    heading = "## [Unreleased]\n\n## [999.0.1] - 2999-01-01\n"
+    changelog.write_text(
+        changelog.read_text("utf-8").replace("## [Unreleased]\n", heading), "utf-8"
+    )
+    commit_all(checkout, "Release 999.0.1")
+    git("tag", tag, cwd=checkout)
+
+    _run_steps(jobs["build"], checkout, tag)
+    clean = tmp_path / "clean"
+    shutil.copytree(checkout / "dist", clean / "dist")
+    shutil.rmtree(checkout)
+    _run_steps(jobs["test"], clean, tag)
+
+    publish = jobs["publish"]
+    assert publish["permissions"] == {"id-token": "write"}
+    assert all("id-token" not in jobs[name]["permissions"] for name in ("build", "test"))
+    assert publish["environment"]
+    last = publish["steps"][-1]
+    assert last["uses"].startswith("pypa/gh-action-pypi-publish@")
+    assert last["with"] == {"attestations": True}
