@@ -8,11 +8,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import copier
 import coverage
@@ -21,7 +19,7 @@ from copier_once import do_nothing_twice
 from history import NEWEST, PastVersion, build_history
 from rendering import ROOT, commit_all, copy_template, render, started
 
-from tp35 import answers_file, cli, template, update
+from tp35 import answers_file, cli, template
 
 GIT_SETTINGS = """\
 [user]
@@ -77,6 +75,7 @@ def _copier_is_not_measured() -> Iterator[None]:
     """Tracing makes it slower by half, and it renders some hundred projects here."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(copier, "run_copy", unmeasured()(copier.run_copy))
+        patch.setattr(copier, "run_recopy", unmeasured()(copier.run_recopy))
         patch.setattr(copier, "run_update", unmeasured()(copier.run_update))
         yield
 
@@ -85,31 +84,6 @@ def _copier_is_not_measured() -> Iterator[None]:
 def _copier_does_nothing_twice() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         do_nothing_twice(patch)
-        yield
-
-
-class _InThisProcess(Executor):
-    """Runs what it gets at once."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def submit(  # type: ignore[override]
-        self, function: Callable[..., Any], /, *arguments: Any
-    ) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(function(*arguments))
-        except Exception as error:  # noqa: BLE001  (as any executor)
-            future.set_exception(error)
-        return future
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _updates_stay_in_this_process() -> Iterator[None]:
-    """What does nothing twice is here; tests of the command as a process have the other one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(update, "ProcessPoolExecutor", _InThisProcess)
         yield
 
 

@@ -43,7 +43,7 @@ def unexplained(repository: Path, tag: str, hooks: Path, out: Path) -> list[str]
                 {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
             )
         gone |= trees[0] - trees[1]
-    rows = moves.table(hooks)
+    rows = moves.parse((hooks / "moves.yml").read_text("utf-8"))
     return sorted(
         path
         for path in gone

@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future
-from concurrent.futures.process import BrokenProcessPool
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,10 +16,11 @@ from conftest import Tp35
 from history import NEWEST, PastVersion, build_two_versions, commit_before
 from rendering import ROOT, commit_all, files, git, render, started, update
 
-from tp35 import answers_file, moves, trees
+from tp35 import answers_file, moves, replacement
 from tp35 import update as updating
 from tp35.conflicts import marker_lines
 from tp35.problems import Problem
+from tp35.replacement import Change, replace_files
 from tp35.template import Source
 from tp35.trees import Entry, read_tree
 from tp35.update_plan import Fate, Plan
@@ -116,27 +115,28 @@ def eventful(repository: Path, project: Path) -> Path:
     return project
 
 
+def write_moves(repository: Path, *rows: tuple[str, str]) -> None:
+    """Let the template know which of the package's files became which."""
+    place = "src/{{{{ package_name }}}}/{}"
+    table = [{"from": place.format(old), "to": place.format(new)} for old, new in rows]
+    (repository / "hooks" / "moves.yml").write_text(yaml.safe_dump({"2.0.0": table}))
+
+
 @pytest.fixture
-def moving(tmp_path: Path) -> Path:
-    """Hooks that know where `task_base.py` went."""
-    (tmp_path / "hooks").mkdir()
-    row = {
-        "from": "src/{{ package_name }}/task_base.py",
-        "to": "src/{{ package_name }}/contract.py",
-    }
-    (tmp_path / "hooks" / "moves.yml").write_text(yaml.safe_dump({"2.0.0": [row]}))
-    return tmp_path / "hooks"
+def moving(repository: Path) -> None:
+    """A template that knows where `task_base.py` goes."""
+    write_moves(repository, ("task_base.py", "contract.py"))
 
 
-def test_every_file_is_classified(eventful: Path, moving: Path) -> None:
-    found = fates(prepare(eventful, moving))
+def test_every_file_is_classified(moving: None, eventful: Path) -> None:
+    found = fates(prepare(eventful))
     expected = {
         "errors.py": Fate.MERGED,
         "config.py": Fate.CONFLICT,
         "__main__.py": Fate.UPDATED,
-        "report.py": Fate.LOST,
+        "report.py": Fate.KEPT,
         "architecture.py": Fate.REMOVED,
-        "task_base.py": Fate.LOST,
+        "task_base.py": Fate.REMOVED,
         "contract.py": Fate.MERGED,
         "fresh.py": Fate.NEW,
         "cli.py": Fate.UNCHANGED,
@@ -149,7 +149,7 @@ def test_dry_run_prints_the_table_and_changes_nothing(eventful: Path, tp35: Tp35
     before, status = files(eventful), git("status", "--porcelain", cwd=eventful)
     ran = tp35("update", eventful, "--dry-run", "--diff")
     assert ran.code == 1
-    for word in ("unchanged", "updated", "merged", "conflict", "would be lost", "new", "removed"):
+    for word in ("unchanged", "updated", "merged", "conflict", "edits kept", "new", "removed"):
         assert word in ran.out
     assert "+FRESH = True" in ran.out
     assert files(eventful) == before
@@ -186,8 +186,8 @@ def test_conflicts_exit_with_1_and_are_listed(eventful: Path, tp35: Tp35) -> Non
     assert "uncommitted" in tp35("update", eventful).err
 
 
-def test_edits_in_removed_and_moved_files_are_kept(eventful: Path, moving: Path) -> None:
-    plan = prepare(eventful, moving)
+def test_edits_in_removed_and_moved_files_are_kept(moving: None, eventful: Path) -> None:
+    plan = prepare(eventful)
     plan.apply()
     package = eventful / PACKAGE
     assert (package / "report.py").read_text().endswith("# mine, in a file that is removed\n")
@@ -206,13 +206,13 @@ def test_a_move_that_no_row_knows_keeps_the_edited_file(eventful: Path, tp35: Tp
     assert "edits kept" in ran.out
 
 
-def test_a_moved_file_conflicts_visibly(repository: Path, project: Path, moving: Path) -> None:
+def test_a_moved_file_conflicts_visibly(repository: Path, project: Path, moving: None) -> None:
     append(project / PACKAGE / "task_base.py", "# mine")
     commit_all(project)
     (repository / SOURCE / "task_base.py").rename(repository / SOURCE / "contract.py")
     append(repository / SOURCE / "contract.py", "# theirs")
     release(repository)
-    plan = prepare(project, moving)
+    plan = prepare(project)
     assert fates(plan)["src/my_project/contract.py"] is Fate.CONFLICT
     plan.apply()
     text = (project / PACKAGE / "contract.py").read_text()
@@ -232,64 +232,55 @@ def test_renaming_the_package_carries_edits_along(project: Path) -> None:
 
 
 def test_a_moved_file_the_user_deleted_stays_deleted(
-    repository: Path, project: Path, moving: Path
+    repository: Path, project: Path, moving: None
 ) -> None:
     (project / PACKAGE / "task_base.py").unlink()
     commit_all(project)
     (repository / SOURCE / "task_base.py").rename(repository / SOURCE / "contract.py")
     release(repository)
-    prepare(project, moving).apply()
+    prepare(project).apply()
     assert not (project / PACKAGE / "contract.py").exists()
 
 
-def merged_into_contract(tmp_path: Path, repository: Path) -> Path:
-    """Make two files of the package one; gives hooks that know it."""
-    rows = [
-        {
-            "from": f"src/{{{{ package_name }}}}/{name}.py",
-            "to": "src/{{ package_name }}/contract.py",
-        }
-        for name in ("errors", "spec")
-    ]
-    (tmp_path / "hooks").mkdir()
-    (tmp_path / "hooks" / "moves.yml").write_text(yaml.safe_dump({"2.0.0": rows}))
+def merge_into_contract(repository: Path) -> None:
+    """Make two files of the package one, which the template knows."""
+    write_moves(repository, ("errors.py", "contract.py"), ("task_base.py", "contract.py"))
     (repository / SOURCE / "task_base.py").rename(repository / SOURCE / "contract.py")
     (repository / SOURCE / "errors.py").unlink()
     release(repository)
-    return tmp_path / "hooks"
 
 
-def test_edits_of_two_files_that_became_one_are_both_kept(
-    repository: Path, project: Path, tmp_path: Path
-) -> None:
+def test_edits_of_two_files_that_became_one_are_both_kept(repository: Path, project: Path) -> None:
     append(project / PACKAGE / "errors.py", "# mine, in errors")
     append(project / PACKAGE / "task_base.py", "# mine, in spec")
     commit_all(project)
-    prepare(project, merged_into_contract(tmp_path, repository)).apply()
+    merge_into_contract(repository)
+    prepare(project).apply()
     everything = "\n".join(path.read_text("utf-8") for path in (project / PACKAGE).glob("*.py"))
     assert "# mine, in errors" in everything
     assert "# mine, in spec" in everything
 
 
 def test_deleting_one_of_two_files_that_became_one_keeps_edits_of_the_other(
-    repository: Path, project: Path, tmp_path: Path
+    repository: Path, project: Path
 ) -> None:
     append(project / PACKAGE / "errors.py", "# mine, in errors")
     (project / PACKAGE / "task_base.py").unlink()
     commit_all(project)
-    prepare(project, merged_into_contract(tmp_path, repository)).apply()
+    merge_into_contract(repository)
+    prepare(project).apply()
     assert "# mine, in errors" in (project / PACKAGE / "contract.py").read_text("utf-8")
 
 
 def test_a_file_of_the_user_where_another_moves_to_is_kept(
-    repository: Path, project: Path, moving: Path
+    repository: Path, project: Path, moving: None
 ) -> None:
     append(project / PACKAGE / "task_base.py", "# mine, in spec")
     (project / PACKAGE / "contract.py").write_text("# mine, my own contract\n")
     commit_all(project)
     (repository / SOURCE / "task_base.py").rename(repository / SOURCE / "contract.py")
     release(repository)
-    prepare(project, moving).apply()
+    prepare(project).apply()
     everything = "\n".join(path.read_text("utf-8") for path in _markable(project))
     assert "# mine, in spec" in everything
     assert "# mine, my own contract" in everything
@@ -331,7 +322,7 @@ def test_a_line_in_every_file_is_never_lost(
     kept = "\n".join(path.read_text("utf-8") for path in _markable(project))
     assert [path for mark, path in marks.items() if f"{mark}\n" not in kept + "\n"] == []
     # No line was kept by leaving a conflict that nobody is told about.
-    visible = {path for path, _ in plan.conflicts()}
+    visible = {path for path, _ in plan.left()}
     for path in _markable(project):
         if marker_lines(Entry(path.read_bytes())):
             assert path.relative_to(project).as_posix() in visible
@@ -357,7 +348,7 @@ def test_edits_survive_the_real_moves(
     project = render(moved_template, tmp_path / "project", {"modality": modality}, ref="v3.4.99")
     rows = {
         old.replace(moves.PACKAGE, "my_project"): new and new.replace(moves.PACKAGE, "my_project")
-        for old, new in moves.table(ROOT / "hooks").items()
+        for old, new in moves.parse((ROOT / moves.FILE).read_text("utf-8")).items()
     }
     moved = [path for path in rows if (project / path).is_file()]
     stayed = ["README.md", "config.yaml", "src/my_project/cli.py", "src/my_project/errors.py"]
@@ -391,21 +382,21 @@ def test_an_edit_is_carried_to_a_name_that_another_file_had(
     assert (training / "objectives.py").read_text().endswith("# mine\n")
 
 
-def test_an_edit_that_conflicts_is_not_carried_to_a_name_that_another_file_had(
+def test_git_has_the_sides_of_a_conflict_in_a_file_that_moved(
     moved_template: Path, tmp_path: Path, tp35: Tp35
 ) -> None:
-    """Git would offer the sides of that other file for the conflict, which lack the edit."""
+    """Also where another file had that name: the edit is in what Git offers as ours."""
     project = started(render(moved_template, tmp_path / "project", ref="v3.4.99"))
     training = project / "src" / "my_project" / "training"
     mine = "# mine\n" + (training / "tasks.py").read_text().partition("\n")[2]
     (training / "tasks.py").write_text(mine)
     commit_all(project)
     ran = tp35("update", project)
-    assert "kept as it is" in ran.out
-    assert (training / "tasks.py").read_text() == mine
-    fresh = render(moved_template, tmp_path / "fresh")
-    place = (training / "objectives.py").relative_to(project)
-    assert (project / place).read_bytes() == (fresh / place).read_bytes()
+    assert ran.code == 1
+    assert not (training / "tasks.py").exists()
+    assert "# mine\n" in (training / "objectives.py").read_text()
+    git("checkout", "--ours", "src/my_project/training/objectives.py", cwd=project)
+    assert (training / "objectives.py").read_text() == mine
 
 
 def test_files_added_and_deleted_by_the_user_stay_so(
@@ -451,12 +442,13 @@ def test_ignored_files_are_not_written_over(repository: Path, project: Path) -> 
     assert (project / "local.yaml.new").read_text() == "theirs: true\n"
 
 
-def test_comments_in_the_answers_file_are_kept_beside_it(project: Path, tp35: Tp35) -> None:
+def test_comments_in_the_answers_file_are_kept(project: Path, tp35: Tp35) -> None:
     append(project / answers_file.NAME, "# why we chose this")
     commit_all(project)
     ran = tp35("update", project, "--data", "gradient_accumulation_steps=2")
     assert ran.code == 0, ran.err
-    assert "# why we chose this" in (project / f"{answers_file.NAME}.saved").read_text()
+    assert "# why we chose this" in (project / answers_file.NAME).read_text()
+    assert answers_file.read(project)["gradient_accumulation_steps"] == 2
 
 
 def test_a_project_inside_a_larger_repository(repository: Path, tmp_path: Path, tp35: Tp35) -> None:
@@ -547,7 +539,7 @@ def test_a_failure_midway_leaves_the_tree_as_it_was(
     eventful: Path, tp35: Tp35, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     before = files(eventful)
-    real, written = trees.write_entry, list[Path]()
+    plan, real, written = prepare(eventful), replacement.write_entry, list[Path]()
 
     def failing(path: Path, entry: Entry) -> None:
         written.append(path)
@@ -556,31 +548,11 @@ def test_a_failure_midway_leaves_the_tree_as_it_was(
             raise error(28, "No space left on device")
         real(path, entry)
 
-    monkeypatch.setattr(trees, "write_entry", failing)
-    with pytest.raises(error):
-        prepare(eventful).apply()
+    monkeypatch.setattr(replacement, "write_entry", failing)
+    with pytest.raises((error, Problem)):
+        plan.apply()
     assert files(eventful) == before
     assert git("status", "--porcelain", cwd=eventful) == ""
-
-
-class Dies(Executor):
-    """A process that ends before it has done anything."""
-
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def submit(self, *_: Any) -> Future[Any]:  # type: ignore[override]
-        future: Future[Any] = Future()
-        future.set_exception(BrokenProcessPool("killed"))
-        return future
-
-
-def test_a_killed_process_beside_changes_no_result(
-    eventful: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usual = prepare(eventful)
-    monkeypatch.setattr(updating, "ProcessPoolExecutor", Dies)
-    assert prepare(eventful) == usual
 
 
 def test_an_interrupt_while_copier_runs_changes_nothing(
@@ -591,7 +563,7 @@ def test_an_interrupt_while_copier_runs_changes_nothing(
     def interrupted(*arguments: Any, **options: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(copier, "run_update", interrupted)
+    monkeypatch.setattr(copier, "run_recopy", interrupted)
     assert tp35("update", eventful).code == 130
     assert files(eventful) == before
 
@@ -699,9 +671,10 @@ def test_trees_read_back_what_was_written(tmp_path: Path) -> None:
         "a/text": Entry(b"text\n"),
         "link": Entry(b"a/text", link=True),
     }
-    trees.write_changes(tmp_path, wanted)
+    replace_files(tmp_path, {path: Change(None, entry) for path, entry in wanted.items()})
     assert read_tree(tmp_path) == wanted
-    trees.write_changes(tmp_path, {"a/run.sh": None, "a/text": None})
+    removed = {path: Change(wanted[path], None) for path in ("a/run.sh", "a/text")}
+    replace_files(tmp_path, removed)
     assert list(read_tree(tmp_path)) == ["link"]
     assert not (tmp_path / "a").exists()
 

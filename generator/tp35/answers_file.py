@@ -1,51 +1,81 @@
-"""`.copier-answers.yml`: what a project was made from."""
+"""The answers file, `.copier-answers.yml`: what a project was made from."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tp35.problems import Problem
+from tp35.problems import Problem, one_line
 from tp35.questions import Answers
 
 NAME = ".copier-answers.yml"
+# Before the commit that a version was when the project was rendered from it: tags can move.
+ORIGIN_COMMENT = "# Commit of the template: "
 
 
-def read(project: Path) -> dict[str, Any]:
-    """Everything in the answers file, Copier's own keys included."""
-    path = project / NAME
+def read(project: Path, name: str = NAME) -> dict[str, Any]:
+    """Everything in the answers file, Copier's own keys included.
+
+    Raises:
+        Problem: There is none, or it cannot be read; the message says what to do.
+    """
+    path = project / name
     if not path.is_file():
-        raise Problem(missing(project))
-    return parse(path.read_text(encoding="utf-8"), str(path))
+        raise Problem(missing(project, name))
+    try:
+        return parse(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise Problem(f"{path} is not UTF-8; restore it from Git") from error
 
 
-def missing(project: Path) -> str:
+def missing(project: Path, name: str = NAME) -> str:
     """What to say of a folder without one."""
-    return f"{project} has no {NAME}: it is no project of this template"
+    return f"{project} has no {name}: it is no project of this template"
 
 
 def parse(text: str, name: str) -> dict[str, Any]:
-    """The content of an answers file."""
+    """The content of an answers file.
+
+    Raises:
+        Problem: It is none.
+    """
     try:
         loaded = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise Problem(f"{name} is not YAML; restore it from Git") from error
+    except (ValueError, RecursionError) as error:  # dates that are none, nesting without end
+        raise Problem(f"{name} cannot be read: {one_line(str(error))}") from error
     if not isinstance(loaded, dict):
         raise Problem(f"{name} holds no answers; restore it from Git")
-    return loaded
+    for key, value in loaded.items():
+        if not isinstance(key, str):
+            raise Problem(f"{name}: the key {key!r} is no question's name; restore it from Git")
+        if key in {"_commit", "_src_path"} and not isinstance(value, (str, int, float)):
+            raise Problem(f"{name}: {key} is no text but {value!r}; restore it from Git")
+    # A commit whose digits happen to be decimal is a number to YAML.
+    origin = {key: str(loaded[key]) for key in ("_commit", "_src_path") if key in loaded}
+    return loaded | origin
 
 
-def answers(recorded: dict[str, Any]) -> Answers:
+def answers(recorded: Mapping[str, Any]) -> Answers:
     """The user's answers alone."""
     return {key: value for key, value in recorded.items() if not key.startswith("_")}
 
 
-def with_origin(text: str, location: str, ref: str) -> str:
+def recorded_commit(text: str) -> str | None:
+    """The commit that the recorded version was; None where nobody wrote it down."""
+    found = re.search(rf"(?m)^{re.escape(ORIGIN_COMMENT)}([0-9a-f]{{40,64}})\s*$", text)
+    return found[1] if found else None
+
+
+def with_origin(text: str, location: str, ref: str, commit: str | None = None) -> str:
     """The answers file's text with another origin, else byte for byte as Copier wrote it."""
     origin = yaml.safe_dump({"_commit": ref, "_src_path": location}, width=10_000)
-    without_commit = re.sub(r"(?m)^_commit:.*\n", "", text)
+    bare = re.sub(rf"(?m)^(_commit:|{re.escape(ORIGIN_COMMENT)}).*\n", "", text)
+    said = f"{ORIGIN_COMMENT}{commit}\n{origin}" if commit else origin
     # A long value is folded onto indented lines.
-    return re.sub(r"(?m)^_src_path:.*\n(?:[ ].*\n)*", lambda _: origin, without_commit, count=1)
+    return re.sub(r"(?m)^_src_path:.*\n(?:[ ].*\n)*", lambda _: said, bare, count=1)

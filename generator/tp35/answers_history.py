@@ -1,77 +1,97 @@
-"""Tells answers that were edited by hand from answers that an update wrote."""
+"""What the project's own history says of its answers: edits by hand, and versions it was on."""
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tp35 import answers_file, git, new
-from tp35.template import Source
-from tp35.trees import Entry, Tree, read_tree
+from tp35 import answers_file, git
+from tp35.problems import Problem
+from tp35.questions import Answers
+from tp35.trees import Entry, Tree
+
+Rendering = Callable[[Answers], Tree]
 
 
-def _versions(project: Path) -> list[dict[str, Any]]:
-    """The answers file now and in its two last commits, newest first, without repetitions."""
-    commits = git.run("log", "-2", "--format=%H", "--", answers_file.NAME, cwd=project).split()
-    texts = [(project / answers_file.NAME).read_text("utf-8")]
-    texts += [git.run("show", f"{commit}:./{answers_file.NAME}", cwd=project) for commit in commits]
-    versions: list[dict[str, Any]] = []
-    for text in texts:
-        parsed = answers_file.parse(text, answers_file.NAME)
-        if parsed not in versions:
-            versions.append(parsed)
-    return versions
+@dataclass(frozen=True)
+class Past:
+    """The answers file at a commit."""
+
+    commit: str
+    recorded: dict[str, Any]
+
+
+def past(project: Path, name: str) -> list[Past]:
+    """The answers file in every commit that changed it, newest first; none in a shallow clone."""
+    if not git.has_history(project):
+        return []
+    found = []
+    for commit, text in git.past_versions(name, project):
+        try:
+            found.append(Past(commit, answers_file.parse(text, name)))
+        except Problem:
+            continue  # it was broken then, and is no more
+    return found
+
+
+def edited_by_hand(
+    recorded: dict[str, Any], history: list[Past], mine: Tree, rendered: Rendering
+) -> dict[str, tuple[Any, Any]]:
+    """The answers that changed in the answers file while the files they render did not.
+
+    An update that changes an answer changes what it renders as well. After an edit of the answers
+    file alone, the project is none of what the template renders, and no merge can tell.
+
+    Args:
+        recorded: The answers file as it is.
+        history: As it was, newest first.
+        mine: The project's files.
+        rendered: Renders the project's version of the template with other answers.
+
+    Returns:
+        By question, the answer that the files are of and the one that is recorded.
+    """
+    now = answers_file.answers(recorded)
+    seen, found = [now], dict[str, tuple[Any, Any]]()
+    for version in history:
+        then = answers_file.answers(version.recorded)
+        changed = {key: (then[key], now[key]) for key in then.keys() & now.keys()}
+        changed = {key: pair for key, pair in changed.items() if pair[0] != pair[1]}
+        earlier = {**now, **{key: pair[0] for key, pair in changed.items()}}
+        if earlier in seen:
+            continue
+        seen.append(earlier)
+        try:
+            is_of_then = _is_of(mine, rendered(earlier), rendered(now))
+        except Problem:
+            continue  # an answer that is accepted no longer renders nothing
+        if is_of_then:
+            found |= changed
+    return found
+
+
+def _is_of(mine: Tree, then: Tree, now: Tree) -> bool:
+    """Whether the files hold what one set of answers renders, and nothing of the other."""
+    differing = {
+        path
+        for path in then.keys() | now.keys()
+        if path != answers_file.NAME and then.get(path) != now.get(path)
+    }
+    present = [path for path in differing if path in mine or path not in then]
+    return bool(present) and all(
+        _still_old(mine.get(path), then.get(path), now.get(path)) for path in present
+    )
 
 
 def _still_old(mine: Entry | None, then: Entry | None, now: Entry | None) -> bool:
     """Whether the project's file holds nothing of what the new answer renders."""
-    if mine is None or mine == now:
-        return False
-    if mine == then or then is None or now is None:
+    if mine is None or then is None or now is None:
+        return mine == then or (mine is not None and then is not None)
+    texts = (mine.with_lf().text, then.text, now.text)
+    if mine.with_lf() == now or None in texts:
         return mine == then
-    texts = (mine.text, then.text, now.text)
-    if None in texts:
-        return False
     mine_lines, then_lines, now_lines = (set(str(text).splitlines()) for text in texts)
-    return not ((now_lines - then_lines) & mine_lines)
-
-
-def edited_by_hand(project: Path, source: Source) -> dict[str, tuple[Any, Any]]:
-    """The answers that changed in the answers file while the files they render did not.
-
-    An update that changes an answer changes what it renders as well. An edit of the answers file
-    alone is undone by the next update, without a word from Copier.
-    """
-    if git.top_of_repository(project) is None:
-        return {}
-    versions = _versions(project)
-    if len(versions) < 2:
-        return {}
-    now, then = versions[0], versions[1]
-    changed = {
-        key: (then.get(key), now.get(key))
-        for key in answers_file.answers({**then, **now})
-        if then.get(key) != now.get(key)
-    }
-    if not changed or now.get("_commit") != then.get("_commit"):
-        return {}
-    with tempfile.TemporaryDirectory(prefix="tp35-answers-") as scratch:
-        trees: list[Tree] = []
-        for name, recorded in (("then", then), ("now", now)):
-            folder = Path(scratch) / name
-            new.render(source, folder, answers_file.answers(recorded), defaults=True)
-            trees.append(read_tree(folder))
-    rendered_then, rendered_now = trees
-    differing = {
-        path
-        for path in rendered_then.keys() | rendered_now.keys()
-        if path != answers_file.NAME and rendered_then.get(path) != rendered_now.get(path)
-    }
-    mine = read_tree(project, differing)
-    if any(
-        _still_old(mine.get(path), rendered_then.get(path), rendered_now.get(path))
-        for path in differing
-    ):
-        return changed
-    return {}
+    old, new = then_lines - now_lines, now_lines - then_lines
+    return not new & mine_lines and (not old or bool(old & mine_lines))

@@ -5,16 +5,23 @@ Copier and Rich are imported inside the commands that use them: `tp35 --help` an
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 from tp35.problems import Problem, nearest
+from tp35.stopping import Stopped, as_exceptions
 
 INTERRUPTED = 130
+NOBODY_READS = 141
 FOLDER = click.Path(path_type=Path)
 
 
@@ -43,6 +50,13 @@ template_option = click.option(
 )
 ref_option = click.option("--ref", metavar="TAG|COMMIT", help="Take this version of the template.")
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Say nothing but what is wrong.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
+answers_file_option = click.option(
+    "--answers-file",
+    metavar="NAME",
+    default=".copier-answers.yml",
+    help="The template's answers file, where DEST has several.",
+)
 skip_hooks_option = click.option(
     "--skip-hooks", is_flag=True, help="Leave out the checks and migrations of hooks/."
 )
@@ -148,7 +162,8 @@ def presets() -> None:
 @cli.command()
 @click.argument("project", metavar="[DEST]", type=FOLDER, default=".")
 @click.option("--verbose", "-v", is_flag=True, help="Show what is well, too.")
-def doctor(project: Path, verbose: bool) -> None:
+@answers_file_option
+def doctor(project: Path, verbose: bool, answers_file: str) -> None:
     """Look over the project DEST (default: here) and name a remedy for each problem.
 
     Says nothing where there is none.
@@ -162,7 +177,7 @@ def doctor(project: Path, verbose: bool) -> None:
     colours = {Level.GOOD: "green", Level.WARNING: "yellow", Level.PROBLEM: "bold red"}
     console = Console(soft_wrap=True, highlight=False)
     worst = Level.GOOD
-    for finding in diagnose(project):
+    for finding in diagnose(project, answers_file):
         worst = max(worst, finding.level, key=list(Level).index)
         if finding.level is Level.GOOD and not verbose:
             continue
@@ -194,8 +209,10 @@ def demo(destination: Path, modality: str | None) -> None:
 @data_option
 @click.option("--dry-run", is_flag=True, help="Show what would happen to each file; write nothing.")
 @click.option("--diff", is_flag=True, help="Show the changes as well.")
+@json_option
 @template_option
 @ref_option
+@answers_file_option
 @skip_hooks_option
 @quiet_option
 def update(
@@ -203,19 +220,20 @@ def update(
     data: tuple[str, ...],
     dry_run: bool,
     diff: bool,
+    as_json: bool,
     template: str | None,
     ref: str | None,
+    answers_file: str,
     skip_hooks: bool,
     quiet: bool,
 ) -> None:
     """Bring the project DEST (default: here) to the newest version of its template.
 
-    Your edits are merged and never lost. Exits with 1 when conflicts are left for you.
+    Your edits are merged and never lost. Exits with 1 when something is left for you to resolve.
     """
-    from tp35 import hooks, questions
+    from tp35 import hooks, questions, update_report
     from tp35 import update as updating
     from tp35.template import Source
-    from tp35.update_report import print_conflicts, print_plan
 
     plan = updating.prepare(
         project,
@@ -224,14 +242,75 @@ def update(
         allow_dirty=dry_run,
         hooks_folder=hooks.folder(),
         skip_hooks=skip_hooks,
+        answers_name=answers_file,
     )
     if not dry_run:
         plan.apply()
-    if not quiet:
-        print_plan(plan, dry_run=dry_run, diff=diff)
-    if conflicts := plan.conflicts():
-        print_conflicts(conflicts, dry_run=dry_run)
-        sys.exit(1)
+    with _told_whatever_happens(written=not dry_run):
+        if as_json:
+            click.echo(json.dumps(update_report.as_json(plan, dry_run=dry_run), default=str))
+        elif not quiet:
+            update_report.print_plan(plan, dry_run=dry_run, diff=diff)
+        if plan.left():
+            update_report.print_left(plan, dry_run=dry_run)
+            sys.exit(1)
+
+
+@contextmanager
+def _told_whatever_happens(*, written: bool) -> Iterator[None]:
+    """Who interrupts the table must not read that nothing was changed."""
+    try:
+        yield
+    except (KeyboardInterrupt, Stopped) as stopped:
+        if not written:
+            raise
+        raise Problem("interrupted, after the update was written; see `git status`") from stopped
+
+
+@cli.command()
+@click.argument("project", metavar="[DEST]", type=FOLDER, default=".")
+@json_option
+@click.option(
+    "--exit-code",
+    is_flag=True,
+    help="Exit with 3 for a newer version, 4 where none could be asked.",
+)
+@click.option("--since", metavar="REF", help="Name the edits at a commit that updates have lost.")
+@template_option
+@answers_file_option
+def status(
+    project: Path,
+    as_json: bool,
+    exit_code: bool,
+    since: str | None,
+    template: str | None,
+    answers_file: str,
+) -> None:
+    """Show the version of the project DEST (default: here), and how it differs from its template.
+
+    Exits with 1 when something is left to do: conflicts, files that an update did not reach,
+    answers edited by hand, edits that an update lost. Edits of yours are nothing to do.
+    """
+    from tp35 import status as drifting
+    from tp35.template import Source
+
+    found = drifting.look(project, Source(template or ""), answers_file, since)
+    if as_json:
+        click.echo(json.dumps(found.as_json(), default=str))
+    else:
+        drifting.print_status(found)
+    sys.exit(found.exit_code(told_apart=exit_code))
+
+
+@cli.command()
+@click.argument("paths", metavar="[PATH...]", nargs=-1, type=FOLDER)
+@click.option("--new", "newest", is_flag=True, help="Compare with the newest version.")
+@answers_file_option
+def diff(paths: tuple[Path, ...], newest: bool, answers_file: str) -> None:
+    """Print your edits of the template's files as a patch, those in PATH... or all."""
+    from tp35 import status as drifting
+
+    drifting.print_patch(drifting.patch(Path.cwd(), paths, answers_file, newest=newest))
 
 
 def _fail(message: str, code: int) -> NoReturn:
@@ -239,16 +318,36 @@ def _fail(message: str, code: int) -> NoReturn:
     sys.exit(code)
 
 
+def _reason(error: OSError) -> str:
+    """What the system refused, and where."""
+    reason = error.strerror or str(error)
+    return f"{reason}: {error.filename}" if error.filename else reason
+
+
 def main() -> None:
-    """Run the command; whatever the user can put right is one line, never a traceback."""
+    """Run the command; what the user or the machine can cause is one line, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files need not be text, and a terminal need not know all of Unicode.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        code = cli.main(prog_name="tp35", standalone_mode=False)
+        with as_exceptions():
+            code = cli.main(prog_name="tp35", standalone_mode=False)
+            sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):
         _fail("interrupted; nothing was changed", INTERRUPTED)
+    except Stopped as stopped:
+        _fail(f"{stopped}; nothing was changed", stopped.exit_code)
     except Problem as problem:
         _fail(problem.format_message(), problem.exit_code)
     except click.UsageError as error:
         _fail(f"{error.format_message()} (see `tp35 --help`)", error.exit_code)
     except click.ClickException as error:
         _fail(error.format_message(), error.exit_code)
+    except BrokenPipeError:
+        # Whoever read has seen enough. Python would complain at its end, too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(NOBODY_READS)
+    except OSError as error:
+        _fail(_reason(error), 1)
     sys.exit(code)

@@ -21,6 +21,16 @@ def marker_lines(entry: Entry | None) -> list[int]:
     ]
 
 
+def clash_lines(entry: Entry) -> int:
+    """How many lines lie between the markers of conflicts, those included."""
+    count, inside = 0, False
+    for line in entry.content.splitlines():
+        inside = inside or bool(BEGIN.match(line))
+        count += inside
+        inside = inside and not END.match(line)
+    return count
+
+
 def in_project(project: Path) -> list[tuple[str, int]]:
     """Every conflict in the project's own files, as path and line."""
     return [

@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from packaging.version import InvalidVersion, Version
-
-from tp35 import answers_file, conflicts, git, new, template
-from tp35.answers_history import edited_by_hand
+from tp35 import answers_file, conflicts, git, new, template, template_repository, versions
 from tp35.deprecations import deprecated_uses
+from tp35.drift import compared
 from tp35.environment import check_environment
 from tp35.findings import Finding, good, problem, warning
 from tp35.problems import Misuse, Problem, nearest
 from tp35.project_files import more_files_than
 from tp35.questions import Answers, check, questions
 from tp35.template import Source
+from tp35.update import given
 
-SECONDS_TO_ANSWER = 30
 FILES_TO_SEARCH = 2_000
 NO_PROJECT = "name the folder of one, tp35 doctor FOLDER, or make one: tp35 new FOLDER"
 
 
-def diagnose(project: Path) -> Iterator[Finding]:
+def diagnose(project: Path, answers_name: str = answers_file.NAME) -> Iterator[Finding]:
     """Everything worth saying about a project, in the order in which to put it right."""
     if not project.is_dir():
         raise Misuse(f"{project} is no folder")
     project = project.resolve()
-    if not _ever_had_answers(project):
-        yield problem("project", answers_file.missing(project), NO_PROJECT)
+    if not _ever_had_answers(project, answers_name):
+        yield problem("project", answers_file.missing(project, answers_name), NO_PROJECT)
         if more_files_than(FILES_TO_SEARCH, project):  # a home perhaps: it would take minutes
             yield warning(
                 "deprecated",
@@ -46,13 +42,13 @@ def diagnose(project: Path) -> Iterator[Finding]:
         yield problem("conflict", f"{path}:{line}", "resolve it and remove the markers")
     yield from _deprecated(project)
     try:
-        recorded = answers_file.read(project)
+        recorded = answers_file.read(project, answers_name)
     except Problem as unreadable:
-        restored = f"git checkout HEAD -- {answers_file.NAME}"
+        restored = f"git checkout HEAD -- {answers_name}"
         yield problem("answers", unreadable.message, restored)
     else:
         yield from _check_answers(answers_file.answers(recorded))
-        yield from _check_origin(project, recorded)
+        yield from _check_origin(project, recorded, answers_name)
     yield from check_environment(project)
 
 
@@ -62,11 +58,11 @@ def _deprecated(project: Path) -> Iterator[Finding]:
         yield warning("deprecated", f"{use.path}:{use.line}: {use.what}", f"use {use.instead}")
 
 
-def _ever_had_answers(project: Path) -> bool:
+def _ever_had_answers(project: Path, answers_name: str) -> bool:
     """Whether there is, or Git still has, the answers file that makes a folder a project."""
-    path = project / answers_file.NAME
+    path = project / answers_name
     return path.is_file() or (
-        git.available() and git.succeeds("cat-file", "-e", f"HEAD:./{path.name}", cwd=project)
+        git.available() and git.succeeds("cat-file", "-e", f"HEAD:./{answers_name}", cwd=project)
     )
 
 
@@ -101,74 +97,49 @@ def _check_answers(answers: Answers) -> Iterator[Finding]:
         yield good("answers", "are valid")
 
 
-def _check_origin(project: Path, recorded: dict[str, Any]) -> Iterator[Finding]:
+def _check_origin(project: Path, recorded: dict[str, Any], answers_name: str) -> Iterator[Finding]:
     """Whether the template can be found again, its version, and what was edited by hand."""
     location, ref = str(recorded.get("_src_path", "")), recorded.get("_commit")
     if not ref:
         yield problem(
             "template",
-            f"{answers_file.NAME} names no version",
+            f"{answers_name} names no version",
             "add `_commit: <tag>` with the version the project was made from",
         )
         return
-    tags = _tags(location)
-    if tags is None:
+    try:
+        tags = template_repository.tags(location)
+    except Problem as unreachable:
         yield problem(
             "template",
-            f"{location or 'nowhere'} cannot be reached or has moved",
+            f"{location or 'nowhere'} cannot be reached or has moved: {unreachable.message}",
             "tp35 update --template URL",
         )
         return
     yield good("template", location)
     yield _version_finding(str(ref), tags)
     try:
-        edits = edited_by_hand(project, Source(location, str(ref)))
+        with compared(project, Source(location, str(ref)), answers_name) as comparison:
+            edits = comparison.edited_answers()
     except Problem as gone:
-        yield problem("template", f"cannot render {ref}: {gone.message}", "check `_commit`")
+        yield problem("template", f"cannot compare with {ref}: {gone.message}", "tp35 status")
         return
     for key, (before, now) in edits.items():
         yield problem(
             "answers",
-            f"{key} was edited by hand: {before} -> {now}; the next update would revert it",
-            f"git checkout the answers file, then tp35 update --data {key}={now}",
+            f"{key} was edited by hand: {before} -> {now}; the files are of {before}",
+            f"tp35 update --data {key}={given(now)}",
         )
-
-
-def _tags(location: str) -> list[str] | None:
-    """The template's tags; None when it cannot be read."""
-    if not location or not git.available():
-        return None
-    # `gh:` and `gl:` are Copier's short names.
-    url = location.replace("gh:", "https://github.com/").replace("gl:", "https://gitlab.com/")
-    try:
-        done = subprocess.run(
-            ["git", "ls-remote", "--tags", "--refs", "--", url.removeprefix("git+")],
-            capture_output=True,
-            text=True,
-            timeout=SECONDS_TO_ANSWER,
-            env=os.environ | {"GIT_TERMINAL_PROMPT": "0"},
-        )
-    except subprocess.TimeoutExpired:
-        return None
-    if done.returncode:
-        return None
-    return [line.rpartition("refs/tags/")[2] for line in done.stdout.splitlines()]
 
 
 def _version_finding(ref: str, tags: list[str]) -> Finding:
-    released = []
-    for tag in tags:
-        try:
-            released.append((Version(tag), tag))
-        except InvalidVersion:
-            continue
-    if not released:
+    newest = versions.newest(tags, ref)
+    if newest is None:
         return good("version", f"{ref} (the template has no releases yet)")
-    newest, tag = max(released)
-    try:
-        current = Version(ref.partition("-")[0])
-    except InvalidVersion:
-        return good("version", f"{ref}; the newest release is {tag}")
-    if current < newest:
-        return warning("version", f"{ref}; {tag} is out", "tp35 update --dry-run, then tp35 update")
+    current, offered = versions.version(ref), versions.version(newest)
+    if current is None or offered is None:
+        return good("version", f"{ref}; the newest release is {newest}")
+    if current < offered:
+        remedy = "tp35 update --dry-run, then tp35 update"
+        return warning("version", f"{ref}; {newest} is out", remedy)
     return good("version", f"{ref} is the newest")

@@ -8,17 +8,18 @@ an update crosses that version.
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
-from packaging.version import InvalidVersion, Version
+from packaging.version import Version
 
-from tp35 import template
+from tp35 import git, template
 from tp35.problems import Problem
+from tp35.versions import version
 
 Stage = Literal["before_new", "after_new", "before_update", "after_update"]
 
@@ -28,34 +29,50 @@ def folder() -> Path:
     return template.root() / "hooks"
 
 
-def _version(ref: str | None) -> Version | None:
-    """The version a recorded `_commit` names; None for a bare commit."""
-    try:
-        # `v3.5.0-4-gabc1234` is four commits after 3.5.0.
-        return Version(re.sub(r"-\d+-g[0-9a-f]+$", "", ref or ""))
-    except InvalidVersion:
-        return None
-
-
-def _applies(script: Path, old: str | None, new: str | None) -> bool:
-    named = re.match(r"(\d+(?:\.\d+)+)-", script.name)
-    if not named:
+def _applies(name: str, old: str | None, new: str | None) -> bool:
+    crossed = _crossed(name)
+    if crossed is None:
         return True
-    crossed, since, until = Version(named[1]), _version(old), _version(new)
+    since, until = version(old), version(new)
     return (since is None or since < crossed) and (until is None or crossed <= until)
+
+
+def _crossed(name: str) -> Version | None:
+    """The version in the name of a migration."""
+    named = re.match(r"(\d+(?:\.\d+)+)-", name)
+    return Version(named[1]) if named else None
+
+
+def missing(offered: Iterable[str], *, hooks: Path, old: str | None, new: str | None) -> list[str]:
+    """The migrations of a template's version that this installation does not have."""
+    return [
+        path
+        for path in offered
+        if path.endswith(".py")
+        and _crossed(PurePosixPath(path).name)
+        and _applies(PurePosixPath(path).name, old, new)
+        and not (hooks / Path(*PurePosixPath(path).parts[1:])).is_file()
+    ]
+
+
+def applicable(stage: Stage, *, hooks: Path, old: str | None, new: str | None) -> list[Path]:
+    """One stage's scripts in the order in which they run."""
+    return [path for path in sorted((hooks / stage).glob("*.py")) if _applies(path.name, old, new)]
 
 
 def run(
     stage: Stage, project: Path, *, hooks: Path, old: str | None = None, new: str | None = None
 ) -> None:
-    """Run one stage's scripts in the project folder; the first that fails stops everything."""
-    for script in sorted((hooks / stage).glob("*.py")):
-        if not _applies(script, old, new):
-            continue
+    """Run one stage's scripts in the project folder; the first that fails stops everything.
+
+    A migration can run again: who updates with plain Copier in between crosses a version without
+    it, which nothing records. So each looks whether there is anything left to do.
+    """
+    for script in applicable(stage, hooks=hooks, old=old, new=new):
         done = subprocess.run(
             [sys.executable, str(script)],
             cwd=project,
-            env=os.environ | {"TP35_FROM": old or "", "TP35_TO": new or ""},
+            env=git.own_environment() | {"TP35_FROM": old or "", "TP35_TO": new or ""},
             stdout=sys.stderr,
             stderr=subprocess.PIPE,
             text=True,

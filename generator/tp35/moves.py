@@ -1,46 +1,58 @@
-"""Which rendered file became which, from one version or one set of answers to the next."""
+"""Which rendered file became which, from one version or one set of answers to the next.
+
+The table is data of the template's new version. Nothing of a fetched template is run.
+"""
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from collections.abc import Mapping
+from pathlib import PurePosixPath
+from typing import Any
 
 import yaml
 
-from tp35.questions import Answers
+from tp35.problems import Problem
 from tp35.trees import Tree
 
+FILE = "hooks/moves.yml"
 PACKAGE = "{{ package_name }}"
+Moves = Mapping[str, str | None]
 
 
-def table(hooks: Path) -> dict[str, str | None]:
-    """The rows of `moves.yml` over all versions: old path to new path, None for deleted files."""
-    path = hooks / "moves.yml"
-    if not path.is_file():
-        return {}
-    versions: dict[str, list[dict[str, str | None]]] = yaml.safe_load(path.read_text("utf-8")) or {}
-    return {str(row["from"]): row["to"] for rows in versions.values() for row in rows}
+def parse(text: str) -> Moves:
+    """The rows of `moves.yml` over all versions: old path to new path, None for deleted files.
+
+    Raises:
+        Problem: The table is of a form that this tp35 does not know.
+    """
+    try:
+        versions = yaml.safe_load(text) or {}
+        return {row["from"]: row["to"] for rows in versions.values() for row in rows}
+    except (yaml.YAMLError, AttributeError, KeyError, TypeError) as error:
+        raise Problem(
+            f"the template's {FILE} is of a form that this tp35 does not know; take a newer one"
+        ) from error
 
 
 def _package_place(path: str, package: str, placeholder: str) -> str:
     parts = PurePosixPath(path).parts
-    if parts[0] != "src":
+    if parts[:2] != ("src", package):
         return path
-    return str(PurePosixPath(*(placeholder if part == package else part for part in parts)))
+    return str(PurePosixPath("src", placeholder, *parts[2:]))
 
 
 def successors(
-    hooks: Path, old: Tree, new: Tree, before: Answers, after: Answers
+    moved: Moves, old: Tree, new: Tree, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, str]:
     """For each file that is gone from the new rendering: the file that took its place, if any.
 
     A file moves when the template moves it (the table) or when the package is renamed.
     """
-    moved = table(hooks)
     found: dict[str, str] = {}
     for path in old.keys() - new.keys():
         place: str | None = _package_place(path, str(before.get("package_name")), PACKAGE)
         seen = set()
-        while place in moved and place not in seen:
+        while place is not None and place in moved and place not in seen:
             seen.add(place)
             place = moved[place]
         if place is None:

@@ -14,6 +14,10 @@ class Problem(click.ClickException):
     """Something failed; the message says what and what to do about it. Exit code 1."""
 
 
+class Unreachable(Problem):
+    """A template's repository could not be read. Exit code 1."""
+
+
 class Misuse(Problem):
     """The command was called wrongly. Exit code 2."""
 

@@ -1,13 +1,11 @@
-"""Files of a folder as values that can be compared, and written as one change."""
+"""Files of a folder as values that can be compared and merged."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 
@@ -28,6 +26,22 @@ class Entry:
             return self.content.decode()
         except UnicodeDecodeError:
             return None
+
+    @property
+    def has_crlf(self) -> bool:
+        """Whether every line of this text ends as on Windows."""
+        ends = self.content.count(b"\n")
+        return bool(ends) and self.text is not None and self.content.count(b"\r\n") == ends
+
+    def with_lf(self) -> Entry:
+        """The same with lines that end as a template's do, where all of them end otherwise."""
+        if not self.has_crlf:
+            return self
+        return replace(self, content=self.content.replace(b"\r\n", b"\n"))
+
+    def with_crlf(self) -> Entry:
+        """The same with lines that end as on Windows."""
+        return replace(self.with_lf(), content=self.with_lf().content.replace(b"\n", b"\r\n"))
 
 
 Tree = dict[str, Entry]
@@ -54,52 +68,14 @@ def read_tree(root: Path, paths: Iterable[str] | None = None) -> Tree:
     return {path: entry for path, entry in sorted(entries.items()) if entry is not None}
 
 
-def _remove(path: Path, root: Path) -> None:
-    path.unlink(missing_ok=True)
-    for folder in path.relative_to(root).parents[:-1]:
-        if not (root / folder).is_dir() or any((root / folder).iterdir()):
-            break
-        (root / folder).rmdir()
-
-
 def write_entry(path: Path, entry: Entry) -> None:
-    """Put an entry in place of whatever file is there."""
+    """Write a file or link anew; its folder is made where it is missing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    if entry.link or path.is_symlink():
-        path.unlink(missing_ok=True)
+    path.unlink(missing_ok=True)
     if entry.link:
         path.symlink_to(os.fsdecode(entry.content))
         return
     path.write_bytes(entry.content)
     mode = path.stat().st_mode
-    readers = (mode & 0o444) >> 2
-    path.chmod(mode | readers if entry.executable else mode & ~0o111)
-
-
-def write_changes(root: Path, changes: Mapping[str, Entry | None]) -> None:
-    """Write and remove files so that either all changes happen or none.
-
-    What is overwritten is kept aside until the last file is written, and put back when anything
-    fails or the user interrupts.
-    """
-    with tempfile.TemporaryDirectory(prefix="tp35-undo-") as scratch:
-        undo = Path(scratch)
-        touched: list[str] = []
-        try:
-            for path, entry in changes.items():
-                touched.append(path)
-                if (root / path).is_symlink() or (root / path).is_file():
-                    (undo / path).parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(root / path, undo / path, follow_symlinks=False)
-                if entry is None:
-                    _remove(root / path, root)
-                else:
-                    write_entry(root / path, entry)
-        except BaseException:
-            for path in reversed(touched):
-                before = read_entry(undo / path)
-                if before is None:
-                    _remove(root / path, root)
-                else:
-                    write_entry(root / path, before)
-            raise
+    if entry.executable and not mode & stat.S_IXUSR:
+        path.chmod(mode | (mode & 0o444) >> 2)

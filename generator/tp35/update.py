@@ -1,297 +1,354 @@
-"""`tp35 update`: Copier's update, made safe.
+"""`tp35 update`: three sides of every file, merged beside the project, and written as a whole.
 
-Everything happens in a scratch clone of the project; the project itself is written once, at the
-end, as a whole. Copier alone drops edits, reverts answers that were edited by hand, and exits 0 on
-conflicts. So its result is compared with the two renderings it came from, and completed.
+Copier renders the project as the recorded version made it and as the new one does; what lies
+between is merged into the user's files. Plain `copier update` gives the same where nothing is at
+stake. Where something is, it drops edits, and exits with 0 on conflicts.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
-import tempfile
-import warnings
-from collections.abc import Iterator
-from concurrent.futures import BrokenExecutor, Future, ProcessPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tp35 import answers_file, git, hooks, moves, new
-from tp35.answers_history import edited_by_hand
-from tp35.problems import Problem, copier_errors_in_one_line
+from tp35 import (
+    answers_file,
+    answers_history,
+    git,
+    hooks,
+    merge,
+    moves,
+    template,
+    template_repository,
+    versions,
+)
+from tp35.problems import Misuse, Problem
+from tp35.project import Project
 from tp35.questions import Answers
+from tp35.renderings import Renderer, scratch_folder
 from tp35.template import Source
-from tp35.trees import Tree, read_tree
-from tp35.update_merge import Merged, Sides, complete
-from tp35.update_plan import Plan, conflict_stages, outcomes
+from tp35.template_repository import TemplateRepository
+from tp35.trees import Tree, read_tree, write_entry
+from tp35.update_plan import AnswerChange, Plan, outcomes
+
+WHEEL = "tp35"  # what a project records that was made from a wheel without an address
 
 
 @dataclass(frozen=True)
-class _Origin:
-    """What a project is rendered from: a version of the template, and answers."""
+class Version:
+    """A version of the template: the commit, and what a project records of it."""
 
-    location: str
-    ref: str
-    answers: Answers
-
-    @property
-    def source(self) -> Source:
-        """The version of the template."""
-        return Source(self.location, self.ref)
-
-
-@dataclass(frozen=True)
-class _Project:
-    """A project that can be updated."""
-
-    folder: Path
-    repository: Path  # the folder itself or one above it
-    origin: _Origin
-    template_moved: bool  # the answers file names another location
-
-
-@dataclass(frozen=True)
-class _Clone:
-    """A throw-away clone at a commit that holds the project's working tree as it is."""
-
-    folder: Path
     commit: str
-    files: frozenset[str]  # what that commit holds: all but the ignored files
+    ref: str
 
 
 def prepare(
-    project: Path,
+    folder: Path,
     answers: Answers,
     source: Source,
     *,
     allow_dirty: bool,
     hooks_folder: Path,
     skip_hooks: bool = False,
+    answers_name: str = answers_file.NAME,
 ) -> Plan:
     """Work out an update without touching the project.
 
     Args:
-        project: The project's folder.
+        folder: The project's folder.
         answers: The answers to change.
         source: The version to update to; a location only where the template moved.
         allow_dirty: Take uncommitted work into account instead of refusing it.
-        hooks_folder: Holds the scripts to run and the table of moved files.
+        hooks_folder: Holds the scripts to run.
         skip_hooks: Run no script.
+        answers_name: The answers file, where the project has several.
 
     Raises:
         Misuse: An answer is refused.
         Problem: The project cannot be updated, or the template cannot be rendered.
     """
-    checked = _check(project.resolve(), source, allow_dirty=allow_dirty)
-    scripts = None if skip_hooks else hooks_folder
-    with _scratch_clone(checked) as clone, _process_beside() as beside:
-        _prepare_clone(clone, checked, scripts)
-        base = beside.submit(_render, checked.origin.source, checked.origin.answers)
-        likely = beside.submit(
-            _render,
-            Source(checked.origin.location, source.ref),
-            {**answers_file.answers(answers_file.read(clone.folder)), **answers},
-        )
-        origin = _update_clone(clone, checked, answers, source.ref, scripts)
-        theirs = _rendering_of(origin, likely)
-        sides, copied = _compare(
-            clone, checked, origin, _base(checked.origin, base), theirs, hooks_folder
-        )
-    merged = complete(copied, sides, checked.folder)
-    return _plan(checked, origin, sides, merged)
-
-
-# --- the project --------------------------------------------------------------------------------
-
-
-def _check(folder: Path, source: Source, *, allow_dirty: bool) -> _Project:
-    """Refuse a project whose update could not be undone or would revert an answer."""
-    recorded = answers_file.read(folder)
-    repository = _repository(folder, allow_dirty=allow_dirty)
-    origin = _origin(recorded, source)
-    if edits := edited_by_hand(folder, Source(origin.location, origin.ref)):
-        data = " ".join(f"--data {key}={now}" for key, (_, now) in edits.items())
-        raise Problem(
-            f"{answers_file.NAME} was edited by hand ({', '.join(edits)}), which an update would "
-            f"revert; restore it from Git and run: tp35 update {data}"
-        )
-    moved = origin.location != recorded.get("_src_path")
-    return _Project(folder, repository, origin, template_moved=moved)
-
-
-def _repository(folder: Path, *, allow_dirty: bool) -> Path:
-    if not git.available():
-        raise Problem("git is not installed; an update needs it")
-    top = git.top_of_repository(folder)
-    if top is None or not git.succeeds("rev-parse", "HEAD", cwd=folder):
-        raise Problem(
-            f"{folder} is not committed to Git; run: git init && git add -A && git commit -m Start"
-        )
-    if not allow_dirty and git.is_dirty(folder):
+    project = Project.open(folder, answers_name)
+    if not allow_dirty and git.is_dirty(project.folder):
         raise Problem("the project has uncommitted changes; commit or stash them first")
-    return top
+    scripts = None if skip_hooks else hooks_folder
+    with scratch_folder() as scratch:
+        repository = template_repository.fetch(location(project, source), scratch)
+        renderer = Renderer(repository, answers_name, scratch)
+        remarks: list[str] = []
+        old = recorded_version(project, repository, remarks)
+        new = next_version(old, repository, source.ref, remarks)
+        history = answers_history.past(project.folder, answers_name)
+        since = _oldest(project, history)
+        _check_tp35(repository, new, hooks_folder, since, remarks)
+
+        base = _base(project, renderer, old, history, answers)
+        theirs = _theirs(renderer, new, project.recorded, answers)
+        recorded = _answers_of(theirs, answers_name)
+        successors = _successors(repository, new, base, theirs, project.recorded, recorded)
+        mine = project.tree(base)
+        _check_present(project, base, theirs)
+
+        there, stage = mine, scratch / "project"
+        if scripts:
+            _lay_out(stage, mine)
+            hooks.run("before_update", stage, hooks=scripts, old=since, new=new.ref)
+            mine = _read_back(stage)
+        sides = merge.Sides(base, mine, theirs, successors, answers_name)
+        merged = merge.merge(sides, project.folder)
+        if scripts:
+            _lay_out(stage, merged.tree)
+            hooks.run("after_update", stage, hooks=scripts, old=since, new=new.ref)
+            merged.tree = _read_back(stage)
+        return Plan(
+            project,
+            outcomes(there, sides, merged),
+            old.ref,
+            new.ref,
+            _changed_answers(project.recorded, recorded, answers),
+            repository.changes(old.ref, new.ref, new.commit),
+            tuple(remarks),
+            merged.stages,
+        )
 
 
-def _origin(recorded: dict[str, Any], source: Source) -> _Origin:
-    location = source.location or recorded.get("_src_path") or ""
-    ref = recorded.get("_commit")
+# --- versions -----------------------------------------------------------------------------------
+
+
+def location(project: Project, source: Source) -> str:
+    """Where the project's template is.
+
+    Raises:
+        Problem: The project does not say so.
+    """
+    found = source.location or project.recorded.get("_src_path") or ""
+    if not found or (found == WHEEL and not Path(found).exists()):
+        raise Problem("the project came from a wheel; say where the template is: --template URL")
+    return str(found)
+
+
+def recorded_version(
+    project: Project, repository: TemplateRepository, remarks: list[str]
+) -> Version:
+    """The version that the project came from, even where its tag was deleted or moved.
+
+    Raises:
+        Problem: The project does not say, or the template no longer has it.
+    """
+    ref = project.recorded.get("_commit")
     if not ref:
         raise Problem(
-            f"{answers_file.NAME} does not say which version the project came from; "
+            f"{project.answers_name} does not say which version the project came from; "
             "add `_commit: <tag>` to it and commit"
         )
-    if not location or (location == "tp35" and not Path(location).exists()):
-        raise Problem("the project came from a wheel; say where the template is: --template URL")
-    return _Origin(location, str(ref), answers_file.answers(recorded))
+    known = answers_file.recorded_commit(project.answers_text)
+    known = known and repository.commit(known)
+    tagged = repository.commit(ref)
+    if known and tagged and known != tagged:
+        remarks.append(f"{ref} was moved since the project was made from it, which {known[:9]} is")
+    elif known and not tagged:
+        remarks.append(f"{ref} was deleted in the template; the project is of {known[:9]}")
+    commit = known or tagged
+    if not commit:
+        raise Problem(
+            f"the template at {repository.location} has no {ref} any more; "
+            f"write the commit that it was into {project.answers_name} (`_commit: <commit>`), or "
+            "name another place with --template"
+        )
+    return Version(commit, ref)
 
 
-# --- the clone ----------------------------------------------------------------------------------
+def next_version(
+    old: Version, repository: TemplateRepository, ref: str | None, remarks: list[str]
+) -> Version:
+    """The version to go to: the one asked for, else the newest release, else the newest commit."""
+    wanted = ref or versions.newest(repository.tags, old.ref) or "HEAD"
+    commit = repository.commit(wanted)
+    if commit is None:
+        raise Problem(f"the template at {repository.location} has no version {wanted}")
+    new = Version(commit, repository.describe(commit))
+    if commit == old.commit:
+        return new
+    if not ref and repository.contains(old.commit, commit):
+        remarks.append(f"the project is past {wanted}, the newest release")
+        return old
+    older, newer = versions.version(old.ref), versions.version(new.ref)
+    if older and newer and newer < older:
+        raise Problem(
+            f"{new.ref} is older than the project's {old.ref}. Downgrades are not supported"
+        )
+    if ref and repository.contains(old.commit, commit):
+        raise Problem(
+            f"{wanted} is older than the project's {old.ref}. Downgrades are not supported"
+        )
+    return new
 
 
-@contextmanager
-def _scratch_clone(project: _Project) -> Iterator[_Clone]:
-    top = project.repository
-    with tempfile.TemporaryDirectory(prefix="tp35-update-") as scratch:
-        cloned = Path(scratch) / "project"
-        # A commit of everything that is not ignored, written beside the user's index and branches.
-        index = {"GIT_INDEX_FILE": str(Path(scratch) / "index")}
-        git.run("read-tree", "HEAD", cwd=top, env=index)
-        git.run("add", "--all", "--", ".", cwd=top, env=index)
-        tree = git.run("write-tree", cwd=top, env=index).strip()
-        commit = git.run("commit-tree", "-m", "before updating", tree, cwd=top).strip()
-        git.run("clone", "--quiet", "--shared", "--no-checkout", str(top), str(cloned), cwd=top)
-        git.run("checkout", "--quiet", "--detach", commit, cwd=cloned)
-        folder = cloned / project.folder.relative_to(top)
-        yield _Clone(folder, commit, frozenset(git.own_files(folder)))
+def _oldest(project: Project, history: list[answers_history.Past]) -> str | None:
+    """The version since which migrations may be due.
+
+    Plain Copier runs none, and nobody records which ran. None, for all, where the history does not
+    say, and a migration that has nothing to do does nothing.
+    """
+    if not history:
+        return None
+    refs = [str(project.recorded["_commit"])]
+    refs += [str(past.recorded["_commit"]) for past in history if past.recorded.get("_commit")]
+    known = {ref: found for ref in refs if (found := versions.version(ref))}
+    return min(known, key=lambda ref: known[ref]) if len(known) == len(set(refs)) else None
 
 
-def _prepare_clone(clone: _Clone, project: _Project, scripts: Path | None) -> None:
-    """Make the clone what Copier is to update."""
-    before = project.origin
-    if project.template_moved:
-        path = clone.folder / answers_file.NAME
-        text = answers_file.with_origin(path.read_text("utf-8"), before.location, before.ref)
-        path.write_text(text, encoding="utf-8", newline="\n")
-    if scripts:
-        hooks.run("before_update", clone.folder, hooks=scripts, old=before.ref)
-    _commit_all(clone.folder, "prepared")
+def _check_tp35(
+    repository: TemplateRepository,
+    new: Version,
+    hooks_folder: Path,
+    since: str | None,
+    remarks: list[str],
+) -> None:
+    """A template can need more than this installation knows."""
+    offered = repository.files(new.commit, "hooks")
+    if hooks.missing(offered, hooks=hooks_folder, old=since, new=new.ref):
+        raise Problem(
+            f"{new.ref} of the template needs a newer tp35 than {template.version()}, for its "
+            f"migrations; take that one: uvx --from git+URL@{new.ref} tp35 update"
+        )
+    installed, wanted = versions.version(template.version()), versions.version(new.ref)
+    if installed and wanted and not installed.is_devrelease and installed < wanted:
+        remarks.append(f"this tp35, {installed}, is older than the template's {new.ref}")
 
 
-def _update_clone(
-    clone: _Clone, project: _Project, answers: Answers, ref: str | None, scripts: Path | None
-) -> _Origin:
-    """Run Copier and the hooks behind it; gives what the clone is rendered from then."""
-    before = project.origin
-    _run_copier(clone.folder, answers, ref)
-    recorded = answers_file.read(clone.folder)
-    after = _Origin(before.location, str(recorded["_commit"]), answers_file.answers(recorded))
-    if scripts:
-        hooks.run("after_update", clone.folder, hooks=scripts, old=before.ref, new=after.ref)
-    return after
+def _successors(
+    repository: TemplateRepository,
+    new: Version,
+    base: Tree,
+    theirs: Tree,
+    before: Answers,
+    after: Answers,
+) -> dict[str, str]:
+    table = moves.parse(repository.text(new.commit, moves.FILE) or "")
+    return moves.successors(table, base, theirs, before, after)
 
 
-def _commit_all(folder: Path, message: str) -> None:
-    if git.is_dirty(folder):
-        git.run("add", "--all", "--", ".", cwd=folder)
-        git.run("commit", "--quiet", "--no-verify", "-m", message, cwd=folder)
+# --- sides --------------------------------------------------------------------------------------
 
 
-def _run_copier(folder: Path, answers: Answers, ref: str | None) -> None:
-    import copier
+def _base(
+    project: Project,
+    renderer: Renderer,
+    old: Version,
+    history: list[answers_history.Past],
+    answers: Answers,
+) -> Tree:
+    """As the template rendered the project last."""
+    recorded = answers_file.answers(project.recorded)
+    try:
+        base = renderer.recorded(old.commit, recorded)
+    except Misuse as refusal:
+        raise Problem(
+            f"{project.answers_name} holds an answer that {old.ref} does not accept: "
+            f"{refusal.message}; restore it from Git, then update with --data"
+        ) from refusal
+    edits = answers_history.edited_by_hand(
+        project.recorded,
+        history,
+        project.tree(base),
+        lambda other: renderer.recorded(old.commit, other),
+    )
+    if edits and not edits.keys() <= answers.keys():
+        raise Problem(hand_edit_remedy(project.answers_name, edits))
+    if edits:
+        then = {key: before for key, (before, _) in edits.items()}
+        base = renderer.recorded(old.commit, {**recorded, **then})
+    return _with_recorded_origin(base, project)
 
-    with copier_errors_in_one_line(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        copier.run_update(
-            folder,
-            data=answers,
-            vcs_ref=ref,
-            defaults=True,
-            overwrite=True,
-            quiet=True,
+
+def hand_edit_remedy(name: str, edits: Mapping[str, tuple[Any, Any]]) -> str:
+    """What to say of answers that were edited by hand."""
+    said = ", ".join(f"{key}: {before} -> {now}" for key, (before, now) in edits.items())
+    data = " ".join(f"--data {key}={given(now)}" for key, (_, now) in edits.items())
+    back = " ".join(f"--data {key}={given(before)}" for key, (before, _) in edits.items())
+    return (
+        f"{name} was edited by hand ({said}), and the files are of the old answers; run: "
+        f"tp35 update {data} (or, to stay with the old: {back})"
+    )
+
+
+def given(value: Any) -> str:
+    """An answer as `--data` takes it."""
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def _with_recorded_origin(base: Tree, project: Project) -> Tree:
+    """The base with the origin that the user's answers file has, which is no edit of the user's."""
+    name = project.answers_name
+    text = answers_file.with_origin(
+        base[name].text or "",
+        str(project.recorded.get("_src_path", "")),
+        str(project.recorded["_commit"]),
+        answers_file.recorded_commit(project.answers_text),
+    )
+    return base | {name: replace(base[name], content=text.encode())}
+
+
+def _theirs(
+    renderer: Renderer, new: Version, recorded: Mapping[str, Any], answers: Answers
+) -> Tree:
+    try:
+        return renderer.anew(new.commit, recorded, answers)
+    except Misuse as refusal:
+        if refusal.message.partition(":")[0] in answers:
+            raise
+        raise Misuse(f"{refusal.message} ({new.ref} of the template needs --data)") from refusal
+
+
+def _answers_of(tree: Tree, name: str) -> dict[str, Any]:
+    return answers_file.parse(tree[name].text or "", name)
+
+
+def _check_present(project: Project, base: Tree, theirs: Tree) -> None:
+    changing = {path for path in base.keys() | theirs.keys() if base.get(path) != theirs.get(path)}
+    if absent := project.absent(changing):
+        raise Problem(
+            f"a sparse checkout leaves out {absent[0]}, which the update changes; "
+            "run: git sparse-checkout disable"
         )
 
 
-# --- the comparison -----------------------------------------------------------------------------
+def _changed_answers(
+    before: Mapping[str, Any], after: Mapping[str, Any], asked: Answers
+) -> dict[str, AnswerChange]:
+    old, new = (answers_file.answers(dict(recorded)) for recorded in (before, after))
+    found = {}
+    for key in {**old, **new}:
+        if key not in new:
+            found[key] = AnswerChange(old[key], None, "asked no longer")
+        elif key not in old:
+            found[key] = AnswerChange(None, new[key], "a new question")
+        elif old[key] != new[key]:
+            why = "" if key in asked else "the new version does not accept the old answer"
+            found[key] = AnswerChange(old[key], new[key], why)
+    return found
 
 
-def _compare(
-    clone: _Clone,
-    project: _Project,
-    after: _Origin,
-    base: Tree,
-    theirs: Tree,
-    hooks_folder: Path,
-) -> tuple[Sides, Tree]:
-    """The sides of the merge, and the files as Copier and the hooks left them."""
-    before = project.origin
-    touched = {*base, *theirs, *git.changed_files(clone.folder, clone.commit)}
-    mine = read_tree(project.folder, touched & clone.files)
-    successors = moves.successors(hooks_folder, base, theirs, before.answers, after.answers)
-    return Sides(base, mine, theirs, successors), read_tree(clone.folder, touched)
+# --- scripts ------------------------------------------------------------------------------------
 
 
-@contextmanager
-def _process_beside() -> Iterator[ProcessPoolExecutor]:
-    """A process that renders while Copier updates, which renders three times itself."""
-    beside = ProcessPoolExecutor(
-        1,
-        multiprocessing.get_context("spawn"),
-        # Ctrl-C reaches this process, too, which ends the other one.
-        initializer=signal.signal,
-        initargs=(signal.SIGINT, signal.SIG_IGN),
-    )
-    try:
-        yield beside
-    finally:
-        beside.shutdown(cancel_futures=True)
+def _lay_out(stage: Path, tree: Tree) -> None:
+    """Make a folder, a repository of its own, hold these files."""
+    env = git.own_environment()
+    if not stage.exists():
+        stage.mkdir()
+        git.run("init", "--quiet", cwd=stage, env=env)
+    there = read_tree(stage)
+    for path in there.keys() - tree.keys():
+        (stage / path).unlink()
+    for path, entry in tree.items():
+        if there.get(path) != entry:
+            write_entry(stage / path, entry)
+    if not there:
+        git.run("add", "--all", "--force", cwd=stage, env=env)
+        git.run("commit", "--quiet", "--message", "before updating", cwd=stage, env=env)
 
 
-def _base(origin: _Origin, rendered: Future[Tree]) -> Tree:
-    """What the project came from; here, where the process beside has died."""
-    try:
-        return rendered.result()
-    except BrokenExecutor:
-        return _render(origin.source, origin.answers)
-
-
-def _rendering_of(origin: _Origin, likely: Future[Tree]) -> Tree:
-    """The template rendered so: the likely rendering, where that came out as this one."""
-    if likely.exception() is None:
-        tree = likely.result()
-        recorded = answers_file.parse(tree[answers_file.NAME].text or "", answers_file.NAME)
-        if _Origin(origin.location, recorded["_commit"], answers_file.answers(recorded)) == origin:
-            return tree
-    try:
-        return _render(origin.source, origin.answers)
-    except Problem as problem:
-        raise Problem(
-            f"the template at {origin.location} has no commit {origin.ref}; "
-            "commit its changes, or name a version with --ref"
-        ) from problem
-
-
-def _render(source: Source, answers: Answers) -> Tree:
-    with tempfile.TemporaryDirectory(prefix="tp35-render-") as scratch:
-        project = Path(scratch) / "project"
-        new.render(source, project, answers, defaults=True)
-        return read_tree(project)
-
-
-def _plan(project: _Project, after: _Origin, sides: Sides, merged: Merged) -> Plan:
-    before, found = project.origin, outcomes(sides, merged)
-    changed_answers = {
-        key: (before.answers.get(key), after.answers.get(key))
-        for key in {**before.answers, **after.answers}
-        if before.answers.get(key) != after.answers.get(key)
-    }
-    return Plan(
-        project.folder,
-        found,
-        before.ref,
-        after.ref,
-        changed_answers,
-        rendered=frozenset(sides.base.keys() | sides.theirs.keys()),
-        stages=conflict_stages(found, sides),
-    )
+def _read_back(stage: Path) -> Tree:
+    return read_tree(stage)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
-from tp35 import answers_file, git
+from tp35 import git
 from tp35.conflicts import marker_lines
-from tp35.trees import Entry, write_changes
-from tp35.update_merge import SAVED, Merged, Sides
+from tp35.merge import Left, Merged, Sides, Stages, same
+from tp35.project import Project
+from tp35.replacement import Change, replace_files
+from tp35.trees import Entry, Tree
 
 
 class Fate(StrEnum):
@@ -22,7 +23,8 @@ class Fate(StrEnum):
     UPDATED = "updated"
     MERGED = "merged"
     CONFLICT = "conflict"
-    LOST = "your edits would be lost"
+    KEPT = "edits kept"
+    BESIDE = "put beside"
     NEW = "new"
     REMOVED = "removed"
 
@@ -39,116 +41,126 @@ class Outcome:
 
     def diff(self) -> str:
         """The change as a unified diff."""
-        old, new = ("" if entry is None else entry.text for entry in (self.before, self.after))
-        if old is None or new is None:
-            return f"{self.path}: binary files differ\n"
-        lines = difflib.unified_diff(
-            old.splitlines(keepends=True),
-            new.splitlines(keepends=True),
-            f"a/{self.path}",
-            f"b/{self.path}",
-        )
-        return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+        return unified_diff(self.path, self.before, self.after)
 
 
-# What Git's index holds of an unmerged file: last rendering, the user's file, new rendering.
-Stages = tuple[Entry | None, Entry | None, Entry | None]
+def unified_diff(path: str, before: Entry | None, after: Entry | None) -> str:
+    """A change of one file as a patch."""
+    old, new = ("" if entry is None else entry.text for entry in (before, after))
+    if old is None or new is None:
+        return f"{path}: binary files differ\n"
+    lines = difflib.unified_diff(
+        old.splitlines(keepends=True), new.splitlines(keepends=True), f"a/{path}", f"b/{path}"
+    )
+    return "".join(line if line.endswith("\n") else line + "\n" for line in lines)
+
+
+@dataclass(frozen=True)
+class AnswerChange:
+    """An answer before and after; None where there was or is none."""
+
+    before: Any
+    after: Any
+    why: str  # empty where the user asked for it
 
 
 @dataclass(frozen=True)
 class Plan:
     """An update that was worked out and not yet written."""
 
-    project: Path
+    project: Project
     outcomes: list[Outcome]
     old_ref: str
     new_ref: str
-    changed_answers: dict[str, tuple[Any, Any]]
-    # The files the template renders, before or after; all others are the user's own.
-    rendered: frozenset[str]
+    changed_answers: Mapping[str, AnswerChange]
+    changelog: str
+    remarks: tuple[str, ...]
     stages: Mapping[str, Stages]
 
-    def conflicts(self) -> list[tuple[str, int]]:
-        """Every conflict the update leaves, as path and line (0 for files kept beside)."""
+    def left(self) -> list[tuple[str, int]]:
+        """Everything the update leaves to the user, as path and line (0 for a whole file)."""
         return [
             (outcome.path, line)
             for outcome in self.outcomes
-            if outcome.fate is Fate.CONFLICT
-            for line in marker_lines(outcome.after) or [0]
+            if outcome.fate in {Fate.CONFLICT, Fate.KEPT, Fate.BESIDE}
+            for line in (outcome.fate is Fate.CONFLICT and marker_lines(outcome.after)) or [0]
         ]
 
     def apply(self) -> None:
-        """Write the result into the project, whole or not at all."""
+        """Write the result into the project, whole or not at all.
+
+        Raises:
+            Problem: Nothing was changed, and why.
+        """
         changes = {
-            outcome.path: outcome.after
+            outcome.path: Change(
+                self.project.raw(outcome.path),
+                self.project.on_disk(outcome.path, outcome.after),
+            )
             for outcome in self.outcomes
             if outcome.before != outcome.after
         }
-        write_changes(self.project, changes)
-        self._mark_unmerged()
+        replace_files(self.project.folder, changes, self._mark_unmerged)
 
     def _mark_unmerged(self) -> None:
         """Tell Git about the conflicts, so that it refuses to commit them."""
-        top = git.top_of_repository(self.project)
-        if top is None:
-            return
+        top = self.project.top
         lines = []
         for path, entries in self.stages.items():
-            inside = (self.project.resolve().relative_to(top) / path).as_posix()
-            lines.append(f"0 {'0' * 40}\t{inside}")
+            inside = (self.project.folder.relative_to(top) / path).as_posix()
+            stages = []
             for stage, entry in enumerate(entries, start=1):
                 if entry is None or entry.link:
                     continue
-                blob = git.run("hash-object", "-w", "--stdin", cwd=top, stdin=entry.content).strip()
-                lines.append(
-                    f"{'100755' if entry.executable else '100644'} {blob} {stage}\t{inside}"
-                )
+                blob = _blob(entry, inside, self.project)
+                mode = "100755" if entry.executable else "100644"
+                stages.append(f"{mode} {blob} {stage}\t{inside}")
+            # Nothing at the usual stage; its name is as long as the repository's names are.
+            lines += [f"0 {'0' * len(stages[0].split(' ')[1])}\t{inside}", *stages]
         if lines:
-            git.run("update-index", "--index-info", cwd=top, stdin="\n".join(lines).encode())
+            stdin = "\0".join(lines).encode(errors="surrogateescape")
+            git.run("update-index", "-z", "--index-info", cwd=top, stdin=stdin)
 
 
-def _fate(path: str, sides: Sides, after: Entry | None) -> Fate:
-    before = sides.mine.get(path)
-    if marker_lines(after) and not marker_lines(before):
-        return Fate.CONFLICT
+def _blob(entry: Entry, path: str, project: Project) -> str:
+    """Write a content as Git keeps it, past the user's filters and line endings."""
+    said = git.run(
+        "-c", "core.safecrlf=false", "hash-object", "-w", "--stdin", f"--path={path}",
+        cwd=project.top, stdin=entry.content,
+    )  # fmt: skip
+    return said.strip()
+
+
+def _fate(path: str, sides: Sides, merged: Merged, before: Entry | None) -> Fate:
+    after = merged.tree.get(path)
+    if path in merged.left:
+        if merged.left[path] is Left.MARKERS:
+            return Fate.CONFLICT
+        return Fate.KEPT if path in sides.mine else Fate.BESIDE
     if before == after:
         return Fate.UNCHANGED
     if before is None:
         # A carried-over file holds the user's edits and is new only by its place.
-        return Fate.NEW if after == sides.theirs.get(path) else Fate.MERGED
+        return Fate.NEW if same(after, sides.theirs.get(path)) else Fate.MERGED
     if after is None:
         return Fate.REMOVED
     return Fate.MERGED if sides.edited(path) else Fate.UPDATED
 
 
-def outcomes(sides: Sides, merged: Merged) -> list[Outcome]:
-    """What becomes of every file that the template renders, the user has or the merge adds."""
+def outcomes(there: Tree, sides: Sides, merged: Merged) -> list[Outcome]:
+    """What becomes of every file that the template renders or the update changes.
+
+    Args:
+        there: The project's files, before any script changed them.
+        sides: What was merged.
+        merged: What came out.
+    """
     found = []
-    for path in sorted({*sides.base, *sides.mine, *sides.theirs, *merged.tree}):
-        before, after = sides.mine.get(path), merged.tree.get(path)
-        if before is None and after is None:
+    for path in sorted({*sides.base, *there, *sides.theirs, *merged.tree}):
+        before, after = there.get(path), merged.tree.get(path)
+        rendered = path in sides.base or path in sides.theirs
+        if before == after and path not in merged.notes and (before is None or not rendered):
             continue
-        fate, note = _fate(path, sides, after), merged.notes.get(path, "")
-        if path in merged.notes and fate is not Fate.CONFLICT:
-            fate = Fate.LOST
-        if path == answers_file.NAME + SAVED:
-            note = "what else you wrote into the answers file"
-        elif before is None and path.endswith(SAVED):
-            fate, note = Fate.CONFLICT, "your version of a file that could not be merged"
-        found.append(Outcome(path, fate, before, after, note))
+        fate = _fate(path, sides, merged, before)
+        found.append(Outcome(path, fate, before, after, merged.notes.get(path, "")))
     return found
-
-
-def conflict_stages(found: Iterable[Outcome], sides: Sides) -> dict[str, Stages]:
-    """The files that Git is to hold as unmerged: those with conflict markers in them."""
-    return {
-        outcome.path: (
-            sides.base.get(outcome.path),
-            sides.mine.get(outcome.path),
-            sides.theirs.get(outcome.path),
-        )
-        for outcome in found
-        if outcome.fate is Fate.CONFLICT
-        and marker_lines(outcome.after)
-        and outcome.path in sides.mine
-    }
