@@ -16,7 +16,7 @@ from conftest import Tp35
 from history import NEWEST, PastVersion, build_two_versions, commit_before
 from rendering import ROOT, commit_all, files, git, render, started, update
 
-from tp35 import answers_file, moves, replacement
+from tp35 import answers_file, moves, trees
 from tp35 import update as updating
 from tp35.conflicts import marker_lines
 from tp35.problems import Problem
@@ -539,7 +539,7 @@ def test_a_failure_midway_leaves_the_tree_as_it_was(
     eventful: Path, tp35: Tp35, monkeypatch: pytest.MonkeyPatch, error: type[BaseException]
 ) -> None:
     before = files(eventful)
-    plan, real, written = prepare(eventful), replacement.write_entry, list[Path]()
+    plan, real, written = prepare(eventful), trees.write_entry, list[Path]()
 
     def failing(path: Path, entry: Entry) -> None:
         written.append(path)
@@ -548,7 +548,7 @@ def test_a_failure_midway_leaves_the_tree_as_it_was(
             raise error(28, "No space left on device")
         real(path, entry)
 
-    monkeypatch.setattr(replacement, "write_entry", failing)
+    monkeypatch.setattr("tp35.replacement.write_entry", failing)
     with pytest.raises((error, Problem)):
         plan.apply()
     assert files(eventful) == before

@@ -151,7 +151,7 @@ def run(
     done = _start(arguments, cwd, stdin, env)
     if done.returncode:
         what = next(word for word in arguments if not word.startswith("-"))
-        raise Problem(explained(what, cwd, done.stderr))
+        raise Problem(explained(f"git {what}", done.stderr, cwd))
     return os.fsdecode(done.stdout)
 
 
@@ -159,7 +159,7 @@ def output(*arguments: str, cwd: Path) -> bytes:
     """What Git printed, byte for byte."""
     done = _start(arguments, cwd, b"", None)
     if done.returncode:
-        raise Problem(explained(arguments[0], cwd, done.stderr))
+        raise Problem(explained(f"git {arguments[0]}", done.stderr, cwd))
     return done.stdout
 
 
@@ -191,15 +191,16 @@ REMEDIES = {
 }
 
 
-def explained(what: str, where: Path | str, said: bytes | str) -> str:
+def explained(command: str, said: bytes | str, where: Path | None = None) -> str:
     """Git's whole explanation as one line, with the remedy in front where there is one."""
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     text = one_line(origin.redacted(text)) or "no message"
+    failed = f"{command} failed in {where}" if where else f"{command} failed"
     for remedy, pattern in REMEDIES.items():
         if found := re.search(pattern, text):
             named = {key: value or "" for key, value in found.groupdict().items()}
-            return f"git {what} failed in {where}: {remedy.format(**named)} (git says: {text})"
-    return f"git {what} failed in {where}: {text}"
+            return f"{failed}: {remedy.format(**named)} (git says: {text})"
+    return f"{failed}: {text}"
 
 
 # --- the user's repository ----------------------------------------------------------------------
@@ -215,7 +216,7 @@ def top_of_repository(folder: Path) -> Path | None:
     if done.returncode:
         if b"not a git repository" in done.stderr or b"must be run in a work tree" in done.stderr:
             return None
-        raise Problem(explained("rev-parse", folder, done.stderr))
+        raise Problem(explained("git rev-parse", done.stderr, folder))
     return Path(os.fsdecode(done.stdout).removesuffix("\n")).resolve()
 
 

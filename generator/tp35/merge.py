@@ -304,7 +304,7 @@ def _merge_file(base: Entry, mine: Entry, theirs: Entry) -> Entry:
             env=git.own_environment(),
         )
     if done.returncode < 0 or done.returncode > 127:
-        raise Problem(git.explained("merge-file", "a scratch folder", done.stderr))
+        raise Problem(git.explained("git merge-file", done.stderr))
     return Entry(done.stdout)
 
 

@@ -51,8 +51,10 @@ def copier_errors_in_one_line() -> Iterator[None]:
         # Copier's interrupt is a CopierError too; it must not be mistaken for a bad answer.
         raise
     except ProcessExecutionError as error:
-        said = str(error.stderr or error.stdout).strip().splitlines() or [str(error)]
-        raise Problem(f"git: {said[-1]}") from error
+        from tp35.git import explained
+
+        command = " ".join(map(str, error.argv[:2]))
+        raise Problem(explained(command, str(error.stderr or error.stdout))) from error
     except CommandNotFound as error:
         raise Problem(f"{error.program} is not installed or not on PATH") from error
     except (CopierError, ValueError, TemplateError) as error:

@@ -201,7 +201,7 @@ def patch(start: Path, paths: Sequence[Path], answers_name: str, *, newest: bool
             env=git.own_environment(),
         )
     if done.returncode > 1:
-        raise Problem(git.explained("diff", folder, done.stderr))
+        raise Problem(git.explained("git diff", done.stderr))
     return done.stdout
 
 
