@@ -1,9 +1,11 @@
-"""The scheduled job that proposes a new version, run against a repository and a host of our own."""
+"""Who proposes new versions: the scheduled job, against a host of our own, and Renovate."""
 
 from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import subprocess
 import sys
 import threading
@@ -15,7 +17,7 @@ from socketserver import ThreadingTCPServer
 from typing import Any
 
 import pytest
-from rendering import ROOT, commit_all, git
+from rendering import ROOT, commit_all, copy_template, git, render, started
 
 pytestmark = pytest.mark.integration
 
@@ -457,3 +459,61 @@ def test_tp35_comes_from_where_the_template_is(
     team.run(0, **setting)
     tp35 = ["--from", source, "tp35"] if source else ["tp35@latest"]
     assert json.loads((team.folder / "called.json").read_text()) == [*tp35, "update", "--json"]
+
+
+# --- Renovate -------------------------------------------------------------------------------------
+
+# What its manager `copier` runs beside the answers file (lib/modules/manager/copier/artifacts.ts).
+RENOVATES_COMMAND = (
+    "copier update --skip-answered --defaults --answers-file .copier-answers.yml --vcs-ref v1.1.0"
+)
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    """The working tree's template, released as v1.0.0."""
+    folder = started(copy_template(tmp_path / "tp35"))
+    git("tag", "v1.0.0", cwd=folder)
+    return folder
+
+
+def release(template: Path) -> None:
+    """Let v1.1.0 change one file."""
+    text = template / "template" / "LICENSE.jinja"
+    text.write_text("The template's.\n" + text.read_text("utf-8"), "utf-8")
+    commit_all(template)
+    git("tag", "v1.1.0", cwd=template)
+
+
+def test_renovates_command_updates_a_project(template: Path, tmp_path: Path) -> None:
+    project = render(template, tmp_path / "project", {"template_updates": "renovate"})
+    with (project / "config.yaml").open("a", encoding="utf-8") as config:
+        config.write("# mine\n")
+    started(project)
+    release(template)
+    here = tmp_path / "here"
+    git("clone", "--quiet", "--depth=1", f"file://{project}", str(here), cwd=tmp_path)
+    command = [sys.executable, "-m", *shlex.split(RENOVATES_COMMAND)]
+    done = subprocess.run(command, cwd=here, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    changed = set(git("diff", "--name-only", cwd=here).split())
+    assert changed == {".copier-answers.yml", "LICENSE"}
+    assert "_commit: v1.1.0\n" in (here / ".copier-answers.yml").read_text("utf-8")
+    assert (here / "config.yaml").read_text("utf-8").endswith("# mine\n")
+
+
+@pytest.mark.slow
+def test_renovate_takes_its_configuration(tmp_path: Path) -> None:
+    shutil.copy2(ROOT / "template" / "renovate.json", tmp_path)
+    npx = ["npx", "--yes", "--package", "renovate@44", "--"]
+    if not shutil.which("npx") or subprocess.run([*npx, "true"], capture_output=True).returncode:
+        pytest.skip("Renovate cannot be had from npm here")
+    done = subprocess.run(
+        [*npx, "renovate-config-validator", "--strict"],
+        cwd=tmp_path,
+        env={**os.environ, "LOG_FORMAT": "json"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Config validated successfully" in done.stdout
