@@ -244,7 +244,7 @@ def updates_to(
         "version_from": "v1.0.0",
         "version_to": version,
         "files": [
-            {"path": "config.yaml", "fate": fate, "note": ""},
+            {"path": "config.yaml", "fate": fate, "note": "a | b"},
             {"path": "LICENSE", "fate": "unchanged", "note": ""},
         ],
         "conflicts": [{"path": path, "line": line} for path, line in conflicts],
@@ -278,7 +278,7 @@ def test_a_new_version_becomes_a_branch_and_a_request(team: Team) -> None:
     assert git("rev-parse", f"{BRANCH}^", cwd=team.pushed) == main
     [request] = team.served.requests
     assert not is_draft(request)
-    assert "| `config.yaml` | merged |" in text_of(request)
+    assert "| `config.yaml` | merged | a \\| b |" in text_of(request)
     assert "LICENSE" not in text_of(request)
     assert "- Two epochs are enough." in text_of(request)
     assert team.served.authorizations == {f"Bearer {TOKEN}"}
@@ -287,9 +287,17 @@ def test_a_new_version_becomes_a_branch_and_a_request(team: Team) -> None:
 @on_both_hosts
 def test_without_a_newer_version_nothing_is_pushed(team: Team) -> None:
     git("tag", "--delete", "v1.1.0", cwd=team.template)
-    assert team.run() == "v1.0.0 is the newest version of the template\n"
+    assert team.run() == "there is no newer version of the template than v1.0.0\n"
     assert (team.branch(), team.served.calls) == (None, [])
     assert not (team.folder / "called.json").exists()
+
+
+@pytest.mark.parametrize("team", ["github"], indirect=True)
+@pytest.mark.parametrize("version", ["v1.2.0rc1", "v1.2.0-3-g0123abc"])
+def test_a_version_past_the_newest_release_stays(team: Team, version: str) -> None:
+    answers = f"_commit: {version}\n_src_path: {team.template}\n"
+    team.commit("main", {".copier-answers.yml": answers})
+    assert team.run() == f"there is no newer version of the template than {version}\n"
 
 
 @on_both_hosts
@@ -382,6 +390,17 @@ def test_what_tp35_refuses_ends_the_job(team: Team) -> None:
     team.on_path("uvx", "#!/bin/sh\necho tp35: the project has uncommitted changes >&2\nexit 1\n")
     assert team.run(code=1) == "error: tp35 update: tp35: the project has uncommitted changes\n"
     assert team.branch() is None
+
+
+@pytest.mark.parametrize("team", ["github"], indirect=True)
+def test_without_uv_it_says_so(team: Team) -> None:
+    only_git = team.folder / "only-git"
+    only_git.mkdir()
+    (only_git / "git").symlink_to(str(shutil.which("git")))
+    team.path = str(only_git)
+    assert team.run(code=1) == (
+        "error: uvx, which runs tp35, is not installed; install uv before this\n"
+    )
 
 
 @pytest.mark.parametrize("team", ["github"], indirect=True)

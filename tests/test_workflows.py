@@ -14,6 +14,7 @@ import pytest
 import yaml
 from answer_space import Answers
 from rendering import ROOT, git, render, started
+from test_rendering import lint
 
 pytestmark = pytest.mark.integration
 
@@ -92,6 +93,14 @@ def test_jobs_have_no_more_rights_than_they_name(projects: dict[str, Path]) -> N
 def test_zizmor_finds_nothing(projects: dict[str, Path]) -> None:
     for folder in workflow_folders(projects):
         accepted("zizmor", "--offline", "--persona=auditor", "--no-progress", folder)
+
+
+def test_the_scripts_of_the_ci_are_sound(projects: dict[str, Path]) -> None:
+    for name in ("github-scheduled", "gitlab-scheduled"):
+        lint(projects[name])
+    scripts = sorted((projects["github-scheduled"] / ".ci").glob("*.py"))
+    assert len(scripts) == 2
+    accepted(sys.executable, "-m", "mypy", "--strict", *scripts)
 
 
 def test_actionlint_finds_nothing(projects: dict[str, Path]) -> None:

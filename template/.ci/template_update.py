@@ -128,7 +128,7 @@ class GitHub:
         try:
             made = self.rest.call("POST", self.pulls, content)
         except Failure as failure:
-            # private repositories of a free plan have none; the title says it, too
+            # repositories of some plans have none; the title says it, too
             if not draft or "Draft pull requests are not supported" not in str(failure):
                 raise
             made = self.rest.call("POST", self.pulls, {**content, "draft": False})
@@ -144,6 +144,7 @@ class GitHub:
                 + change
                 + "(input: {pullRequestId: $id}) { clientMutationId } }"
             )
+            # where drafts are not supported the answer says so and changes nothing
             content = {"query": query, "variables": {"id": request.node}}
             self.graphql.call("POST", "", content)
 
@@ -304,12 +305,15 @@ def recorded_template(answers: str) -> Template:
     return Template(location, said.get("_commit", ""))
 
 
+def numbers(version: str) -> list[int]:
+    """What a version begins with: of v1.2.0rc1 and v1.2.0-3-gabc these are 1, 2, 0."""
+    found = re.match(r"v?(\d+(?:\.\d+)*)", version)
+    return [int(part) for part in found[1].split(".")] if found else []
+
+
 def newest_release(tags: str) -> str | None:
     """The newest of the tags that `git ls-remote` lists; pre-releases are none."""
-    versions = re.findall(r"(?m)\trefs/tags/(v?\d+(?:\.\d+)*)$", tags)
-    return max(
-        versions, key=lambda tag: [int(part) for part in tag.lstrip("v").split(".")], default=None
-    )
+    return max(re.findall(r"(?m)\trefs/tags/(v?\d+(?:\.\d+)*)$", tags), key=numbers, default=None)
 
 
 def tp35_of(template: Template, release: str | None) -> list[str]:
@@ -365,7 +369,7 @@ class Update:
                 "\n".join(f"- `{place}`" for place in self.conflicts),
             ]
         rows = [
-            f"| `{file['path']}` | {file['fate']} | {file['note']} |".replace("\n", " ")
+            f"| `{in_cell(file['path'])}` | {file['fate']} | {in_cell(file['note'])} |"
             for file in said["files"]
             if file["fate"] != "unchanged" or file["note"]
         ]
@@ -376,11 +380,19 @@ class Update:
         return text if len(text) <= LONGEST else f"{text[:LONGEST]}\n\n(cut off here)"
 
 
+def in_cell(text: str) -> str:
+    """A text as a table's cell in Markdown."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
 def update_project(command: list[str], environment: Environment) -> Update:
     """Run `tp35 update`; raises `Failure` with what it says where it refuses."""
-    done = subprocess.run(
-        [*command, "update", "--json"], env=environment, capture_output=True, text=True
-    )
+    try:
+        done = subprocess.run(
+            [*command, "update", "--json"], env=environment, capture_output=True, text=True
+        )
+    except FileNotFoundError as error:
+        raise Failure("uvx, which runs tp35, is not installed; install uv before this") from error
     try:
         said = json.loads(done.stdout)
     except ValueError:
@@ -393,12 +405,15 @@ def update_project(command: list[str], environment: Environment) -> Update:
 
 def propose(host: Host, repository: Repository, environment: Environment) -> str:
     """Do what is to be done; gives one line that says what that was."""
-    template = recorded_template(Path(".copier-answers.yml").read_text("utf-8"))
+    answers = Path(".copier-answers.yml")
+    if not answers.is_file():
+        raise Failure(f"{answers} is missing: run this in the project's folder")
+    template = recorded_template(answers.read_text("utf-8"))
     release = None
     if is_address(template.location):
         release = newest_release(repository.git("ls-remote", "--tags", "--refs", template.location))
-    if release and release == template.version:
-        return f"{release} is the newest version of the template"
+    if release and (release == template.version or numbers(template.version) > numbers(release)):
+        return f"there is no newer version of the template than {template.version}"
 
     there = repository.branch()
     if there and not repository.is_own(there):
