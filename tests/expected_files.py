@@ -14,6 +14,7 @@ from rendering import ROOT
 
 ALWAYS = """
 .copier-answers.yml
+.gitattributes
 .gitignore
 LICENSE
 README.md

@@ -205,7 +205,13 @@ def demo(destination: Path, modality: str | None) -> None:
 
 
 @cli.command()
-@click.argument("project", metavar="[DEST]", type=FOLDER, default=".")
+@click.argument("places", metavar="[DEST]", nargs=-1, type=FOLDER)
+@click.option(
+    "--all",
+    "several",
+    is_flag=True,
+    help="Update several: each DEST is a project, a folder of projects, or a file that lists them.",
+)
 @data_option
 @click.option("--dry-run", is_flag=True, help="Show what would happen to each file; write nothing.")
 @click.option("--diff", is_flag=True, help="Show the changes as well.")
@@ -216,7 +222,8 @@ def demo(destination: Path, modality: str | None) -> None:
 @skip_hooks_option
 @quiet_option
 def update(
-    project: Path,
+    places: tuple[Path, ...],
+    several: bool,
     data: tuple[str, ...],
     dry_run: bool,
     diff: bool,
@@ -231,19 +238,38 @@ def update(
 
     Your edits are merged and never lost. Exits with 1 when something is left for you to resolve.
     """
-    from tp35 import hooks, questions, update_report
+    from tp35 import fleet, hooks, questions, update_report
     from tp35 import update as updating
     from tp35.template import Source
+    from tp35.update_plan import Plan
 
-    plan = updating.prepare(
-        project,
-        questions.parse(data),
-        Source(template or "", ref),
-        allow_dirty=dry_run,
-        hooks_folder=hooks.folder(),
-        skip_hooks=skip_hooks,
-        answers_name=answers_file,
-    )
+    changed = questions.parse(data)
+
+    def prepare(project: Path) -> Plan:
+        return updating.prepare(
+            project,
+            changed,
+            Source(template or "", ref),
+            allow_dirty=dry_run,
+            hooks_folder=hooks.folder(),
+            skip_hooks=skip_hooks,
+            answers_name=answers_file,
+        )
+
+    if several:
+        results = []
+        for result in fleet.update_all(
+            fleet.projects(places or (Path(),), answers_file), prepare, dry_run=dry_run
+        ):
+            results.append(result)
+            if not as_json and not quiet:
+                fleet.print_result(result)
+        if as_json:
+            click.echo(json.dumps(fleet.as_json(results, dry_run=dry_run), default=str))
+        sys.exit(any(result.plan is None or result.plan.left() for result in results))
+    if len(places) > 1:
+        raise click.UsageError("several projects need --all")
+    plan = prepare(*places or (Path(),))
     if not dry_run:
         plan.apply()
     with _told_whatever_happens(written=not dry_run):

@@ -6,15 +6,14 @@ a bot's request does not show it. So the edits at that commit are looked for in 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from tp35 import answers_file, conflicts, git, moves
+from tp35 import answers_file, conflicts, moves
 from tp35.drift import BESIDE, Comparison
 from tp35.merge import same
+from tp35.past_project import PastProject
 from tp35.problems import Problem
-from tp35.project import Project
 from tp35.trees import Entry
 
 
@@ -32,7 +31,7 @@ def lost_since(project: Comparison, ref: str) -> Iterator[Loss]:
     Raises:
         Problem: There is no such commit, or it had no answers.
     """
-    past = _Then.read(project.project, ref)
+    past = PastProject.read(project.project, ref)
     commit = project.repository.commit(str(past.recorded.get("_commit")))
     if commit is None:
         raise Problem(f"the template has no {past.recorded.get('_commit')}, as {ref} records")
@@ -107,36 +106,3 @@ def _is_beside(place: str, path: str) -> bool:
 
 def _gone(successor: str | None) -> str:
     return f"the template has {successor} instead" if successor else "the template dropped the file"
-
-
-@dataclass(frozen=True)
-class _Then:
-    """A project as it was at a commit of its own."""
-
-    project: Project
-    ref: str
-    recorded: Mapping[str, Any]
-    paths: frozenset[str]
-
-    @classmethod
-    def read(cls, project: Project, ref: str) -> _Then:
-        folder = project.folder
-        verified = ("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-        if ref.startswith("-") or not git.succeeds(*verified, cwd=folder):
-            raise Problem(f"the project has no commit {ref}; in a shallow checkout, fetch it first")
-        place = f"{ref}:./{project.answers_name}"
-        if not git.succeeds("cat-file", "-e", place, cwd=folder):
-            raise Problem(f"{ref} has no {project.answers_name}")
-        recorded = answers_file.parse(git.run("show", place, cwd=folder), place)
-        listed = git.run("ls-tree", "-r", "-z", "--name-only", ref, "--", ".", cwd=folder)
-        return cls(project, ref, recorded, frozenset(filter(None, listed.split("\0"))))
-
-    def entry(self, path: str) -> Entry | None:
-        """A file as it would be checked out."""
-        if path not in self.paths:
-            return None
-        folder = self.project.folder
-        facts = git.run("ls-tree", "-z", self.ref, "--", path, cwd=folder)
-        mode = facts.partition(" ")[0]
-        content = git.output("cat-file", "--filters", f"{self.ref}:./{path}", cwd=folder)
-        return Entry(content, executable=mode == "100755", link=mode == "120000")

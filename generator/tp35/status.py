@@ -96,8 +96,17 @@ def look(folder: Path, source: Source, answers_name: str, since: str | None) -> 
         Problem: There is no project, or no such commit.
     """
     project = Project.open(folder, answers_name)
-    to_do = _of_origin(project)
+    location = str(project.recorded.get("_src_path") or "")
+    public, secret = origin.without_credentials(location)
+    to_do = (
+        [f"{answers_name} holds a credential: tp35 update --template {public}"] if secret else []
+    )
     remarks = ["an update that was cut off half-way was undone"] if project.restored else []
+    if location and not origin.is_portable(location):
+        remarks.append(
+            f"the template is at {public}, where others do not find it; "
+            "record its URL with tp35 update --template URL"
+        )
     try:
         with compared(folder, source, answers_name) as comparison:
             version = comparison.version.ref
@@ -123,16 +132,6 @@ def look(folder: Path, source: Source, answers_name: str, since: str | None) -> 
             remarks=[*remarks, f"could not compare: {unreachable.message}"],
             to_do=to_do,
         )
-
-
-def _of_origin(project: Project) -> list[str]:
-    """What is wrong with where the template is said to be."""
-    location = str(project.recorded.get("_src_path") or "")
-    if location and not origin.is_portable(location):
-        said = origin.without_credentials(location)[0]
-        remedy = "record its URL: tp35 update --template URL"
-        return [f"{project.answers_name} names {said}, which others cannot use; {remedy}"]
-    return []
 
 
 def print_status(status: Status) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from tp35 import git, versions
+from tp35 import git, origin, versions
 from tp35.problems import Problem, Unreachable
 
 # Copier's short names.
@@ -114,6 +114,10 @@ def _is_of(part: str, since: Version | None, until: Version | None, new: str) ->
 def fetch(location: str, scratch: Path) -> TemplateRepository:
     """Clone a template's repository into a scratch folder.
 
+    Args:
+        location: Where it lies; credentials in it are used, and told to nobody.
+        scratch: The folder.
+
     Raises:
         Unreachable: It cannot be read, or is no Git repository.
     """
@@ -124,4 +128,4 @@ def fetch(location: str, scratch: Path) -> TemplateRepository:
         git.run("clone", *options, *where, cwd=scratch, env=git.fetching_environment())
     except Problem as problem:
         raise Unreachable(problem.message) from problem
-    return TemplateRepository(location, folder)
+    return TemplateRepository(origin.without_credentials(location)[0], folder)

@@ -19,10 +19,12 @@ from tp35 import (
     hooks,
     merge,
     moves,
+    origin,
     template,
     template_repository,
     versions,
 )
+from tp35.dropped_edits import dropped_edits, put_back
 from tp35.problems import Misuse, Problem
 from tp35.project import Project
 from tp35.questions import Answers
@@ -85,7 +87,9 @@ def prepare(
         base = _base(project, renderer, old, history, answers)
         theirs = _theirs(renderer, new, project.recorded, answers)
         recorded = _answers_of(theirs, answers_name)
-        successors = _successors(repository, new, base, theirs, project.recorded, recorded)
+        table = moves.parse(repository.text(new.commit, moves.FILE) or "")
+        successors = moves.successors(table, base, theirs, project.recorded, recorded)
+        dropped = list(dropped_edits(project, renderer, history, table, base))
         mine = project.tree(base)
         _check_present(project, base, theirs)
 
@@ -96,6 +100,8 @@ def prepare(
             mine = _read_back(stage)
         sides = merge.Sides(base, mine, theirs, successors, answers_name)
         merged = merge.merge(sides, project.folder)
+        for edit in dropped:
+            put_back(edit, merged)
         if scripts:
             _lay_out(stage, merged.tree)
             hooks.run("after_update", stage, hooks=scripts, old=since, new=new.ref)
@@ -116,15 +122,22 @@ def prepare(
 
 
 def location(project: Project, source: Source) -> str:
-    """Where the project's template is.
+    """Where the project's template is, a path from the root.
 
     Raises:
         Problem: The project does not say so.
     """
-    found = source.location or project.recorded.get("_src_path") or ""
-    if not found or (found == WHEEL and not Path(found).exists()):
+    if source.location:
+        return origin.absolute(source.location)
+    recorded = str(project.recorded.get("_src_path") or "")
+    if not recorded or (recorded == WHEEL and not Path(recorded).exists()):
         raise Problem("the project came from a wheel; say where the template is: --template URL")
-    return str(found)
+    if origin.is_local(recorded) and not Path(recorded).expanduser().is_absolute():
+        # Plain Copier records a path as it was given, seen from a folder that nobody knows.
+        for folder in (Path.cwd(), project.folder, project.folder.parent):
+            if (folder / recorded).exists():
+                return str((folder / recorded).resolve())
+    return origin.absolute(recorded)
 
 
 def recorded_version(
@@ -215,18 +228,6 @@ def _check_tp35(
     installed, wanted = versions.version(template.version()), versions.version(new.ref)
     if installed and wanted and not installed.is_devrelease and installed < wanted:
         remarks.append(f"this tp35, {installed}, is older than the template's {new.ref}")
-
-
-def _successors(
-    repository: TemplateRepository,
-    new: Version,
-    base: Tree,
-    theirs: Tree,
-    before: Answers,
-    after: Answers,
-) -> dict[str, str]:
-    table = moves.parse(repository.text(new.commit, moves.FILE) or "")
-    return moves.successors(table, base, theirs, before, after)
 
 
 # --- sides --------------------------------------------------------------------------------------

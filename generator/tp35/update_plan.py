@@ -86,13 +86,9 @@ class Plan:
             for line in (outcome.fate is Fate.CONFLICT and marker_lines(outcome.after)) or [0]
         ]
 
-    def apply(self) -> None:
-        """Write the result into the project, whole or not at all.
-
-        Raises:
-            Problem: Nothing was changed, and why.
-        """
-        changes = {
+    def changes(self) -> dict[str, Change]:
+        """What is to be written, by path."""
+        return {
             outcome.path: Change(
                 self.project.raw(outcome.path),
                 self.project.on_disk(outcome.path, outcome.after),
@@ -100,7 +96,14 @@ class Plan:
             for outcome in self.outcomes
             if outcome.before != outcome.after
         }
-        replace_files(self.project.folder, changes, self._mark_unmerged)
+
+    def apply(self) -> None:
+        """Write the result into the project, whole or not at all.
+
+        Raises:
+            Problem: Nothing was changed, and why.
+        """
+        replace_files(self.project.folder, self.changes(), self._mark_unmerged)
 
     def _mark_unmerged(self) -> None:
         """Tell Git about the conflicts, so that it refuses to commit them."""

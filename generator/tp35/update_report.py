@@ -73,9 +73,17 @@ def print_plan(plan: Plan, *, dry_run: bool, diff: bool) -> None:
             if outcome.before != outcome.after:
                 click.echo(outcome.diff(), nl=False)
 
+    console.print(_counted(shown) or "nothing to do: the project is up to date")
+
+
+def summary(plan: Plan) -> str:
+    """How many files an update changes, by what it does to them."""
+    return _counted(_shown(plan, dry_run=False))
+
+
+def _counted(shown: list[Outcome]) -> str:
     counts = Counter(outcome.fate for outcome in shown)
-    summary = ", ".join(f"{counts[fate]} {fate.value}" for fate in Fate if counts[fate])
-    console.print(summary or "nothing to do: the project is up to date")
+    return ", ".join(f"{counts[fate]} {fate.value}" for fate in Fate if counts[fate])
 
 
 def _shown(plan: Plan, *, dry_run: bool) -> list[Outcome]:
