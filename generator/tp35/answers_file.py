@@ -9,10 +9,12 @@ from typing import Any
 
 import yaml
 
-from tp35.problems import Problem, one_line
+from tp35.problems import Problem
 from tp35.questions import Answers
+from tp35.yaml_files import parse_mapping, read_text
 
 NAME = ".copier-answers.yml"
+REMEDY = "restore it from Git"
 # Before the commit that a version was when the project was rendered from it: tags can move.
 ORIGIN_COMMENT = "# Commit of the template: "
 
@@ -26,10 +28,7 @@ def read(project: Path, name: str = NAME) -> dict[str, Any]:
     path = project / name
     if not path.is_file():
         raise Problem(missing(project, name))
-    try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
-    except UnicodeDecodeError as error:
-        raise Problem(f"{path} is not UTF-8; restore it from Git") from error
+    return parse(read_text(path, REMEDY), str(path))
 
 
 def missing(project: Path, name: str = NAME) -> str:
@@ -43,22 +42,13 @@ def parse(text: str, name: str) -> dict[str, Any]:
     Raises:
         Problem: It is none.
     """
-    try:
-        loaded = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise Problem(f"{name} is not YAML; restore it from Git") from error
-    except (ValueError, RecursionError) as error:  # dates that are none, nesting without end
-        raise Problem(f"{name} cannot be read: {one_line(str(error))}") from error
-    if not isinstance(loaded, dict):
-        raise Problem(f"{name} holds no answers; restore it from Git")
-    for key, value in loaded.items():
-        if not isinstance(key, str):
-            raise Problem(f"{name}: the key {key!r} is no question's name; restore it from Git")
-        if key in {"_commit", "_src_path"} and not isinstance(value, (str, int, float)):
-            raise Problem(f"{name}: {key} is no text but {value!r}; restore it from Git")
+    loaded = parse_mapping(text, name, REMEDY)
+    origin = {key: loaded[key] for key in ("_commit", "_src_path") if key in loaded}
+    for key, value in origin.items():
+        if not isinstance(value, (str, int, float)):
+            raise Problem(f"{name}: {key} is no text but {value!r}; {REMEDY}")
     # A commit whose digits happen to be decimal is a number to YAML.
-    origin = {key: str(loaded[key]) for key in ("_commit", "_src_path") if key in loaded}
-    return loaded | origin
+    return loaded | {key: str(value) for key, value in origin.items()}
 
 
 def answers(recorded: Mapping[str, Any]) -> Answers:

@@ -37,6 +37,12 @@ def _complete_key(_: click.Context, __: click.Parameter, typed: str) -> list[str
     return [f"{key}=" for key in questions.questions() if key.startswith(typed)]
 
 
+def _not_empty(_: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value == "":
+        raise click.UsageError(f"--{parameter.name} is empty; give a value, or leave it out")
+    return value
+
+
 data_option = click.option(
     "--data",
     "-d",
@@ -46,9 +52,14 @@ data_option = click.option(
     help="Answer a question; repeatable.",
 )
 template_option = click.option(
-    "--template", metavar="PATH|URL", help="Take the template from here (default: this tp35's own)."
+    "--template",
+    metavar="PATH|URL",
+    callback=_not_empty,
+    help="Take the template from here (default: this tp35's own).",
 )
-ref_option = click.option("--ref", metavar="TAG|COMMIT", help="Take this version of the template.")
+ref_option = click.option(
+    "--ref", metavar="TAG|COMMIT", callback=_not_empty, help="Take this version of the template."
+)
 quiet_option = click.option("--quiet", "-q", is_flag=True, help="Say nothing but what is wrong.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for programs.")
 answers_file_option = click.option(
@@ -104,7 +115,7 @@ def new(
     quiet: bool,
 ) -> None:
     """Make a project in the new folder DEST."""
-    from tp35 import answers_file, hooks, presets, questions
+    from tp35 import answers_file, hooks, origin, presets, provenance, questions
     from tp35 import new as creation
     from tp35.template import Source, own_source, root
 
@@ -112,8 +123,8 @@ def new(
     answers = {**chosen, **questions.parse(data)}
     questions.check(answers)
     source = own_source()
-    if template or ref:
-        source = Source(template or str(root()), ref)
+    if template is not None or ref is not None:
+        source = Source(origin.absolute(template) if template else str(root()), ref)
     creation.create(
         destination,
         answers,
@@ -134,11 +145,8 @@ def new(
         "The commit lets `tp35 update` merge. `train` writes the sample data set first when there"
         f" is no data{', and a bundle under exports/' if made['export_bundle'] else ''}."
     )
-    if Path(made["_src_path"]).is_absolute():
-        click.echo(
-            f"\nThe template is on this machine, {made['_src_path']}. Others need its URL to update"
-            " the project: tp35 update --template URL"
-        )
+    for line in provenance.advice(source, made):
+        click.echo(f"\n{line}")
 
 
 @cli.command()
@@ -340,7 +348,9 @@ def diff(paths: tuple[Path, ...], newest: bool, answers_file: str) -> None:
 
 
 def _fail(message: str, code: int) -> NoReturn:
-    click.echo(f"tp35: {message}", err=True)
+    from tp35.origin import redacted
+
+    click.echo(f"tp35: {redacted(message)}", err=True)
     sys.exit(code)
 
 

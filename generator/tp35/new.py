@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from tp35 import answers_file, git, hooks, template
+from tp35 import copier_settings, git, hooks, provenance, template
 from tp35.problems import Misuse, Problem, copier_errors_in_one_line
 from tp35.questions import Answers
 from tp35.template import Source
@@ -31,10 +31,16 @@ def check_destination(destination: Path) -> None:
 def render(source: Source, destination: Path, answers: Answers, *, defaults: bool) -> None:
     """Let Copier render a template, quietly and without trust."""
     import copier
-    from copier.errors import DirtyLocalWarning
+    from copier.errors import DirtyLocalWarning, ShallowCloneWarning
 
-    with copier_errors_in_one_line(), warnings.catch_warnings():
+    copier_settings.check()
+    with (
+        copier_errors_in_one_line(),
+        warnings.catch_warnings(),
+        git.in_environment(git.fetching_environment()),
+    ):
         warnings.simplefilter("ignore", DirtyLocalWarning)
+        warnings.simplefilter("ignore", ShallowCloneWarning)
         copier.run_copy(
             source.location,
             destination,
@@ -43,27 +49,6 @@ def render(source: Source, destination: Path, answers: Answers, *, defaults: boo
             defaults=defaults,
             quiet=True,
         )
-
-
-def record_origin(project: Path, source: Source) -> None:
-    """Make the answers file name a version that `copier update` can find again.
-
-    Copier records the commit of a clean Git template by itself. It leaves a wheel's version out,
-    and from a clone with uncommitted changes it records a commit that exists nowhere.
-    """
-    path = project / answers_file.NAME
-    text = path.read_text(encoding="utf-8")
-    recorded = answers_file.parse(text, str(path))
-    if source.location != str(template.root()):
-        return
-    if "_commit" not in recorded:
-        location = template.repository() or "tp35"
-        ref = template.version_as_ref(template.version())
-    elif git.is_dirty(template.root()):
-        location, ref = recorded["_src_path"], git.describe(template.root())
-    else:
-        return
-    path.write_text(answers_file.with_origin(text, location, ref), encoding="utf-8", newline="\n")
 
 
 def _put_in_place(made: Path, destination: Path) -> None:
@@ -97,6 +82,7 @@ def create(
 ) -> None:
     """Render a project into a folder beside the destination, then move it there in one step."""
     source = source or template.own_source()
+    provenance.check_version(source)
     check_destination(destination)
     destination = destination.resolve()
     beside = _nearest_existing(destination if destination.is_dir() else destination.parent)
@@ -108,9 +94,10 @@ def create(
             if hooks_folder:
                 hooks.run("before_new", beside, hooks=hooks_folder)
             render(source, made, answers, defaults=defaults)
-            record_origin(made, source)
+            provenance.record(made, source)
             if hooks_folder:
                 hooks.run("after_new", made, hooks=hooks_folder)
             _put_in_place(made, destination)
     except OSError as error:
-        raise Problem(f"cannot write {destination}: {error.strerror}") from error
+        where = error.filename or destination
+        raise Problem(f"cannot write {destination}: {where}: {error.strerror}") from error

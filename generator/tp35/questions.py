@@ -124,6 +124,8 @@ def _check_type(key: str, value: Any) -> None:
     # Python reads numbers of thousands of digits from no text.
     if kind == "int" and not re.fullmatch(r"[+-]?[0-9]{1,18}", str(value).strip()):
         raise Misuse(f"{key}: {_shown(value)} is no whole number of few digits; give one such as 4")
+    if kind == "str" and not isinstance(value, str):
+        raise Misuse(f"{key}: {_shown(value)} is no text; put it between quotes")
     if kind == "bool" and str(value).strip().lower() not in BOOLEANS:
         raise Misuse(f"{key}: {_shown(value)} is neither true nor false")
 
@@ -148,6 +150,8 @@ def check(answers: Mapping[str, Any]) -> None:
                 ) from error
         else:
             given = value
+        if not isinstance(given, list):
+            raise Misuse(f"{key}: {_shown(value)} is not a list such as [{offered[0]}]")
         for item in given:
             if str(item) not in offered:
                 raise Misuse(

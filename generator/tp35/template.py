@@ -33,8 +33,18 @@ def own_source() -> Source:
 
     From a clone the commit that is checked out is rendered; Copier alone would take the latest tag.
     """
-    in_clone = root() == CHECKOUT and git.available() and git.is_top_of_repository(root())
+    in_clone = root() == CHECKOUT and not is_plain_folder(str(root()))
     return Source(str(root()), "HEAD" if in_clone else None)
+
+
+def is_plain_folder(location: str) -> bool:
+    """Whether there is a folder of which Git can tell no versions: Copier takes what lies there."""
+    folder = Path(location)
+    if not folder.is_dir() or folder.suffix == ".git":
+        return False
+    # Git may refuse to read it, since it is another user's.
+    readable = git.available() and git.succeeds("rev-parse", cwd=folder)
+    return not (readable and git.is_top_of_repository(folder))
 
 
 def version() -> str:
