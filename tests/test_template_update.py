@@ -236,13 +236,14 @@ def updates_to(
     team: Team,
     files: dict[str, str],
     version: str = "v1.1.0",
-    conflicts: tuple[tuple[str, int], ...] = (),
+    conflicts: tuple[tuple[str, int | None], ...] = (),
 ) -> None:
     """What the next `tp35 update` writes and says."""
     fate = "conflict" if conflicts else "merged"
     said = {
         "version_from": "v1.0.0",
         "version_to": version,
+        "remarks": ["the tag was moved"],
         "files": [
             {"path": "config.yaml", "fate": fate, "note": "a | b"},
             {"path": "LICENSE", "fate": "unchanged", "note": ""},
@@ -280,6 +281,7 @@ def test_a_new_version_becomes_a_branch_and_a_request(team: Team) -> None:
     assert not is_draft(request)
     assert "| `config.yaml` | merged | a \\| b |" in text_of(request)
     assert "LICENSE" not in text_of(request)
+    assert "\n- the tag was moved\n" in text_of(request)
     assert "- Two epochs are enough." in text_of(request)
     assert team.served.authorizations == {f"Bearer {TOKEN}"}
 
@@ -312,7 +314,7 @@ def test_conflicts_make_a_draft_until_they_are_gone(team: Team) -> None:
     markers = "\n".join(
         ["<" * 7 + " before updating", "a", "=" * 7, "b", ">" * 7 + " after updating"]
     )
-    updates_to(team, {"config.yaml": markers}, conflicts=(("config.yaml", 1), ("gone.py", 0)))
+    updates_to(team, {"config.yaml": markers}, conflicts=(("config.yaml", 1), ("gone.py", None)))
     said = team.run()
     assert said.endswith("Update the template to v1.1.0 (with conflicts)\n")
     assert team.shown("config.yaml") == markers
@@ -480,12 +482,7 @@ def test_tp35_comes_from_where_the_template_is(
     assert json.loads((team.folder / "called.json").read_text()) == [*tp35, "update", "--json"]
 
 
-# --- Renovate -------------------------------------------------------------------------------------
-
-# What its manager `copier` runs beside the answers file (lib/modules/manager/copier/artifacts.ts).
-RENOVATES_COMMAND = (
-    "copier update --skip-answered --defaults --answers-file .copier-answers.yml --vcs-ref v1.1.0"
-)
+# --- with tp35 itself -----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -499,9 +496,61 @@ def template(tmp_path: Path) -> Path:
 def release(template: Path) -> None:
     """Let v1.1.0 change one file."""
     text = template / "template" / "LICENSE.jinja"
-    text.write_text("The template's.\n" + text.read_text("utf-8"), "utf-8")
+    changed = text.read_text("utf-8").replace("MIT License\n", "MIT License, the template's\n", 1)
+    text.write_text(changed, "utf-8")
     commit_all(template)
     git("tag", "v1.1.0", cwd=template)
+
+
+@pytest.mark.parametrize("name", ["github", pytest.param("gitlab", marks=pytest.mark.slow)])
+def test_a_real_update_at_depth_one(
+    name: str, served: ServedHost, template: Path, tmp_path: Path
+) -> None:
+    team = Team(name, tmp_path, served, template)
+    answers = {"ci": name, "template_updates": "scheduled"}
+    project = started(render(template, tmp_path / "start", answers))
+    git("clone", "--quiet", "--bare", str(project), str(team.pushed), cwd=tmp_path)
+    release(template)
+    # uv would install tp35 from the template's repository; here it is this checkout's
+    team.on_path("uvx", f'#!/bin/sh\nshift 3\nexec {sys.executable} -m tp35 "$@"\n')
+
+    team.commit("main", {"mine.py": "mine = 1\n"})
+    assert team.run() == "opened https://host.example/1: Update the template to v1.1.0\n"
+    assert team.shown("LICENSE").startswith("MIT License, the template's\n")
+    assert "| `LICENSE` | updated |" in text_of(served.requests[0])
+    changed = git("diff", "--name-only", "main", BRANCH, cwd=team.pushed).split()
+    assert changed == [".copier-answers.yml", "LICENSE"]
+
+    team.commit("main", {"LICENSE": "MIT License, mine\n"})
+    assert (
+        team.run()
+        == "renewed https://host.example/1: Update the template to v1.1.0 (with conflicts)\n"
+    )
+    assert "<" * 7 + " before updating\n" in team.shown("LICENSE")
+    assert is_draft(served.requests[0])
+    assert "- `LICENSE:1`" in text_of(served.requests[0])
+    git(
+        "clone",
+        "--quiet",
+        "--depth=1",
+        "--branch",
+        BRANCH,
+        f"file://{team.pushed}",
+        "ci",
+        cwd=tmp_path,
+    )
+    markers = [sys.executable, ".ci/conflict_markers.py"]
+    found = subprocess.run(markers, cwd=tmp_path / "ci", capture_output=True, text=True)
+    assert found.returncode == 1
+    assert "LICENSE:1: " in found.stdout
+
+
+# --- Renovate -------------------------------------------------------------------------------------
+
+# What its manager `copier` runs beside the answers file (lib/modules/manager/copier/artifacts.ts).
+RENOVATES_COMMAND = (
+    "copier update --skip-answered --defaults --answers-file .copier-answers.yml --vcs-ref v1.1.0"
+)
 
 
 def test_renovates_command_updates_a_project(template: Path, tmp_path: Path) -> None:

@@ -361,6 +361,7 @@ class Update:
             "has merged it with this project. Once you commit to this branch it is yours, and is "
             "renewed no more."
         ]
+        parts += ["\n".join(f"- {remark}" for remark in said["remarks"])] if said["remarks"] else []
         if self.conflicts:
             parts += [
                 "## Conflicts",
