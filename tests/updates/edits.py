@@ -291,8 +291,33 @@ def read_files(folder: Path) -> Files:
     }
 
 
-def try_script(number: int, template: Path, project: Path, base: Mapping[str, File]) -> Result:
-    """Run a script on copies of a template and a project of it."""
+@dataclass(frozen=True)
+class Ground:
+    """A template, a project of it, and those of its files that the template has as they are."""
+
+    template: Path
+    project: Path
+    base: Files
+
+    @classmethod
+    def build(cls, root: Path, *, real: bool = False) -> Ground:
+        """Make them, of the files above or of the real template."""
+        template = (
+            real_template(root / "template") if real else old_template(root / "template", BASE)
+        )
+        fresh = started(render(template, root / "project", package_name="toy"))
+        sources = {"template/" + path for path in read_files(template / "template")}
+        base = {
+            path: file
+            for path, file in read_files(fresh).items()
+            if as_template({path: file}).keys() <= sources
+        }
+        return cls(template, fresh, base)
+
+
+def try_script(number: int, ground: Ground) -> Result:
+    """Run a script on copies of the ground."""
+    template, project, base = ground.template, ground.project, ground.base
     script = Script.of(number, base)
     with tempfile.TemporaryDirectory(prefix="edits-") as scratch:
         folder = Path(scratch)
@@ -574,16 +599,6 @@ def _is_left(path: str, script: Script, ran: Ran, after: Files) -> bool:
 # --- all of them ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Work:
-    template: Path
-    project: Path
-    base: Files
-
-    def __call__(self, number: int) -> Result:
-        return try_script(number, self.template, self.project, self.base)
-
-
 def _prepare_process(home: str) -> None:
     for key in [key for key in os.environ if key.startswith("GIT_")]:
         del os.environ[key]
@@ -596,17 +611,8 @@ def try_scripts(
     numbers: list[int], root: Path, jobs: int, *, real: bool = False
 ) -> Iterator[Result]:
     """Run scripts, over the toy's files or over the real template's."""
-    template = real_template(root / "template") if real else old_template(root / "template", BASE)
-    fresh = started(render(template, root / "project", package_name="toy"))
-    sources = {"template/" + path for path in read_files(template / "template")}
-    base = {
-        path: file
-        for path, file in read_files(fresh).items()
-        if as_template({path: file}).keys() <= sources  # rendered as it is
-    }
+    ground = Ground.build(root, real=real)
     (root / "home").mkdir()
-    work = _Work(template, fresh, base)
-    with ProcessPoolExecutor(
-        jobs, initializer=_prepare_process, initargs=(str(root / "home"),)
-    ) as pool:
-        yield from pool.map(work, numbers)
+    home = (str(root / "home"),)
+    with ProcessPoolExecutor(jobs, initializer=_prepare_process, initargs=home) as pool:
+        yield from pool.map(try_script, numbers, [ground] * len(numbers))

@@ -361,9 +361,9 @@ def check_plain(plain: Plain, clashing: bool) -> Iterator[str]:
 
 
 def try_place(place: Place, root: Path, subject: Subject, plain: dict[bool, Plain]) -> Row:
-    """Run the four in a place."""
+    """Run a dry run and an update in a place, for each plain one that there is."""
     ends, wrong = dict.fromkeys(COLUMNS, ""), list[str]()
-    for clashing in (False, True):
+    for clashing, reference in plain.items():
         for dry in (True, False):
             column = COLUMNS[2 * (not dry) + clashing]
             name = re.sub(r"\W+", "-", f"{place.name} {column}")
@@ -372,7 +372,7 @@ def try_place(place: Place, root: Path, subject: Subject, plain: dict[bool, Plai
                     place.prepare(stage)
                     before, index = stage.snapshot(), Index.of(stage.project)
                     ran = place.run(stage, dry)
-                    trial = Trial(stage, dry, ran, before, stage.snapshot(), index, plain[clashing])
+                    trial = Trial(stage, dry, ran, before, stage.snapshot(), index, reference)
                     end, found = judge(place, trial)
             except Skipped as reason:
                 end, found = f"skipped: {reason}", []
