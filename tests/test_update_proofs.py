@@ -1,4 +1,4 @@
-"""`tp35 update` from outside, as `python -m tests.updates` tries it: a few now, the rest if slow."""
+"""`tp35 update` from outside, as `python -m tests.updates` tries it: a few, or all if slow."""
 
 from __future__ import annotations
 

@@ -12,8 +12,11 @@ from pathlib import Path
 
 from .catalogue import PLACES
 from .edits import Result, try_scripts
+from .faults import try_faults
 from .large import MOST, measure
 from .places import COLUMNS, Row, try_places
+
+MOST_SHOWN = 8  # of what is wrong in one place
 
 
 def main() -> int:
@@ -43,13 +46,15 @@ def parser() -> argparse.ArgumentParser:
     timing.add_argument("--files", type=int, default=100_000, help="default: %(default)s")
     timing.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
     timing.set_defaults(part=large)
-    for part in (trying, scripts):
+    failing = parts.add_parser("faults", help="faults at every change and every call of Git")
+    failing.set_defaults(part=faults)
+    for part in (trying, scripts, failing):
         part.add_argument("--jobs", type=int, default=os.cpu_count(), help="default: %(default)s")
     return found
 
 
 def places(arguments: argparse.Namespace) -> int:
-    """Print a row per place, then what is wrong."""
+    """Print a row per place, and what is wrong there."""
     names = [
         name
         for name in sorted(PLACES)
@@ -65,13 +70,11 @@ def places(arguments: argparse.Namespace) -> int:
             rows.append(row)
             print_row(row)
     wrong = [row for row in rows if row.wrong]
-    if wrong:
-        print(f"\nWrong in {len(wrong)} places:")
-    for row in wrong:
-        print(f"\n{row.name}", *row.wrong[:12], sep="\n  ")
     ends = Counter(end.split(":")[0].split(" (")[0] for row in rows for end in row.ends)
     said = ", ".join(f"{count} {end}" for end, count in ends.most_common())
-    print(f"\n{len(rows)} places, {said}; {time.monotonic() - started:.0f} s")
+    print(
+        f"\n{len(rows)} places, wrong in {len(wrong)}: {said}; {time.monotonic() - started:.0f} s"
+    )
     return int(bool(wrong))
 
 
@@ -101,6 +104,17 @@ def edits(arguments: argparse.Namespace) -> int:
     return int(bool(wrong))
 
 
+def faults(arguments: argparse.Namespace) -> int:
+    """Print a row per kind of fault, and what is wrong there."""
+    wrong = 0
+    with tempfile.TemporaryDirectory(prefix="updates-") as folder:
+        Path(folder).chmod(0o755)
+        for tally in try_faults(Path(folder), arguments.jobs):
+            print(tally, *tally.wrong[:MOST_SHOWN], sep="\n    ", flush=True)
+            wrong += len(tally.wrong)
+    return int(bool(wrong))
+
+
 def large(arguments: argparse.Namespace) -> int:
     """Print the times, and whether one is more than twice the other."""
     with tempfile.TemporaryDirectory(prefix="updates-") as folder:
@@ -110,14 +124,14 @@ def large(arguments: argparse.Namespace) -> int:
 
 
 def print_row(row: Row) -> None:
-    """A place's name and its four ends; alike ones once."""
+    """A place's name and its four ends, alike ones once; then what is wrong."""
     ends = dict.fromkeys(row.ends)
     shown = (
         next(iter(ends))
         if len(ends) == 1
         else "; ".join(f"{name}: {end}" for name, end in zip(COLUMNS, row.ends, strict=True))
     )
-    print(f"{row.name[:60]:60} {shown}", flush=True)
+    print(f"{row.name[:60]:60} {shown}", *row.wrong[:MOST_SHOWN], sep="\n    ", flush=True)
 
 
 if __name__ == "__main__":

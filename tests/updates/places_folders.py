@@ -459,14 +459,12 @@ def _(stage: Stage) -> None:
 
 @_in_the_way("an ignored file where a folder must go", "docs/new")
 def _(stage: Stage) -> None:
-    (stage.project / ".git/info").mkdir(exist_ok=True)
     (stage.project / ".git/info/exclude").write_text("/docs/new\n")
     (stage.project / "docs/new").write_text("mine\n")
 
 
 @_in_the_way("an ignored file where a file must go", "docs/new/page.md")
 def _(stage: Stage) -> None:
-    (stage.project / ".git/info").mkdir(exist_ok=True)
     (stage.project / ".git/info/exclude").write_text("page.md\n")
     (stage.project / "docs/new").mkdir()
     (stage.project / "docs/new/page.md").write_text("mine\n")
@@ -477,7 +475,6 @@ def _(stage: Stage) -> None:
     *(f"docs/new/page.md{ending}" for ending in ("", ".new", ".saved", ".rej")),
 )
 def _(stage: Stage) -> None:
-    (stage.project / ".git/info").mkdir(exist_ok=True)
     (stage.project / ".git/info/exclude").write_text("page.md*\n")
     (stage.project / "docs/new").mkdir()
     for ending in ("", ".new", ".saved", ".rej", ".orig"):

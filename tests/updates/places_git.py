@@ -244,7 +244,6 @@ def _(stage: Stage) -> None:
 
 @place(".git/info/attributes: text eol=crlf", line_ends=True)
 def _(stage: Stage) -> None:
-    (stage.project / ".git/info").mkdir(exist_ok=True)
     (stage.project / ".git/info/attributes").write_text("* text=auto eol=crlf\n")
     _rewrite_with_crlf(stage)
     stage.git("add", "--renormalize", ".")
@@ -252,7 +251,6 @@ def _(stage: Stage) -> None:
 
 def _attributes(stage: Stage, text: str) -> None:
     """Rules of the repository's own; not a file of the project, which the reference lacks."""
-    (stage.project / ".git/info").mkdir(exist_ok=True)
     (stage.project / ".git/info/attributes").write_text(text)
 
 
@@ -604,7 +602,6 @@ def _(stage: Stage) -> None:
 @place("grafts")
 def _(stage: Stage) -> None:
     head = stage.git("rev-parse", "HEAD").strip()
-    (stage.project / ".git/info").mkdir(exist_ok=True)
     (stage.project / ".git/info/grafts").write_text(f"{head}\n")
 
 

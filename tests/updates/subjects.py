@@ -27,7 +27,8 @@ PARTS = ("CHANGELOG.md", "copier.yml", "hooks", "template")
 
 def started(project: Path) -> Path:
     """Make a rendered project a repository with one commit."""
-    git("init", "--quiet", cwd=project)
+    git("init", "--quiet", "--template=", cwd=project)
+    (project / ".git/info").mkdir()
     commit_all(project, "start")
     return project
 
