@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -553,11 +554,14 @@ RENOVATES_COMMAND = (
 )
 
 
-def test_renovates_command_updates_a_project(template: Path, tmp_path: Path) -> None:
+def test_renovates_command_and_the_note_on_its_request(template: Path, tmp_path: Path) -> None:
     project = render(template, tmp_path / "project", {"template_updates": "renovate"})
-    with (project / "config.yaml").open("a", encoding="utf-8") as config:
-        config.write("# mine\n")
+    gone = "src/my_project/architecture.py"
+    for edited in ("config.yaml", gone):
+        with (project / edited).open("a", encoding="utf-8") as file:
+            file.write("# mine\n")
     started(project)
+    (template / "template" / "src" / "{{package_name}}" / "architecture.py").unlink()
     release(template)
     here = tmp_path / "here"
     git("clone", "--quiet", "--depth=1", f"file://{project}", str(here), cwd=tmp_path)
@@ -565,9 +569,20 @@ def test_renovates_command_updates_a_project(template: Path, tmp_path: Path) -> 
     done = subprocess.run(command, cwd=here, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     changed = set(git("diff", "--name-only", cwd=here).split())
-    assert changed == {".copier-answers.yml", "LICENSE"}
+    assert changed == {".copier-answers.yml", "LICENSE", gone}
     assert "_commit: v1.1.0\n" in (here / ".copier-answers.yml").read_text("utf-8")
     assert (here / "config.yaml").read_text("utf-8").endswith("# mine\n")
+
+    commit_all(here, "Update the template")
+    renovate = json.loads((here / "renovate.json").read_text("utf-8"))
+    [note] = renovate["copier"]["prBodyNotes"]
+    [line] = re.findall(r"`uvx --from \S+ tp35 (status [^`]+)`", note)
+    asked = shlex.split(line.replace("{{{baseBranch}}}", "main"))
+    told = subprocess.run(
+        [sys.executable, "-m", "tp35", *asked], cwd=here, capture_output=True, text=True
+    )
+    assert told.returncode == 1, told.stderr
+    assert gone in told.stdout
 
 
 @pytest.mark.slow
