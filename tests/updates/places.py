@@ -43,14 +43,14 @@ class Index:
     @classmethod
     def of(cls, project: Path) -> Index:
         """Read it, without refreshing it."""
+        places = (["--absolute-git-dir"], ["--git-common-dir"], ["--git-path", "index"])
         try:
-            places = git(
-                "rev-parse", "--absolute-git-dir", "--git-common-dir", "--git-path", "index",
-                cwd=project,
-            ).splitlines()  # fmt: skip
+            folder, common, file = (
+                project / git("rev-parse", *place, cwd=project).removesuffix("\n")
+                for place in places
+            )
         except GitFailed:
             return cls((), project / ".git" / "index", frozenset())
-        folder, common, file = (project / place for place in places)
         listed = git("ls-files", "-v", "--stage", "-z", "--full-name", ":/", cwd=project)
         return cls((folder, common), file.resolve(), frozenset(filter(None, listed.split("\0"))))
 

@@ -249,7 +249,7 @@ def _(stage: Stage) -> None:
         found.chmod(found.stat().st_mode & 0o555)
 
 
-@place("a file that may not be read", refusal=DENIED)
+@place("a file that may not be read", refusal=DENIED + "|uncommitted")
 def _(stage: Stage) -> None:
     (stage.project / "src/toy/cli.py").chmod(0o000)
 
@@ -405,7 +405,7 @@ def _(stage: Stage) -> None:
 
 # --- what lies where the update must write -------------------------------------------------------
 
-IN_THE_WAY = "in the way|is a folder|is a file|is a link|not a folder|ignored|folder|link|exists"
+IN_THE_WAY = "rename yours|put a folder in its place"
 
 
 def _kept(*paths: str) -> Callable[[Trial], Iterator[str]]:
