@@ -557,19 +557,20 @@ def _conflicts_are_real(script: Script, after: Files, base: Mapping[str, File]) 
         conflicts = len(CONFLICT.findall(file.content))
         if not conflicts:
             continue
-        sources = [origin for origin in origins.get(path, []) if origin in mine]
         if path in mine and path in theirs and path not in base:
             continue  # both added it
-        if not sources or path not in theirs:
+        if origin := script.mine.renamed.get(path):
+            sources, target = [(base[origin], mine[path])], script.successor(origin)
+        else:
+            sources = [(base[old], mine[old]) for old in origins.get(path, []) if old in mine]
+            target = path
+        if not sources or target not in theirs:
             if path in base and (path not in mine or path not in theirs):
                 continue  # one side removed it, and the other changed it
             yield f"{path} conflicts, which only one side has"
             continue
-        most = sum(
-            touching(base[origin].content, mine[origin].content, theirs[path].content)
-            for origin in sources
-        )
-        if path in mine and path not in base:
+        most = sum(touching(old.content, my.content, theirs[target].content) for old, my in sources)
+        if path in mine and path not in base and not origin:
             continue  # the user's own file lies where the template moved one
         if conflicts > most:
             yield f"{path} has {conflicts} conflicts, and {most} changes touch each other"
@@ -577,14 +578,16 @@ def _conflicts_are_real(script: Script, after: Files, base: Mapping[str, File]) 
 
 def _touched_by_both(script: Script, path: str, base: Mapping[str, File]) -> bool:
     target = script.successor(path)
-    return script.mine.files.get(path) != base[path] and (
+    names = {old: new for new, old in script.mine.renamed.items()}
+    return script.mine.files.get(names.get(path, path)) != base[path] and (
         target != path or script.theirs.files[path] != base[path]
     )
 
 
 def _is_left(path: str, script: Script, ran: Ran, after: Files) -> bool:
     """Whether something is left to do for a file."""
-    for place in (path, script.successor(path)):
+    names = [new for new, old in script.mine.renamed.items() if old == path]
+    for place in (path, script.successor(path), *names):
         if place is None:
             continue
         if place in after and CONFLICT.search(after[place].content):

@@ -550,6 +550,7 @@ def _(stage: Stage) -> None:
 
 @place("a sparse checkout that leaves out a file of the template", refusal="sparse|docs/guide.md")
 def _(stage: Stage) -> None:
+    stage.git("status", "--porcelain")  # Git leaves alone what it has not looked at
     stage.git("sparse-checkout", "set", "--no-cone", "/*", "!/docs/guide.md")
     assert not (stage.project / "docs/guide.md").exists()
 

@@ -99,6 +99,8 @@ class Injection:
             return bool(flags & WRITING) and self._inside(path)
         if event == "subprocess.Popen":
             return self.events > 0
+        if event == "os.mkdir" and os.path.lexists(arguments[0]):
+            return False  # refused for that, and nothing is changed
         return event in {*CHANGES, "write"} and any(self._inside(path) for path in arguments)
 
     def _inside(self, path: object) -> bool:
