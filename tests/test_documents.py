@@ -43,7 +43,7 @@ NOT_RUN = {
     "needs SLURM": 1,
     "needs a GPU": 1,
     "needs a cluster": 1,
-    "needs a repository of the template that can be reached": 7,
+    "needs a repository of the template that can be reached": 8,
     "needs model-signing": 1,
     "needs model-signing and cyclonedx-bom": 1,
     "needs several machines": 1,

@@ -45,9 +45,12 @@ class Project:
         if top is None or not git.succeeds("rev-parse", "--verify", "HEAD", cwd=folder):
             raise Problem(f"{folder} is not committed to Git; run: {START}")
         if answers_name not in git.tracked_files(folder):
-            ignored = git.succeeds("check-ignore", "--quiet", answers_name, cwd=folder)
-            how = "ignored by the repository" if ignored else "not committed to the repository"
-            raise Problem(f"{folder} is {how} at {top}; there, or in the folder, run: {START}")
+            if git.succeeds("check-ignore", "--quiet", answers_name, cwd=folder):
+                raise Problem(
+                    f"{folder} is ignored by the repository at {top}; to give it its own, run "
+                    f"there: {START}"
+                )
+            raise Problem(f"{folder} is not committed to Git; run: {START}")
         return cls(folder, top, answers_name, recorded, restored)
 
     @property
