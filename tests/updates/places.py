@@ -251,10 +251,8 @@ def _elsewhere(place: Place, trial: Trial) -> Iterator[str]:
         inside = os.path.relpath(path, stage.project)
         if inside in files or (path in folders and stage.project.as_posix() in path):
             continue
-        if (
-            place.check
-            and inside.removesuffix(".rej").removesuffix(".saved").removesuffix(".new") in files
-        ):
+        beside = any(inside.startswith(f"{file}.") for file in files)  # what is put aside
+        if place.check and beside and path not in trial.before:
             continue
         if path == str(index.file):
             continue

@@ -286,10 +286,9 @@ place("low priority")(_shell("renice -n 19 $$ >/dev/null"))
 place("signals are ignored (nohup)")(_shell("trap '' HUP INT TERM"))
 
 
-@place("called in a folder that is gone", refusal="folder|directory")
+@place("called in a folder that is gone", refusal="folder|current|working")
 def _(stage: Stage) -> None:
-    (stage.work / "gone").mkdir()
-    stage.wrapper = ["sh", "-c", 'cd gone && rmdir ../gone; exec "$@"', "sh"]
+    stage.wrapper = ["sh", "-c", 'mkdir gone && cd gone && rmdir ../gone; exec "$@"', "sh"]
 
 
 @place("called in the project, without a name")

@@ -446,7 +446,7 @@ def _(stage: Stage) -> None:
     (stage.project / "docs/new/page.md/mine").write_text("mine\n")
 
 
-@_in_the_way("an empty folder where a file must go", "docs/new/page.md")
+@place("an empty folder where a file must go", refusal=IN_THE_WAY)
 def _(stage: Stage) -> None:
     (stage.project / "docs/new/page.md").mkdir(parents=True)
 
