@@ -20,12 +20,14 @@ from pathlib import Path
 from tp35 import origin
 from tp35.problems import Problem, one_line
 
-# What Git sets for a hook, and whoever exports it, means another repository than the one that is
-# asked (`git rev-parse --local-env-vars`). The two ways of giving settings are no such thing.
+# What Git sets for a hook, and whoever exports it, means another repository or commit than those
+# that are asked for here (`git rev-parse --local-env-vars`). The two ways of giving settings do not.
 OF_ANOTHER_REPOSITORY = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+        "GIT_AUTHOR_DATE",
         "GIT_CEILING_DIRECTORIES",
+        "GIT_COMMITTER_DATE",
         "GIT_COMMON_DIR",
         "GIT_CONFIG",
         "GIT_DIR",

@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from tp35 import answers_file, git
+from tp35 import answers_file, copier_settings, git
 from tp35.problems import Problem, copier_errors_in_one_line
 from tp35.questions import Answers
 from tp35.template_repository import TemplateRepository
@@ -64,6 +64,7 @@ class Renderer:
     def _copier(self, commit: str, answers: Answers, recorded: Mapping[str, Any]) -> Tree:
         import copier
 
+        copier_settings.check()
         folder = Path(tempfile.mkdtemp(prefix="render-", dir=self.scratch))
         if recorded:
             text = yaml.safe_dump(dict(recorded), allow_unicode=True)
