@@ -122,7 +122,9 @@ def answer_sets(template_folder: Path, tmp_path_factory: pytest.TempPathFactory)
         worker = copier.run_copy(
             str(template_folder), out / str(number), data=chosen, defaults=True, quiet=True
         )
-        sets.append(dict(worker.answers.combined))
+        # a template in Git has a commit, and one in a folder none
+        commit = "0a1b2c3d" if number else None
+        sets.append({**worker.answers.combined, "_copier_conf": {"vcs_ref_hash": commit}})
     return sets
 
 
