@@ -134,18 +134,19 @@ def test_answers_that_are_dropped_or_refused_are_told(
     (repository / "copier.yml").write_text(
         questions.replace("project_name: {type: str, default: Small}", "").replace(
             "license: {type: str, default: MIT}",
-            "license: {type: str, default: BSD, choices: [BSD, ISC]}\n"
+            "license: {type: str, default: BSD, choices: [BSD, Proprietary]}\n"
             "extra: {type: int, default: 3}",
         )
     )
     release(repository, "v2.0.0", {"README.md": "# Small\n"})
-    found = updated(tp35, project)
+    before = files(project)
+    refused = tp35("update", project)
+    assert (refused.code, len(refused.err.splitlines())) == (2, 1)
+    assert "tp35 update --data license=BSD" in refused.err
+    assert files(project) == before
+    found = updated(tp35, project, "--data", "license=Proprietary")
     assert found["answers"] == {
-        "license": {
-            "from": "MIT",
-            "to": "BSD",
-            "why": "the new version does not accept the old answer",
-        },
+        "license": {"from": "MIT", "to": "Proprietary", "why": ""},
         "project_name": {"from": "Small", "to": None, "why": "asked no longer"},
         "extra": {"from": None, "to": 3, "why": "a new question"},
     }

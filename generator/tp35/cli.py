@@ -57,6 +57,9 @@ template_option = click.option(
     callback=_not_empty,
     help="Take the template from here (default: this tp35's own).",
 )
+moved_option = click.option(
+    "--template", metavar="PATH|URL", help="The template moved there; update records it."
+)
 ref_option = click.option(
     "--ref", metavar="TAG|COMMIT", callback=_not_empty, help="Take this version of the template."
 )
@@ -213,7 +216,7 @@ def demo(destination: Path, modality: str | None) -> None:
 
 
 @cli.command()
-@click.argument("places", metavar="[DEST]", nargs=-1, type=FOLDER)
+@click.argument("places", metavar="[DEST...]", nargs=-1, type=FOLDER)
 @click.option(
     "--all",
     "several",
@@ -224,7 +227,7 @@ def demo(destination: Path, modality: str | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Show what would happen to each file; write nothing.")
 @click.option("--diff", is_flag=True, help="Show the changes as well.")
 @json_option
-@template_option
+@moved_option
 @ref_option
 @answers_file_option
 @skip_hooks_option
@@ -310,7 +313,7 @@ def _told_whatever_happens(*, written: bool) -> Iterator[None]:
     help="Exit with 3 for a newer version, 4 where none could be asked.",
 )
 @click.option("--since", metavar="REF", help="Name the edits at a commit that updates have lost.")
-@template_option
+@moved_option
 @answers_file_option
 def status(
     project: Path,

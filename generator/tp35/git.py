@@ -21,7 +21,7 @@ from tp35 import origin
 from tp35.problems import Problem, one_line
 
 # What Git sets for a hook, and whoever exports it, means another repository or commit than those
-# that are asked for here (`git rev-parse --local-env-vars`). The two ways of giving settings do not.
+# that are asked for here (`git rev-parse --local-env-vars`). The ways of giving settings do not.
 OF_ANOTHER_REPOSITORY = frozenset(
     {
         "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -143,9 +143,20 @@ def _start(
 
 
 def run(
-    *arguments: str, cwd: Path, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    *arguments: str,
+    cwd: Path,
+    stdin: bytes = b"",
+    env: Mapping[str, str] | None = None,
+    about: str = "",
 ) -> str:
     """Run Git and give what it printed, with paths as Python's own.
+
+    Args:
+        arguments: What follows `git`.
+        cwd: The folder it runs in.
+        stdin: What it reads.
+        env: Its environment; the user's, apart from other repositories, where there is none.
+        about: What it is about, if that is not the folder.
 
     Raises:
         Problem: Git failed; the message is all it said, and what helps.
@@ -153,7 +164,7 @@ def run(
     done = _start(arguments, cwd, stdin, env)
     if done.returncode:
         what = next(word for word in arguments if not word.startswith("-"))
-        raise Problem(explained(f"git {what}", done.stderr, cwd))
+        raise Problem(explained(f"git {what}", done.stderr, about or cwd))
     return os.fsdecode(done.stdout)
 
 
@@ -193,11 +204,11 @@ REMEDIES = {
 }
 
 
-def explained(command: str, said: bytes | str, where: Path | None = None) -> str:
+def explained(command: str, said: bytes | str, where: Path | str = "") -> str:
     """Git's whole explanation as one line, with the remedy in front where there is one."""
     text = said.decode(errors="replace") if isinstance(said, bytes) else said
     text = one_line(origin.redacted(text)) or "no message"
-    failed = f"{command} failed in {where}" if where else f"{command} failed"
+    failed = f"{command} failed: {where}" if where else f"{command} failed"
     for remedy, pattern in REMEDIES.items():
         if found := re.search(pattern, text):
             named = {key: value or "" for key, value in found.groupdict().items()}

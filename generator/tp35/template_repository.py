@@ -32,9 +32,10 @@ def tags(location: str) -> list[str]:
     Raises:
         Problem: The repository cannot be read.
     """
+    public = origin.without_credentials(location)[0]
     listed = git.run(
         "ls-remote", "--tags", "--refs", "--", address(location),
-        cwd=Path.cwd(), env=git.fetching_environment(),
+        cwd=Path.cwd(), env=git.fetching_environment(), about=public,
     )  # fmt: skip
     return [line.rpartition("refs/tags/")[2] for line in listed.splitlines()]
 
@@ -121,11 +122,12 @@ def fetch(location: str, scratch: Path) -> TemplateRepository:
     Raises:
         Unreachable: It cannot be read, or is no Git repository.
     """
-    folder = scratch / "template"
+    folder, public = scratch / "template", origin.without_credentials(location)[0]
+    options = ("--quiet", "--no-checkout", "--template=")
+    places = ("--", address(location), str(folder))
+    env = git.fetching_environment()
     try:
-        options = ("--quiet", "--no-checkout", "--template=")
-        where = ("--", address(location), str(folder))
-        git.run("clone", *options, *where, cwd=scratch, env=git.fetching_environment())
+        git.run("clone", *options, *places, cwd=scratch, env=env, about=public)
     except Problem as problem:
         raise Unreachable(problem.message) from problem
-    return TemplateRepository(origin.without_credentials(location)[0], folder)
+    return TemplateRepository(public, folder)

@@ -87,6 +87,7 @@ def prepare(
         base = _base(project, renderer, old, history, answers)
         theirs = _theirs(renderer, new, project.recorded, answers)
         recorded = _answers_of(theirs, answers_name)
+        changed = _changed_answers(project.recorded, recorded, answers, new.ref)
         table = moves.parse(repository.text(new.commit, moves.FILE) or "")
         successors = moves.successors(table, base, theirs, project.recorded, recorded)
         dropped = list(dropped_edits(project, renderer, history, table, base))
@@ -111,7 +112,7 @@ def prepare(
             outcomes(there, sides, merged),
             old.ref,
             new.ref,
-            _changed_answers(project.recorded, recorded, answers),
+            changed,
             repository.changes(old.ref, new.ref, new.commit),
             tuple(remarks),
             merged.stages,
@@ -316,8 +317,13 @@ def _check_present(project: Project, base: Tree, theirs: Tree) -> None:
 
 
 def _changed_answers(
-    before: Mapping[str, Any], after: Mapping[str, Any], asked: Answers
+    before: Mapping[str, Any], after: Mapping[str, Any], asked: Answers, ref: str
 ) -> dict[str, AnswerChange]:
+    """What became of each answer.
+
+    Raises:
+        Misuse: Copier would replace an answer that is accepted no longer by the default.
+    """
     old, new = (answers_file.answers(dict(recorded)) for recorded in (before, after))
     found = {}
     for key in {**old, **new}:
@@ -325,9 +331,13 @@ def _changed_answers(
             found[key] = AnswerChange(old[key], None, "asked no longer")
         elif key not in old:
             found[key] = AnswerChange(None, new[key], "a new question")
+        elif given(old[key]) != given(new[key]) and key not in asked:
+            raise Misuse(
+                f"{key}: {ref} of the template no longer accepts {given(old[key])!r}; choose "
+                f"another, such as its default: tp35 update --data {key}={given(new[key])}"
+            )
         elif old[key] != new[key]:
-            why = "" if key in asked else "the new version does not accept the old answer"
-            found[key] = AnswerChange(old[key], new[key], why)
+            found[key] = AnswerChange(old[key], new[key], "")
     return found
 
 
