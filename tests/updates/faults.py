@@ -155,9 +155,9 @@ def _restored(stage: Stage, kept: Path) -> Iterator[str]:
 
 # Counts its calls; at one of them it fails, is killed, or kills the one who called.
 SHIM = """\
-echo "$*" >>{calls}
-number=$(wc -l <{calls})
-if [ "$number" = "$(cat {at})" ]; then
+echo "$*" >>"{calls}"
+number=$(wc -l <"{calls}")
+if [ "$number" -eq "$(cat "{at}")" ]; then
   {fault}
 fi
 exec {git} "$@"

@@ -49,9 +49,9 @@ class Index:
                 project / git("rev-parse", *place, cwd=project).removesuffix("\n")
                 for place in places
             )
-        except GitFailed:
+            listed = git("ls-files", "-v", "--stage", "-z", "--full-name", ":/", cwd=project)
+        except (GitFailed, OSError):
             return cls((), project / ".git" / "index", frozenset())
-        listed = git("ls-files", "-v", "--stage", "-z", "--full-name", ":/", cwd=project)
         return cls((folder, common), file.resolve(), frozenset(filter(None, listed.split("\0"))))
 
     @property

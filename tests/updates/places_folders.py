@@ -333,7 +333,7 @@ def _(stage: Stage) -> None:
     mount(stage, stage.project, "64m")
 
 
-@place("the project's src is a file system of its own")
+@place("the project's src is a file system of its own", refusal="file system|cross-device")
 def _(stage: Stage) -> None:
     mount(stage, stage.project / "src", "16m")
 
@@ -623,7 +623,7 @@ def _(stage: Stage) -> None:
     stage.project.write_text("a file\n")
 
 
-@place("the project may not be read", refusal=DENIED + "|answers")
+@place("the project may not be read", refusal=DENIED + "|answers|readable")
 def _(stage: Stage) -> None:
     stage.project.chmod(0o000)
 
