@@ -12,6 +12,9 @@ from rendering import commit_all, files, git, started, update
 from small_template import FILES, TASK, release, small_project, small_template, write
 
 from tp35 import answers_file, hooks, template, versions
+from tp35.problems import Problem
+from tp35.template import Source
+from tp35.update import prepare
 
 pytestmark = pytest.mark.unit
 
@@ -269,6 +272,20 @@ def test_two_templates_over_one_repository(
     assert updated(tp35, project)["version_to"] == "v2.0.0"
     assert json.loads(tp35("status", project, "--json").out)["files"] == []
     assert tp35("doctor", project, "--answers-file", "nowhere.yml").code == 1
+
+
+def test_what_was_written_while_the_update_was_worked_out_is_not_written_over(
+    repository: Path, project: Path
+) -> None:
+    release(repository, "v2.0.0", {TASK: LINES + "new = 1\n"})
+    plan = prepare(
+        project, {}, Source("", None), allow_dirty=False, hooks_folder=project / "no hooks"
+    )
+    write(project, {"src/small/task.py": "saved in an editor\n"})
+    before = files(project)
+    with pytest.raises(Problem, match="was changed meanwhile"):
+        plan.apply()
+    assert files(project) == before
 
 
 # --- several projects ---------------------------------------------------------------------------

@@ -29,7 +29,7 @@ class Result:
             return "failed"
         if self.plan.left():
             return "to resolve"
-        return "updated" if self.plan.changes() else "up to date"
+        return "updated" if self.plan.changes_files else "up to date"
 
 
 def projects(places: Iterable[Path], answers_name: str) -> list[Path]:

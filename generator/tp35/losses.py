@@ -32,7 +32,8 @@ def lost_since(project: Comparison, ref: str) -> Iterator[Loss]:
         Problem: There is no such commit, or it had no answers.
     """
     past = PastProject.read(project.project, ref)
-    commit = project.repository.commit(str(past.recorded.get("_commit")))
+    known = past.commit_of_template and project.repository.commit(past.commit_of_template)
+    commit = known or project.repository.commit(str(past.recorded.get("_commit")))
     if commit is None:
         raise Problem(f"the template has no {past.recorded.get('_commit')}, as {ref} records")
     base = project.renderer.recorded(commit, answers_file.answers(past.recorded))

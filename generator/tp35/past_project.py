@@ -19,6 +19,7 @@ class PastProject:
     project: Project
     ref: str
     recorded: Mapping[str, Any]
+    commit_of_template: str | None  # where the answers file had it
     paths: frozenset[str]
 
     @classmethod
@@ -35,9 +36,10 @@ class PastProject:
         place = f"{ref}:./{project.answers_name}"
         if not git.succeeds("cat-file", "-e", place, cwd=folder):
             raise Problem(f"{ref} has no {project.answers_name}")
-        recorded = answers_file.parse(git.run("show", place, cwd=folder), place)
+        text = git.run("show", place, cwd=folder)
+        recorded, known = answers_file.parse(text, place), answers_file.recorded_commit(text)
         listed = git.run("ls-tree", "-r", "-z", "--name-only", ref, "--", ".", cwd=folder)
-        return cls(project, ref, recorded, frozenset(filter(None, listed.split("\0"))))
+        return cls(project, ref, recorded, known, frozenset(filter(None, listed.split("\0"))))
 
     def entry(self, path: str) -> Entry | None:
         """A file as it would be checked out."""

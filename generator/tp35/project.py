@@ -25,7 +25,7 @@ class Project:
     top: Path  # of the repository
     answers_name: str
     recorded: dict[str, Any]
-    restored: bool  # an update that was killed half-way was put back
+    remarks: tuple[str, ...]  # on what was found there
 
     @classmethod
     def open(cls, folder: Path, answers_name: str = answers_file.NAME) -> Project:
@@ -38,6 +38,7 @@ class Project:
             raise Problem(f"{folder} is no folder")
         folder = folder.resolve()
         restored = replacement.restore(folder)
+        remarks = ("an update that was cut off half-way was undone",) if restored else ()
         recorded = answers_file.read(folder, answers_name)
         if not git.available():
             raise Problem("git is not installed or not on PATH; an update needs it")
@@ -51,7 +52,7 @@ class Project:
                     f"there: {START}"
                 )
             raise Problem(f"{folder} is not committed to Git; run: {START}")
-        return cls(folder, top, answers_name, recorded, restored)
+        return cls(folder, top, answers_name, recorded, remarks)
 
     @property
     def answers_text(self) -> str:

@@ -86,6 +86,11 @@ def restore(root: Path) -> bool:
     return half_way
 
 
+def changed_meanwhile(path: str) -> Problem:
+    """What to say of a file that something wrote since the change was worked out."""
+    return Problem(f"{path} was changed meanwhile; update again")
+
+
 def _busy(root: Path) -> Problem:
     return Problem(f"another update is writing {root}; run this again when it has ended")
 
@@ -169,7 +174,7 @@ def _nearest_folder(folder: Path) -> Path:
 def _check_unchanged(root: Path, changes: Mapping[str, Change]) -> None:
     for path, change in changes.items():
         if read_entry(root / path) != change.before:
-            raise Problem(f"{path} was changed meanwhile; update again")
+            raise changed_meanwhile(path)
 
 
 # --- the change ---------------------------------------------------------------------------------

@@ -101,7 +101,7 @@ def look(folder: Path, source: Source, answers_name: str, since: str | None) -> 
     to_do = (
         [f"{answers_name} holds a credential: tp35 update --template {public}"] if secret else []
     )
-    remarks = ["an update that was cut off half-way was undone"] if project.restored else []
+    remarks = list(project.remarks)
     if location and not origin.is_portable(location):
         remarks.append(
             f"the template is at {public}, where others do not find it; "

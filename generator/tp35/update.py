@@ -77,7 +77,7 @@ def prepare(
     with scratch_folder() as scratch:
         repository = template_repository.fetch(location(project, source), scratch)
         renderer = Renderer(repository, answers_name, scratch)
-        remarks: list[str] = []
+        remarks = list(project.remarks)
         old = recorded_version(project, repository, remarks)
         new = next_version(old, repository, source.ref, remarks)
         history = answers_history.past(project.folder, answers_name)

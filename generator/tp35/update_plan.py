@@ -12,7 +12,7 @@ from tp35 import git
 from tp35.conflicts import marker_lines
 from tp35.merge import Left, Merged, Sides, Stages, same
 from tp35.project import Project
-from tp35.replacement import Change, replace_files
+from tp35.replacement import Change, changed_meanwhile, replace_files
 from tp35.trees import Entry, Tree
 
 
@@ -86,16 +86,28 @@ class Plan:
             for line in (outcome.fate is Fate.CONFLICT and marker_lines(outcome.after)) or [0]
         ]
 
+    @property
+    def changes_files(self) -> bool:
+        """Whether the update changes anything."""
+        return any(outcome.before != outcome.after for outcome in self.outcomes)
+
     def changes(self) -> dict[str, Change]:
-        """What is to be written, by path."""
-        return {
-            outcome.path: Change(
+        """What is to be written, by path.
+
+        Raises:
+            Problem: A file is no longer what the plan was made for.
+        """
+        found = {}
+        for outcome in self.outcomes:
+            if outcome.before == outcome.after:
+                continue
+            if self.project.entry(outcome.path) != outcome.before:
+                raise changed_meanwhile(outcome.path)
+            found[outcome.path] = Change(
                 self.project.raw(outcome.path),
                 self.project.on_disk(outcome.path, outcome.after),
             )
-            for outcome in self.outcomes
-            if outcome.before != outcome.after
-        }
+        return found
 
     def apply(self) -> None:
         """Write the result into the project, whole or not at all.
