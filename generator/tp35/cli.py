@@ -363,14 +363,33 @@ def _reason(error: OSError) -> str:
     return f"{reason}: {error.filename}" if error.filename else reason
 
 
+def _open_closed_streams() -> None:
+    """Where the caller closed a stream, the next file that is opened would be taken for it."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", closefd=False))
+
+
+def _check_current_folder() -> None:
+    try:
+        Path.cwd()
+    except FileNotFoundError as error:
+        raise Problem("the current folder was deleted; change to another one") from error
+
+
 def main() -> None:
     """Run the command; what the user or the machine can cause is one line, never a traceback."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         # Names of files need not be text, and a terminal need not know all of Unicode.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
         with as_exceptions():
+            _check_current_folder()
             code = cli.main(prog_name="tp35", standalone_mode=False)
             sys.stdout.flush()
     except (KeyboardInterrupt, click.Abort):

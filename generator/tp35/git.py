@@ -52,6 +52,8 @@ OF_ANOTHER_REPOSITORY = frozenset(
 # A template's files are read as they were committed, whatever the machine makes of line endings.
 AS_COMMITTED = {"core.autocrlf": "false", "core.eol": "lf", "core.fsmonitor": "false"}
 
+NO_HOOKS = {"core.hooksPath": os.devnull}
+
 
 def environment() -> dict[str, str]:
     """The user's environment without what a hook or another repository put there."""
@@ -66,7 +68,7 @@ def environment() -> dict[str, str]:
 
 def fetching_environment() -> dict[str, str]:
     """The user's environment for fetching a template."""
-    return _with_settings(environment(), AS_COMMITTED)
+    return _with_settings(environment(), AS_COMMITTED | NO_HOOKS)
 
 
 def own_environment() -> dict[str, str]:
@@ -84,11 +86,10 @@ def own_environment() -> dict[str, str]:
     settings = {
         "core.attributesFile": os.devnull,
         "core.excludesFile": os.devnull,
-        "core.hooksPath": os.devnull,
         "protocol.file.allow": "always",
         "safe.directory": "*",
     }
-    return _with_settings(env, AS_COMMITTED | settings)
+    return _with_settings(env, AS_COMMITTED | NO_HOOKS | settings)
 
 
 def _with_settings(env: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
@@ -163,7 +164,8 @@ def run(
     """
     done = _start(arguments, cwd, stdin, env)
     if done.returncode:
-        what = next(word for word in arguments if not word.startswith("-"))
+        settings = 2 if arguments[0] == "-c" else 0
+        what = arguments[settings]
         raise Problem(explained(f"git {what}", done.stderr, about or cwd))
     return os.fsdecode(done.stdout)
 
@@ -288,6 +290,24 @@ def is_dirty(folder: Path) -> bool:
     """Whether a folder holds anything that is not committed (ignored files aside)."""
     said = run("status", "--porcelain", "-z", "--untracked-files=normal", "--", ".", cwd=folder)
     return bool(said)
+
+
+def check_index_can_be_written(folder: Path) -> None:
+    """Refuse a repository in which nothing could be registered.
+
+    Raises:
+        Problem: Another process is at work in it, or there is no permission.
+    """
+    said = run("rev-parse", "--git-path", "index.lock", cwd=folder).removesuffix("\n")
+    lock = folder / said
+    if lock.exists():
+        raise Problem(f"another git process is at work: {lock} is there; wait, or remove it")
+    for place in (
+        lock.parent,
+        folder / run("rev-parse", "--git-path", "objects", cwd=folder).strip(),
+    ):
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise Problem(f"no permission to write into {place}, to register conflicts there")
 
 
 def setting(name: str, folder: Path) -> str:

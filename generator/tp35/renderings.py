@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import warnings
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ import yaml
 from tp35 import answers_file, copier_settings, git
 from tp35.problems import Problem, copier_errors_in_one_line
 from tp35.questions import Answers
+from tp35.stopping import to_the_end
 from tp35.template_repository import TemplateRepository
 from tp35.trees import Entry, Tree, read_tree
 
@@ -22,13 +24,14 @@ from tp35.trees import Entry, Tree, read_tree
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """A folder in which everything temporary lies, Copier's clones included."""
-    before = tempfile.tempdir
-    with tempfile.TemporaryDirectory(prefix="tp35-", ignore_cleanup_errors=True) as folder:
-        tempfile.tempdir = folder
-        try:
-            yield Path(folder)
-        finally:
+    before, folder = tempfile.tempdir, tempfile.mkdtemp(prefix="tp35-")
+    tempfile.tempdir = folder
+    try:
+        yield Path(folder)
+    finally:
+        with to_the_end():
             tempfile.tempdir = before
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass

@@ -8,18 +8,19 @@ by the next command where this process was killed.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
-import signal
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from filelock import FileLock, Timeout
 
 from tp35.problems import Problem
+from tp35.stopping import to_the_end
 from tp35.trees import Entry, read_entry, write_entry
 
 FOLDER = ".tp35-update"
@@ -56,7 +57,7 @@ def replace_files(
         scratch.mkdir()
     except FileExistsError as error:
         raise _busy(root) from error
-    with _to_the_end():
+    with to_the_end():
         try:
             with _locked(scratch):
                 _check_unchanged(root, changes)
@@ -64,9 +65,13 @@ def replace_files(
                 _perform(root, scratch)
                 finish()
                 (scratch / JOURNAL).rename(scratch / DONE)
+            with suppress(OSError):  # an empty folder does no harm
+                _prune(root, [path for path, change in changes.items() if change.after is None])
         except OSError as error:
-            where = error.filename or root
-            raise Problem(f"cannot write {where}: {error.strerror}; nothing was changed") from error
+            where, reason = error.filename or root, error.strerror
+            if error.errno == errno.EXDEV:
+                where, reason = error.filename2, f"it is not on the file system of {root}"
+            raise Problem(f"cannot write {where}: {reason}; nothing was changed") from error
         finally:
             _undo(root, scratch)
 
@@ -80,7 +85,7 @@ def restore(root: Path) -> bool:
     scratch = root / FOLDER
     if scratch.is_symlink() or not scratch.is_dir():
         return False
-    with _locked(scratch), _to_the_end():
+    with _locked(scratch), to_the_end():
         half_way = (scratch / JOURNAL).is_file()
         _undo(root, scratch)
     return half_way
@@ -109,27 +114,24 @@ def _locked(scratch: Path) -> Iterator[None]:
         lock.release()
 
 
-@contextmanager
-def _to_the_end() -> Iterator[None]:
-    """Let no signal that can be kept off stop what has begun; it takes milliseconds."""
-    names = ("SIGINT", "SIGTERM", "SIGHUP")
-    known = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in known}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 # --- what can be foreseen -----------------------------------------------------------------------
+
+
+def check_ways(root: Path, changes: Mapping[str, Change]) -> None:
+    """Refuse changes where something of the user's is in the way, or leads elsewhere.
+
+    Raises:
+        Problem: What it is, and what to do about it.
+    """
+    for path, change in changes.items():
+        _check_way(root, path, change, changes)
 
 
 def _check(root: Path, changes: Mapping[str, Change]) -> None:
     """Refuse what would fail half-way."""
+    check_ways(root, changes)
     folders = {root}
-    for path, change in changes.items():
-        _check_way(root, path, change, changes)
+    for path in changes:
         folders.add(_nearest_folder((root / path).parent))
     for folder in folders:
         if not os.access(folder, os.W_OK | os.X_OK):
@@ -194,8 +196,8 @@ def _stage(root: Path, scratch: Path, changes: Mapping[str, Change]) -> None:
     """Write everything that is new, and the journal at the end."""
     # Whatever the user's Git does meanwhile, this folder is nothing to it.
     (scratch / ".gitignore").write_text("*\n")
-    (scratch / "old").mkdir()
-    (scratch / "new").mkdir()
+    for name in ("old", "new", "folders"):
+        (scratch / name).mkdir()
     steps = []
     for number, (path, change) in enumerate(changes.items()):
         steps.append([path, number, change.before is not None, change.after is not None])
@@ -231,38 +233,37 @@ def _perform(root: Path, scratch: Path) -> None:
     for step in steps:
         if step.had_file:
             (root / step.path).rename(scratch / "old" / str(step.number))
-    _prune(root, [step.path for step in steps if not step.gets_file])
     for step in steps:
         if step.gets_file:
             target = root / step.path
             if target.is_dir() and not target.is_symlink():
-                _remove_empty(target)
+                target.rename(scratch / "folders" / str(step.number))
             target.parent.mkdir(parents=True, exist_ok=True)
             (scratch / "new" / str(step.number)).rename(target)
 
 
 def _undo(root: Path, scratch: Path) -> None:
-    """Put back whatever the journal says was begun, and remove the folder."""
+    """Put back whatever the journal says was begun, and remove the folder.
+
+    Folders that were there have stayed, or are kept as well: nothing has to be made anew, for which
+    a full disk might have no room.
+    """
     steps = _steps(scratch) if scratch.is_dir() else []
     for step in steps:
         placed = step.gets_file and not os.path.lexists(scratch / "new" / str(step.number))
         if placed and os.path.lexists(root / step.path):
             (root / step.path).unlink()
-    _prune(root, [step.path for step in steps if step.gets_file and not step.had_file])
+        folder = scratch / "folders" / str(step.number)
+        if folder.is_dir():
+            folder.rename(root / step.path)
     for step in steps:
         kept = scratch / "old" / str(step.number)
         if os.path.lexists(kept):
-            (root / step.path).parent.mkdir(parents=True, exist_ok=True)
             kept.rename(root / step.path)
+    _prune(root, [step.path for step in steps if step.gets_file and not step.had_file])
     # Without a journal there is nothing left to put back, so it goes first.
     (scratch / JOURNAL).unlink(missing_ok=True)
     shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _remove_empty(folder: Path) -> None:
-    for inside in folder.iterdir():
-        _remove_empty(inside)
-    folder.rmdir()
 
 
 def _prune(root: Path, paths: list[str]) -> None:

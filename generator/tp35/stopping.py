@@ -9,6 +9,7 @@ from types import FrameType
 from typing import NoReturn
 
 NAMES = ("SIGTERM", "SIGHUP")
+NUMBERS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
 
 class Stopped(BaseException):
@@ -26,12 +27,19 @@ def _stop(number: int, _: FrameType | None) -> NoReturn:
 @contextmanager
 def as_exceptions() -> Iterator[None]:
     """Raise `Stopped` where a signal would end the process at once; ignored ones stay ignored."""
-    numbers = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
-    before = {
-        number: signal.signal(number, _stop)
-        for number in numbers
-        if signal.getsignal(number) is not signal.SIG_IGN
-    }
+    numbers = [number for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _stop) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def to_the_end() -> Iterator[None]:
+    """Let no signal that can be kept off stop what has begun, and takes moments."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *NUMBERS)}
     try:
         yield
     finally:

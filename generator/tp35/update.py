@@ -29,6 +29,7 @@ from tp35.problems import Misuse, Problem
 from tp35.project import Project
 from tp35.questions import Answers
 from tp35.renderings import Renderer, scratch_folder
+from tp35.replacement import Change, check_ways
 from tp35.template import Source
 from tp35.template_repository import TemplateRepository
 from tp35.trees import Tree, read_tree, write_entry
@@ -103,6 +104,12 @@ def prepare(
         merged = merge.merge(sides, project.folder)
         for edit in dropped:
             put_back(edit, merged)
+        changes = {
+            path: Change(there.get(path), merged.tree.get(path))
+            for path in there.keys() | merged.tree.keys()
+            if there.get(path) != merged.tree.get(path)
+        }
+        check_ways(project.folder, changes)
         if scripts:
             _lay_out(stage, merged.tree)
             hooks.run("after_update", stage, hooks=scripts, old=since, new=new.ref)

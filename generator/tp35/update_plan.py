@@ -115,6 +115,8 @@ class Plan:
         Raises:
             Problem: Nothing was changed, and why.
         """
+        if self.stages:
+            git.check_index_can_be_written(self.project.top)
         replace_files(self.project.folder, self.changes(), self._mark_unmerged)
 
     def _mark_unmerged(self) -> None:
