@@ -113,6 +113,8 @@ class _Merger:
     moved: Mapping[str, str]  # by the user: a file of the template's, and where it is now
 
     def _taken(self, name: str) -> bool:
+        if any((self.project / above).is_symlink() for above in PurePosixPath(name).parents[:-1]):
+            return False  # what lies behind a link is not the project's
         return (self.project / name).exists() or (self.project / name).is_symlink()
 
     def in_place(self, path: str) -> None:

@@ -123,7 +123,7 @@ def fetch(location: str, scratch: Path) -> TemplateRepository:
         Unreachable: It cannot be read, or is no Git repository.
     """
     folder, public = scratch / "template", origin.without_credentials(location)[0]
-    options = ("--quiet", "--no-checkout", "--template=")
+    options = ("--quiet", "--no-checkout", "--origin=origin", "--template=")
     places = ("--", address(location), str(folder))
     env = git.fetching_environment()
     try:
