@@ -118,7 +118,7 @@ def _check_origin(project: Path, recorded: dict[str, Any], answers_name: str) ->
         return
     yield good("template", location)
     yield _version_finding(str(ref), tags)
-    if not git.succeeds("rev-parse", "--verify", "--quiet", "HEAD", cwd=project):
+    if git.top_of_repository(project) is None or not git.has_commit(project):
         return  # without commits there is nothing to tell an edit from; the environment says so
     try:
         with compared(project, Source(location, str(ref)), answers_name) as comparison:

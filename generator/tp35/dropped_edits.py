@@ -45,7 +45,7 @@ def dropped_edits(
         return
     before, crossing = since[0], history[history.index(since[0]) - 1]
     parent = f"{crossing.commit}^"
-    if not git.succeeds("rev-parse", "--verify", "--quiet", parent, cwd=project.folder):
+    if not git.has_commit(project.folder, parent):
         return
     then, after = (PastProject.read(project, at) for at in (parent, crossing.commit))
     # Most crossings move nothing, and need no rendering to tell.

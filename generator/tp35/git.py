@@ -179,8 +179,31 @@ def output(*arguments: str, cwd: Path) -> bytes:
 
 
 def succeeds(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> bool:
-    """Whether a Git command that only asks something says yes."""
+    """Whether a Git command can do what it is asked."""
     return _start(arguments, cwd, b"", env).returncode == 0
+
+
+def says_yes(*arguments: str, cwd: Path, env: Mapping[str, str] | None = None) -> bool:
+    """What Git answers to a question, with 0 for yes and 1 for no.
+
+    Raises:
+        Problem: It does not answer.
+    """
+    done = _start(arguments, cwd, b"", env)
+    if done.returncode not in {0, 1}:
+        raise Problem(explained(f"git {arguments[0]}", done.stderr, cwd))
+    return done.returncode == 0
+
+
+def has_commit(folder: Path, ref: str = "HEAD") -> bool:
+    """Whether a repository has a commit of that name."""
+    asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{ref}^{{commit}}")
+    return says_yes(*asked, cwd=folder)
+
+
+def has_file(commit: str, path: str, cwd: Path, env: Mapping[str, str] | None = None) -> bool:
+    """Whether there is a file at a commit, by its path from a folder."""
+    return bool(run("ls-tree", "-z", "--name-only", commit, "--", path, cwd=cwd, env=env))
 
 
 # What helps, and what Git says then.
@@ -292,8 +315,8 @@ def is_dirty(folder: Path) -> bool:
     return bool(said)
 
 
-def check_index_can_be_written(folder: Path) -> None:
-    """Refuse a repository in which nothing could be registered.
+def index_to_be_written(folder: Path) -> Path:
+    """The file in which conflicts are to be registered.
 
     Raises:
         Problem: Another process is at work in it, or there is no permission.
@@ -308,6 +331,7 @@ def check_index_can_be_written(folder: Path) -> None:
     ):
         if not os.access(place, os.W_OK | os.X_OK):
             raise Problem(f"no permission to write into {place}, to register conflicts there")
+    return lock.with_name("index")
 
 
 def setting(name: str, folder: Path) -> str:
@@ -324,13 +348,11 @@ def has_history(folder: Path) -> bool:
 
 def past_versions(path: str, folder: Path) -> list[tuple[str, str]]:
     """The commits that changed a file, newest first, each with the file's text there."""
-    commits = run("log", "--format=%H", "--", path, cwd=folder).split()
-    found = []
-    for commit in commits:
-        place = f"{commit}:./{path}"
-        if succeeds("cat-file", "-e", place, cwd=folder):
-            found.append((commit, run("cat-file", "blob", place, cwd=folder)))
-    return found
+    return [
+        (commit, run("cat-file", "blob", f"{commit}:./{path}", cwd=folder))
+        for commit in run("log", "--format=%H", "--", path, cwd=folder).split()
+        if has_file(commit, path, folder)
+    ]
 
 
 def describe(folder: Path) -> str:

@@ -305,9 +305,10 @@ def _merge_file(base: Entry, mine: Entry, theirs: Entry) -> Entry:
             cwd=scratch,
             env=git.own_environment(),
         )
-    if done.returncode < 0 or done.returncode > 127:
+    joined = Entry(done.stdout)
+    if not 0 <= done.returncode <= 127 or (done.returncode and not marker_lines(joined)):
         raise Problem(git.explained("git merge-file", done.stderr))
-    return Entry(done.stdout)
+    return joined
 
 
 # --- files that the user moved ------------------------------------------------------------------

@@ -30,11 +30,10 @@ class PastProject:
             Problem: There is no such commit, or no project in it.
         """
         folder = project.folder
-        verified = ("rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
-        if ref.startswith("-") or not git.succeeds(*verified, cwd=folder):
+        if not git.has_commit(folder, ref):
             raise Problem(f"the project has no commit {ref}; in a shallow checkout, fetch it first")
         place = f"{ref}:./{project.answers_name}"
-        if not git.succeeds("cat-file", "-e", place, cwd=folder):
+        if not git.has_file(ref, project.answers_name, folder):
             raise Problem(f"{ref} has no {project.answers_name}")
         text = git.run("show", place, cwd=folder)
         recorded, known = answers_file.parse(text, place), answers_file.recorded_commit(text)

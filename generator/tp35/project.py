@@ -43,10 +43,10 @@ class Project:
         if not git.available():
             raise Problem("git is not installed or not on PATH; an update needs it")
         top = git.top_of_repository(folder)
-        if top is None or not git.succeeds("rev-parse", "--verify", "HEAD", cwd=folder):
+        if top is None or not git.has_commit(folder):
             raise Problem(f"{folder} is not committed to Git; run: {START}")
         if answers_name not in git.tracked_files(folder):
-            if git.succeeds("check-ignore", "--quiet", answers_name, cwd=folder):
+            if git.says_yes("check-ignore", "--quiet", answers_name, cwd=folder):
                 raise Problem(
                     f"{folder} is ignored by the repository at {top}; to give it its own, run "
                     f"there: {START}"

@@ -96,10 +96,13 @@ class Renderer:
 
     def _with_origin(self, tree: Tree, commit: str) -> Tree:
         """The rendering with an answers file that names the template, not our clone of it."""
+        location, ref = self.repository.location, self.repository.describe(commit)
         rendered = tree.get(self.answers_name)
         if rendered is None or rendered.text is None:
-            raise Problem(f"the template at {self.repository.location} renders no answers file")
+            raise Problem(f"{ref} of the template at {location} renders no answers file")
+        if answers_file.parse(rendered.text, self.answers_name).get("_commit") != ref:
+            # Copier takes a repository that Git does not open just then for a plain folder.
+            raise Problem(f"Copier did not render {ref} of the template at {location}; try again")
         known = answers_file.recorded_commit(rendered.text)
-        location, ref = self.repository.location, self.repository.describe(commit)
         text = answers_file.with_origin(rendered.text, location, ref, known)
         return tree | {self.answers_name: Entry(text.encode())}

@@ -24,7 +24,7 @@ from tp35.stopping import to_the_end
 from tp35.trees import Entry, read_entry, write_entry
 
 FOLDER = ".tp35-update"
-JOURNAL, DONE = "journal.json", "done.json"
+JOURNAL, DONE, FINISHED = "journal.json", "done.json", "finished.path"
 # Beside what is written: a little for the folders.
 SPARE_BYTES = 1_000_000
 
@@ -38,7 +38,10 @@ class Change:
 
 
 def replace_files(
-    root: Path, changes: Mapping[str, Change], finish: Callable[[], None] = lambda: None
+    root: Path,
+    changes: Mapping[str, Change],
+    finish: Callable[[], None] = lambda: None,
+    finished: Path | None = None,
 ) -> None:
     """Write and remove files so that either all changes happen or none.
 
@@ -46,6 +49,7 @@ def replace_files(
         root: The folder.
         changes: By POSIX path.
         finish: Done before the change counts; where it fails, everything is put back.
+        finished: The file elsewhere that it changes, which is put back as well.
 
     Raises:
         Problem: Nothing was changed, and why.
@@ -63,6 +67,8 @@ def replace_files(
                 _check_unchanged(root, changes)
                 _stage(root, scratch, changes)
                 _perform(root, scratch)
+                if finished is not None:
+                    _keep_aside(finished, scratch)
                 finish()
                 (scratch / JOURNAL).rename(scratch / DONE)
             with suppress(OSError):  # an empty folder does no harm
@@ -242,6 +248,22 @@ def _perform(root: Path, scratch: Path) -> None:
             (scratch / "new" / str(step.number)).rename(target)
 
 
+def _keep_aside(path: Path, scratch: Path) -> None:
+    """Copy a file, with a note of where it belongs once the copy is whole."""
+    shutil.copy2(path, scratch / "finished")
+    (scratch / "finished.part").write_bytes(os.fsencode(path))
+    (scratch / "finished.part").rename(scratch / FINISHED)
+
+
+def _put_back(scratch: Path) -> None:
+    """The file that was kept aside, where it was changed."""
+    path = Path(os.fsdecode((scratch / FINISHED).read_bytes()))
+    if path.read_bytes() != (scratch / "finished").read_bytes():
+        beside = path.with_name(f"{path.name}.tp35")
+        shutil.copy2(scratch / "finished", beside)
+        beside.replace(path)
+
+
 def _undo(root: Path, scratch: Path) -> None:
     """Put back whatever the journal says was begun, and remove the folder.
 
@@ -249,6 +271,8 @@ def _undo(root: Path, scratch: Path) -> None:
     a full disk might have no room.
     """
     steps = _steps(scratch) if scratch.is_dir() else []
+    if steps and (scratch / FINISHED).exists():
+        _put_back(scratch)
     for step in steps:
         placed = step.gets_file and not os.path.lexists(scratch / "new" / str(step.number))
         if placed and os.path.lexists(root / step.path):

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
+OF_A_SIGNAL = 128  # what shells add
 NAMES = ("SIGTERM", "SIGHUP")
 NUMBERS = tuple(getattr(signal, name) for name in NAMES if hasattr(signal, name))
 
@@ -17,7 +18,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(f"stopped by {signal.Signals(number).name}")
-        self.exit_code = 128 + number
+        self.exit_code = OF_A_SIGNAL + number
 
 
 def _stop(number: int, _: FrameType | None) -> NoReturn:

@@ -60,7 +60,7 @@ class TemplateRepository:
         # A branch is one of the place that was cloned.
         for name in (f"refs/tags/{ref}", f"refs/remotes/origin/{ref}", ref):
             asked = ("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-            if git.succeeds(*asked, cwd=self.folder, env=git.own_environment()):
+            if git.says_yes(*asked, cwd=self.folder, env=git.own_environment()):
                 # with --end-of-options the first line is that option in older versions
                 return self._git(*asked).split()[-1]
         return None
@@ -72,14 +72,13 @@ class TemplateRepository:
     def contains(self, younger: str, older: str) -> bool:
         """Whether one commit comes after another, or is it."""
         asked = ("merge-base", "--is-ancestor", older, younger)
-        return git.succeeds(*asked, cwd=self.folder, env=git.own_environment())
+        return git.says_yes(*asked, cwd=self.folder, env=git.own_environment())
 
     def text(self, commit: str, path: str) -> str | None:
         """A file's text at a commit; None where there is none."""
-        place = f"{commit}:{path}"
-        if not git.succeeds("cat-file", "-e", place, cwd=self.folder, env=git.own_environment()):
+        if not git.has_file(commit, path, self.folder, git.own_environment()):
             return None
-        return self._git("show", place)
+        return self._git("show", f"{commit}:{path}")
 
     def files(self, commit: str, folder: str) -> list[str]:
         """The files below a folder at a commit."""

@@ -115,9 +115,8 @@ class Plan:
         Raises:
             Problem: Nothing was changed, and why.
         """
-        if self.stages:
-            git.check_index_can_be_written(self.project.top)
-        replace_files(self.project.folder, self.changes(), self._mark_unmerged)
+        index = git.index_to_be_written(self.project.top) if self.stages else None
+        replace_files(self.project.folder, self.changes(), self._mark_unmerged, index)
 
     def _mark_unmerged(self) -> None:
         """Tell Git about the conflicts, so that it refuses to commit them."""
