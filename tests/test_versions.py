@@ -13,6 +13,7 @@ from small_template import FILES, TASK, release, small_project, small_template, 
 
 from tp35 import answers_file, hooks, template, versions
 from tp35.problems import Problem
+from tp35.project import Project
 from tp35.template import Source
 from tp35.update import prepare
 
@@ -286,6 +287,26 @@ def test_what_was_written_while_the_update_was_worked_out_is_not_written_over(
     with pytest.raises(Problem, match="was changed meanwhile"):
         plan.apply()
     assert files(project) == before
+
+
+def test_data_that_git_tracks_are_not_read(
+    repository: Path, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (project / "weights.bin").write_bytes(b"\0" * 70_000)
+    (project / "table.csv").write_text("1,2\n" * 300_000)
+    (project / "notes.txt").write_text("mine\n")
+    (project / "new.bin").write_bytes(b"\0" * 70_000)
+    commit_all(project)
+    release(repository, "v2.0.0", {"new.bin": "theirs\n"})
+    plan = prepare(
+        project, {}, Source("", None), allow_dirty=False, hooks_folder=project / "no hooks"
+    )
+    opened = Project.open(project).tree({}, {"new.bin"})
+    assert opened.keys() >= {"notes.txt", "new.bin"}
+    assert not opened.keys() & {"weights.bin", "table.csv"}
+    assert {path for path, _ in plan.left()} == {"new.bin.new"}
+    plan.apply()
+    assert (project / "weights.bin").stat().st_size == 70_000
 
 
 # --- several projects ---------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,8 +13,8 @@ from tp35.problems import Problem
 from tp35.trees import Entry, Tree, read_entry
 
 START = "git init && git add -A && git commit -m Start"
-# What no template renders and no person writes: data and weights that Git tracks.
-LARGEST_SOURCE = 10_000_000
+# More than a person writes: data and weights that Git tracks, of which there may be any number.
+LARGEST_TEXT, LARGEST_BINARY = 1_000_000, 65_536
 
 
 @dataclass(frozen=True)
@@ -104,17 +104,20 @@ class Project:
         there = self._read(path)
         return replace(wanted, executable=there is not None and there.executable)
 
-    def tree(self, base: Tree) -> Tree:
+    def tree(self, base: Tree, new: Container[str] = ()) -> Tree:
         """The project's own files, apart from large ones that no template renders.
 
         A rendered file that Git ignores counts while it is as it was rendered: nothing of the
         user's is in it.
+
+        Args:
+            base: What the recorded version renders.
+            new: The paths that another version renders.
         """
         found = {}
         for path in sorted(self.own_files | base.keys()):
-            place = self.folder / path
-            own = path in self.own_files
-            if own and path not in base and _is_large(place):
+            own, rendered = path in self.own_files, path in base or path in new
+            if not rendered and _is_large(self.folder / path):
                 continue
             entry = self.entry(path)
             if entry is not None and (own or entry.with_lf() == base[path]):
@@ -127,4 +130,10 @@ class Project:
 
 
 def _is_large(path: Path) -> bool:
-    return path.is_file() and not path.is_symlink() and path.stat().st_size > LARGEST_SOURCE
+    if path.is_symlink() or not path.is_file():
+        return False
+    size = path.stat().st_size
+    if not LARGEST_BINARY < size <= LARGEST_TEXT:
+        return size > LARGEST_TEXT
+    with path.open("rb") as file:
+        return b"\0" in file.read(8_192)

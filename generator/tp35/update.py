@@ -92,7 +92,7 @@ def prepare(
         table = moves.parse(repository.text(new.commit, moves.FILE) or "")
         successors = moves.successors(table, base, theirs, project.recorded, recorded)
         dropped = list(dropped_edits(project, renderer, history, table, base))
-        mine = project.tree(base)
+        mine = project.tree(base, theirs)
         _check_present(project, base, theirs)
 
         there, stage = mine, scratch / "project"
