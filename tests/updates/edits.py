@@ -433,7 +433,7 @@ def _nothing_of_theirs_is_missing(
 def _is_reported(path: str, ran: Ran) -> bool:
     """Whether the file is told of as one with something left to do, or as kept."""
     return any(
-        path in line and re.search("conflict|kept|beside|left|moved|aside", line)
+        path in line and re.search("conflict|kept|beside|left|moved|aside|you deleted it", line)
         for line in (ran.out + ran.err).splitlines()
     )
 
