@@ -217,6 +217,30 @@ def test_a_failure_at_the_very_end_undoes_everything(folder: Path) -> None:
     assert not (folder / "new").exists()
 
 
+def test_a_kill_after_everything_was_done_but_the_last_note_undoes_that_too(
+    folder: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index"
+    index.write_text("old")
+    program = f"""
+import os, pathlib, signal
+from tp35.replacement import Change, replace_files
+from tp35.trees import Entry
+index = pathlib.Path({str(index)!r})
+def finish():
+    index.write_text("new")
+    os.kill(os.getpid(), signal.SIGKILL)
+replace_files(
+    pathlib.Path({str(folder)!r}), {{"two": Change(Entry(b"two"), Entry(b"TWO"))}}, finish, index
+)
+"""
+    before = files(folder)
+    assert subprocess.run([sys.executable, "-c", program]).returncode == -9
+    assert (files(folder) != before, index.read_text()) == (True, "new")
+    assert replacement.restore(folder)
+    assert (files(folder), index.read_text()) == (before, "old")
+
+
 @pytest.mark.parametrize("step", range(9))
 def test_what_a_killed_process_left_is_put_right_by_the_next(step: int, folder: Path) -> None:
     program = f"""

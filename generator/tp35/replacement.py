@@ -251,16 +251,25 @@ def _perform(root: Path, scratch: Path) -> None:
 def _keep_aside(path: Path, scratch: Path) -> None:
     """Copy a file, with a note of where it belongs once the copy is whole."""
     shutil.copy2(path, scratch / "finished")
-    (scratch / "finished.part").write_bytes(os.fsencode(path))
+    # As seen from the folder, which may be moved before the next command finds it half-way.
+    place = os.path.relpath(path, scratch.parent)
+    (scratch / "finished.part").write_bytes(os.fsencode(place))
     (scratch / "finished.part").rename(scratch / FINISHED)
 
 
 def _put_back(scratch: Path) -> None:
     """The file that was kept aside, where it was changed."""
-    path = Path(os.fsdecode((scratch / FINISHED).read_bytes()))
-    if path.read_bytes() != (scratch / "finished").read_bytes():
+    path = scratch.parent / os.fsdecode((scratch / FINISHED).read_bytes())
+    kept = scratch / "finished"
+    if path.read_bytes() == kept.read_bytes():
+        return
+    try:
+        kept.replace(path)  # for which a full disk has room
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
         beside = path.with_name(f"{path.name}.tp35")
-        shutil.copy2(scratch / "finished", beside)
+        shutil.copy2(kept, beside)
         beside.replace(path)
 
 
