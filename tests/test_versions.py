@@ -118,6 +118,11 @@ def test_a_version_that_nobody_has_any_more_is_one_line(
 def test_the_changelog_between_two_versions_is_shown(
     repository: Path, project: Path, tp35: Tp35
 ) -> None:
+    (repository / "CHANGELOG.md").write_text("# Changelog\n\n## [1.0.0]\n\n- first\n")
+    release(repository, "v1.0.1", {})
+    assert "- first" in tp35("update", project, "--dry-run").out
+    assert tp35("update", project).code == 0
+    commit_all(project)
     (repository / "CHANGELOG.md").write_text(
         "# Changelog\n\n## [Unreleased]\n\n- later\n\n## [2.0.0] - 2026-01-02\n\n- second\n\n"
         "## [1.5.0]\n\n- middle\n\n## [1.0.0]\n\n- first\n"
@@ -129,6 +134,8 @@ def test_the_changelog_between_two_versions_is_shown(
     assert "- first" not in out
     assert "- later" not in out
     assert updated(tp35, project)["changelog"].startswith("## [2.0.0]")
+    commit_all(project)
+    assert updated(tp35, project)["changelog"] == ""
 
 
 def test_answers_that_are_dropped_or_refused_are_told(
@@ -364,11 +371,11 @@ def test_a_project_that_a_repository_around_it_ignores_is_one_line(
 ) -> None:
     outer = tmp_path / "outer"
     outer.mkdir()
-    (outer / ".gitignore").write_text("/work/\n")
+    (outer / ".gitignore").write_text("/ignored/\n")
     started(outer)
     from rendering import render
 
-    inner = render(repository, outer / "work" / "project", ref="v1.0.0")
+    inner = render(repository, outer / "ignored" / "project", ref="v1.0.0")
     for command in ("update", "status"):
         ran = tp35(command, inner)
         assert (ran.code, "ignored by the repository" in ran.err) == (1, True), ran.err

@@ -13,10 +13,11 @@ from tp35.drift import compared
 from tp35.environment import check_environment
 from tp35.findings import Finding, good, problem, warning
 from tp35.problems import Misuse, Problem, nearest
+from tp35.project import Project
 from tp35.project_files import more_files_than
 from tp35.questions import Answers, check, questions
 from tp35.template import Source
-from tp35.update import given
+from tp35.update import data_option
 
 FILES_TO_SEARCH = 2_000
 NO_PROJECT = "name the folder of one, tp35 doctor FOLDER, or make one: tp35 new FOLDER"
@@ -121,7 +122,8 @@ def _check_origin(project: Path, recorded: dict[str, Any], answers_name: str) ->
     if git.top_of_repository(project) is None or not git.has_commit(project):
         return  # without commits there is nothing to tell an edit from; the environment says so
     try:
-        with compared(project, Source(location, str(ref)), answers_name) as comparison:
+        opened = Project.open(project, answers_name)
+        with compared(opened, Source(location)) as comparison:
             edits = comparison.edited_answers()
     except Problem as gone:
         yield problem("template", f"cannot compare with {ref}: {gone.message}", "tp35 status")
@@ -130,7 +132,7 @@ def _check_origin(project: Path, recorded: dict[str, Any], answers_name: str) ->
         yield problem(
             "answers",
             f"{key} was edited by hand: {before} -> {now}; the files are of {before}",
-            f"tp35 update --data {key}={given(now)}",
+            f"tp35 update {data_option(key, now)}",
         )
 
 

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from tp35 import answers_file, answers_history, conflicts, update
@@ -150,14 +149,13 @@ class Comparison:
 
 
 @contextmanager
-def compared(folder: Path, source: Source, answers_name: str) -> Iterator[Comparison]:
+def compared(project: Project, source: Source) -> Iterator[Comparison]:
     """A project beside its template, for as long as the scratch folder lasts.
 
     Raises:
-        Problem: There is no project, or its template cannot be read.
+        Problem: The project does not say where its template is, or that cannot be read.
     """
-    project = Project.open(folder, answers_name)
     with scratch_folder() as scratch:
         repository = fetch(update.location(project, source), scratch)
-        renderer = Renderer(repository, answers_name, scratch)
+        renderer = Renderer(repository, project.answers_name, scratch)
         yield Comparison(project, repository, renderer, [])

@@ -86,11 +86,13 @@ def restore(root: Path) -> bool:
     """Put back what a killed update left half-way; whether there was any.
 
     Raises:
-        Problem: The update is still at work.
+        Problem: The update is still at work, or the folder is the user's.
     """
     scratch = root / FOLDER
     if scratch.is_symlink() or not scratch.is_dir():
         return False
+    if any(scratch.iterdir()) and not (scratch / "lock").exists():
+        raise Problem(f"{scratch} is no folder of tp35's; rename it, then run this again")
     with _locked(scratch), to_the_end():
         half_way = (scratch / JOURNAL).is_file()
         _undo(root, scratch)

@@ -108,7 +108,7 @@ def look(folder: Path, source: Source, answers_name: str, since: str | None) -> 
             "record its URL with tp35 update --template URL"
         )
     try:
-        with compared(folder, source, answers_name) as comparison:
+        with compared(project, source) as comparison:
             version = comparison.version.ref
             return Status(
                 project.folder,
@@ -186,7 +186,8 @@ def patch(start: Path, paths: Sequence[Path], answers_name: str, *, newest: bool
     """
     folder = find_project(start.resolve(), answers_name)
     wanted = [_inside(start / path, folder) for path in paths]
-    with compared(folder, Source(""), answers_name) as comparison, scratch_folder() as scratch:
+    project = Project.open(folder, answers_name)
+    with compared(project, Source("")) as comparison, scratch_folder() as scratch:
         rendered = comparison.new if newest else comparison.base
         for name, tree in (("a", rendered), ("b", comparison.mine)):
             (scratch / name).mkdir()

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from packaging.version import Version
-
-from tp35 import git, origin, versions
+from tp35 import git, origin
 from tp35.problems import Problem, Unreachable
 
 # Copier's short names.
 SHORT_NAMES = {"gh:": "https://github.com/", "gl:": "https://gitlab.com/"}
 CHANGELOG = "CHANGELOG.md"
+UNRELEASED = re.compile(r"(?i)## \[?unreleased\b")
 
 
 def address(location: str) -> str:
@@ -85,30 +84,23 @@ class TemplateRepository:
         listed = self._git("ls-tree", "-r", "-z", "--name-only", commit, "--", f"{folder}/")
         return [path for path in listed.split("\0") if path]
 
-    def changes(self, old: str, new: str, commit: str) -> str:
-        """What the changelog says of the versions after one, up to another.
+    def changes(self, old: str, new: str, *, released: bool) -> str:
+        """What the changelog says at one commit that it did not say at another, by its parts.
 
         Args:
-            old: The recorded `_commit` of a project.
-            new: The same of its next version.
-            commit: Where that lies.
+            old: The one before.
+            new: The one after.
+            released: Whether that is a release, of which "Unreleased" says nothing.
         """
-        since, until = versions.version(old), versions.version(new)
-        parts = re.split(r"(?m)^(?=## )", self.text(commit, CHANGELOG) or "")
-        return "".join(part for part in parts if _is_of(part, since, until, new)).strip()
+        before, now = (_parts(self.text(commit, CHANGELOG) or "") for commit in (old, new))
+        found = [part for part in now if part not in before]
+        return "".join(part for part in found if not (released and UNRELEASED.match(part))).strip()
 
 
-def _is_of(part: str, since: Version | None, until: Version | None, new: str) -> bool:
-    """Whether a part of the changelog belongs to a version in a range."""
-    titled = re.match(r"## \[?([^\]\s]+)\]?", part)
-    if not titled:
-        return False
-    if titled[1].lower() == "unreleased":
-        return (until is None or versions.is_between_releases(new)) and bool(
-            part.partition("\n")[2].strip()
-        )
-    of = versions.version(titled[1])
-    return of is not None and (since is None or of > since) and (until is None or of <= until)
+def _parts(changelog: str) -> list[str]:
+    """A changelog's versions that say anything, each with its title."""
+    found = [part for part in re.split(r"(?m)^(?=## )", changelog) if part.startswith("## ")]
+    return [part.rstrip() + "\n\n" for part in found if part.partition("\n")[2].strip()]
 
 
 def fetch(location: str, scratch: Path) -> TemplateRepository:

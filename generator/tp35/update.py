@@ -7,6 +7,7 @@ stake. Where something is, it drops edits, and exits with 0 on conflicts.
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -86,7 +87,7 @@ def prepare(
         _check_tp35(repository, new, hooks_folder, since, remarks)
 
         base = _base(project, renderer, old, history, answers)
-        theirs = _theirs(renderer, new, project.recorded, answers)
+        theirs = renderer.anew(new.commit, project.recorded, answers)
         recorded = _answers_of(theirs, answers_name)
         changed = _changed_answers(project.recorded, recorded, answers, new.ref)
         table = moves.parse(repository.text(new.commit, moves.FILE) or "")
@@ -120,7 +121,7 @@ def prepare(
             old.ref,
             new.ref,
             changed,
-            repository.changes(old.ref, new.ref, new.commit),
+            repository.changes(old.commit, new.commit, released=new.ref in repository.tags),
             tuple(remarks),
             merged.stages,
         )
@@ -274,16 +275,20 @@ def _base(
 def hand_edit_remedy(name: str, edits: Mapping[str, tuple[Any, Any]]) -> str:
     """What to say of answers that were edited by hand."""
     said = ", ".join(f"{key}: {before} -> {now}" for key, (before, now) in edits.items())
-    data = " ".join(f"--data {key}={given(now)}" for key, (_, now) in edits.items())
-    back = " ".join(f"--data {key}={given(before)}" for key, (before, _) in edits.items())
+    data = " ".join(data_option(key, now) for key, (_, now) in edits.items())
+    back = " ".join(data_option(key, before) for key, (before, _) in edits.items())
     return (
         f"{name} was edited by hand ({said}), and the files are of the old answers; run: "
         f"tp35 update {data} (or, to stay with the old: {back})"
     )
 
 
-def given(value: Any) -> str:
-    """An answer as `--data` takes it."""
+def data_option(key: str, value: Any) -> str:
+    """An answer as a shell takes it."""
+    return f"--data {shlex.quote(f'{key}={_given(value)}')}"
+
+
+def _given(value: Any) -> str:
     return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
@@ -297,17 +302,6 @@ def _with_recorded_origin(base: Tree, project: Project) -> Tree:
         answers_file.recorded_commit(project.answers_text),
     )
     return base | {name: replace(base[name], content=text.encode())}
-
-
-def _theirs(
-    renderer: Renderer, new: Version, recorded: Mapping[str, Any], answers: Answers
-) -> Tree:
-    try:
-        return renderer.anew(new.commit, recorded, answers)
-    except Misuse as refusal:
-        if refusal.message.partition(":")[0] in answers:
-            raise
-        raise Misuse(f"{refusal.message} ({new.ref} of the template needs --data)") from refusal
 
 
 def _answers_of(tree: Tree, name: str) -> dict[str, Any]:
@@ -338,10 +332,10 @@ def _changed_answers(
             found[key] = AnswerChange(old[key], None, "asked no longer")
         elif key not in old:
             found[key] = AnswerChange(None, new[key], "a new question")
-        elif given(old[key]) != given(new[key]) and key not in asked:
+        elif _given(old[key]) != _given(new[key]) and key not in asked:
             raise Misuse(
-                f"{key}: {ref} of the template no longer accepts {given(old[key])!r}; choose "
-                f"another, such as its default: tp35 update --data {key}={given(new[key])}"
+                f"{key}: {ref} of the template no longer accepts {_given(old[key])!r}; choose "
+                f"another, such as its default: tp35 update {data_option(key, new[key])}"
             )
         elif old[key] != new[key]:
             found[key] = AnswerChange(old[key], new[key], "")
